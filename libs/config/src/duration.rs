@@ -174,47 +174,10 @@ fn scaled(whole: &str, fraction: &str, scale: i64) -> Option<i128> {
     whole.checked_mul(scale.into())?.checked_add(part * i128::from(scale) / divisor)
 }
 
-/// Writes the canonical form: hours, minutes and seconds, or one smaller unit below a second.
 impl fmt::Display for GoDuration {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = self.0.unsigned_abs();
-        let sign = if self.0 < 0 { "-" } else { "" };
-        if size == 0 {
-            return out.write_str("0s");
-        }
-        if size < SECOND.unsigned_abs() {
-            let (unit, name) = if size < MICROSECOND.unsigned_abs() {
-                (1, "ns")
-            } else if size < MILLISECOND.unsigned_abs() {
-                (MICROSECOND.unsigned_abs(), "\u{b5}s")
-            } else {
-                (MILLISECOND.unsigned_abs(), "ms")
-            };
-            return write!(out, "{sign}{}{name}", decimal(size, unit));
-        }
-        let hours = size / HOUR.unsigned_abs();
-        let minutes = size / MINUTE.unsigned_abs() % 60;
-        let seconds = decimal(size % MINUTE.unsigned_abs(), SECOND.unsigned_abs());
-        if hours > 0 {
-            write!(out, "{sign}{hours}h{minutes}m{seconds}s")
-        } else if minutes > 0 {
-            write!(out, "{sign}{minutes}m{seconds}s")
-        } else {
-            write!(out, "{sign}{seconds}s")
-        }
+        out.write_str(&tactus_model::format_duration(self.0))
     }
-}
-
-/// `value / unit` as a decimal without trailing zeros; `unit` is a power of ten.
-fn decimal(value: u64, unit: u64) -> String {
-    let whole = value / unit;
-    let rest = value % unit;
-    if rest == 0 {
-        return whole.to_string();
-    }
-    let width = unit.ilog10() as usize;
-    let fraction = format!("{rest:0width$}");
-    format!("{whole}.{}", fraction.trim_end_matches('0'))
 }
 
 // Prometheus: whole numbers, units in strictly descending order.

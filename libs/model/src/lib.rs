@@ -16,6 +16,7 @@ mod cut_traces;
 mod dictionary;
 mod distinct_owners;
 pub mod error_text;
+mod format_duration;
 mod hashing;
 mod ids;
 pub mod merge;
@@ -47,6 +48,7 @@ pub use builder::{
 pub use cut_traces::CutTraces;
 pub use dictionary::{Dictionary, DictionaryBuilder, StringCode};
 pub use distinct_owners::distinct_owners;
+pub use format_duration::format_duration;
 pub use hashing::{FNV_32_BASIS, fnv1_32, fnv1a_32, fnv1a_64, hashed_text, mix_64, text_of_value};
 pub use ids::{IdProblem, SpanId, TraceId, bytes_to_hex};
 pub use of_tenant::OfTenant;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tactus_model::SpanId;
+use tactus_model::{SpanId, format_duration};
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{ResourceSpans, Span};
 
@@ -141,19 +141,24 @@ fn delta(nodes: &[Node], step: &Step) -> i128 {
 
 /// What there is to say of a span that is moved; an error if it is not moved.
 fn applied(delta: i128, max: Duration) -> Result<String, String> {
-    let shown = go_duration(delta);
+    // Jaeger's durations have 64 bits as well.
+    let shown = |nanos: i128| {
+        format_duration(i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX }))
+    };
     if max.is_zero() {
         return Err(format!(
-            "clock skew adjustment disabled; not applying calculated delta of {shown}"
+            "clock skew adjustment disabled; not applying calculated delta of {}",
+            shown(delta)
         ));
     }
     if delta.unsigned_abs() > max.as_nanos() {
-        let max = go_duration(i128::try_from(max.as_nanos()).unwrap_or(i128::MAX));
+        let max = shown(i128::try_from(max.as_nanos()).unwrap_or(i128::MAX));
         return Err(format!(
-            "max clock skew adjustment delta of {max} exceeded; not applying calculated delta of {shown}"
+            "max clock skew adjustment delta of {max} exceeded; not applying calculated delta of {}",
+            shown(delta)
         ));
     }
-    Ok(format!("This span's timestamps were adjusted by {shown}"))
+    Ok(format!("This span's timestamps were adjusted by {}", shown(delta)))
 }
 
 fn apply(trace: &mut [ResourceSpans], moved: &[i128], mut warnings: Vec<(usize, String)>) {
@@ -178,57 +183,5 @@ fn shift(span: &mut Span, delta: i128) {
     span.end_time_unix_nano = shifted(span.end_time_unix_nano);
     for event in &mut span.events {
         event.time_unix_nano = shifted(event.time_unix_nano);
-    }
-}
-
-/// Nanoseconds as Go writes a duration: `1h2m3.5s`, `1.5ms`, `0s`.
-fn go_duration(nanos: i128) -> String {
-    let sign = if nanos < 0 { "-" } else { "" };
-    let size = nanos.unsigned_abs();
-    let fraction = |size: u128, unit: u128| {
-        let digits = unit.ilog10() as usize;
-        let (whole, rest) = (size / unit, size % unit);
-        if rest == 0 {
-            return whole.to_string();
-        }
-        let rest = format!("{rest:0digits$}");
-        format!("{whole}.{}", rest.trim_end_matches('0'))
-    };
-    let text = match size {
-        0 => "0s".to_owned(),
-        1..1_000 => format!("{size}ns"),
-        1_000..1_000_000 => format!("{}µs", fraction(size, 1_000)),
-        1_000_000..1_000_000_000 => format!("{}ms", fraction(size, 1_000_000)),
-        _ => {
-            let minutes = size / 60_000_000_000;
-            let seconds = fraction(size % 60_000_000_000, 1_000_000_000);
-            match (minutes / 60, minutes % 60) {
-                (0, 0) => format!("{seconds}s"),
-                (0, minutes) => format!("{minutes}m{seconds}s"),
-                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
-            }
-        }
-    };
-    format!("{sign}{text}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_written_as_go_does() {
-        for (nanos, text) in [
-            (0, "0s"),
-            (1, "1ns"),
-            (-1_500, "-1.5µs"),
-            (1_500_000, "1.5ms"),
-            (1_000_000_000, "1s"),
-            (90_000_000_000, "1m30s"),
-            (-3_600_000_000_000, "-1h0m0s"),
-            (3_723_004_000_000, "1h2m3.004s"),
-        ] {
-            assert_eq!(go_duration(nanos), text);
-        }
     }
 }
