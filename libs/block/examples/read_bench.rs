@@ -1,15 +1,16 @@
 //! Measures the block reader: `read_bench BLOCK_DIRECTORY [RUNS] [NAME] [CACHE_MIB]`.
 //!
 //! The directory holds `meta.json` and `data.parquet`. Prints milliseconds of processor time of one thread for the
-//! whole block, the least of the runs: without a cache, and from the cache; with NAME only the reads whose name
+//! whole block, the least of the runs: from the file's bytes in memory, and from the cache of columns; with NAME only the reads whose name
 //! contains it.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a command-line tool for developers")]
 
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tactus_block::read::{
-    AttributeOwner, BlockFacts, BlockReader, ColumnCache, FileSource, StringColumn,
+    AttributeOwner, BlockFacts, BlockReader, BytesSource, ColumnCache, StringColumn,
 };
 use tactus_model::{AttributeSelection, Projection, TraceId};
 use tactus_storage::meta::BlockMeta;
@@ -35,8 +36,9 @@ fn main() {
         version: meta.version().unwrap(),
         dedicated_columns: meta.dedicated_columns.to_vec(),
     };
+    let data = Bytes::from(std::fs::read(directory.join("data.parquet")).unwrap());
     let open = |cache| {
-        let source = FileSource::open(&directory.join("data.parquet")).unwrap();
+        let source = BytesSource::new(data.clone());
         BlockReader::open_with_cache(Arc::new(source), &facts, cache).unwrap()
     };
     let cache = Arc::new(ColumnCache::new(cache_mib << 20));

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use tactus_block::read::{BlockReader, FileSource, facts_of};
+use tactus_block::read::{BlockReader, BytesSource, facts_of};
 use tactus_model::{Projection, TraceId};
 use tactus_storage::BlockMeta;
 
@@ -21,8 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let meta = BlockMeta::from_json(&std::fs::read(directory.join("meta.json"))?)?;
     println!("block {}: {}, {} traces", meta.block_id, meta.format, meta.total_objects);
 
-    // Opening reads the footer; data comes with each call, and only the columns that it asks for.
-    let source = FileSource::open(&directory.join("data.parquet"))?;
+    // Opening decodes the footer; each call decodes only the columns that it asks for.
+    let source = BytesSource::new(std::fs::read(directory.join("data.parquet"))?.into());
     let block = BlockReader::open(Arc::new(source), &facts_of(&meta)?)?;
     let mut first = None;
     for group in 0..block.row_groups().len() {

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use tactus_block::read::{BlockReader, FileSource, facts_of};
+use tactus_block::read::{BlockReader, BytesSource, facts_of};
 use tactus_model::{Projection, SpanBatch};
 use tactus_storage::BlockMeta;
 use tactus_storage::bloom::BlockBloom;
@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn read(data: &Path, meta: &BlockMeta) -> Result<Vec<SpanBatch>, Box<dyn Error>> {
-    let source = Arc::new(FileSource::open(data)?);
+    let source = Arc::new(BytesSource::new(std::fs::read(data)?.into()));
     let reader = BlockReader::open(source, &facts_of(meta)?)?;
     let groups = 0..reader.row_groups().len();
     Ok(groups

@@ -47,7 +47,7 @@ pub use cache::ColumnCache;
 pub use info::ColumnInfo;
 use kept_footer::KeptFooter;
 pub use prune::{NumberColumn, StringColumn, StringPredicate};
-pub use source::{ByteSource, BytesSource, FileSource, coalesce};
+pub use source::{ByteSource, BytesSource};
 pub use stored::{StoredSource, facts_of, open_stored};
 
 /// What a block's meta says about its `data.parquet`.

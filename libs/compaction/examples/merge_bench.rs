@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tactus_block::read::{BlockFacts, BlockReader, ByteSource, FileSource};
+use tactus_block::read::{BlockFacts, BlockReader, ByteSource, BytesSource};
 use tactus_block::{BlockBuilder, BuilderSettings, WriterSettings};
 use tactus_compaction::{Changes, RewriteSettings, Unattended, merge_blocks};
 use tactus_model::{BatchBuilder, BuilderLimits, SpanBatch, TraceId, merge::MergePlan, walk};
@@ -89,7 +89,7 @@ fn merge(directory: &Path, memory_mib: usize, output: Option<&String>) {
     let readers: Vec<BlockReader> = paths
         .iter()
         .map(|path| {
-            let source = Arc::new(FileSource::open(path).unwrap());
+            let source = Arc::new(BytesSource::new(std::fs::read(path).unwrap().into()));
             let facts = BlockFacts {
                 size: source.size(),
                 footer_size: 0,

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tactus_block::read::{BlockFacts, BlockReader, FileSource};
+use tactus_block::read::{BlockFacts, BlockReader, BytesSource};
 use tactus_model::{Projection, SpanBatch};
 use tactus_storage::BlockMeta;
 use tactus_traceql::eval::{CompiledQuery, Matches, SearchOptions, Window};
@@ -79,7 +79,7 @@ fn open(directory: &Path) -> Result<BlockReader, Failure> {
         version: meta.version()?,
         dedicated_columns: meta.dedicated_columns.to_vec(),
     };
-    let source = FileSource::open(&directory.join("data.parquet"))?;
+    let source = BytesSource::new(std::fs::read(directory.join("data.parquet"))?.into());
     Ok(BlockReader::open(Arc::new(source), &facts)?)
 }
 

@@ -1,10 +1,6 @@
 //! Maps the batch's string codes to a column's own dictionary.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use tactus_model::{Dictionary, StringCode};
+use tactus_model::{Dictionary, DictionaryBuilder, StringCode};
 
 use super::statistics::prefix;
 use crate::encoding::plain::put_byte_array;
@@ -16,62 +12,30 @@ const UNMAPPED: u32 = u32::MAX;
 /// The latter have codes from the batch's length on. Such a string may equal one of the batch's.
 pub(super) struct Strings<'a> {
     dictionary: &'a Dictionary,
-    extra_bytes: Vec<u8>,
-    extra_ends: Vec<u32>,
-    extra_index: HashTable<u32>,
-    hasher: RandomState,
+    extra: DictionaryBuilder,
 }
 
 impl<'a> Strings<'a> {
     pub(super) fn new(dictionary: &'a Dictionary) -> Self {
-        Self {
-            dictionary,
-            extra_bytes: Vec::new(),
-            extra_ends: Vec::new(),
-            extra_index: HashTable::new(),
-            hasher: RandomState::default(),
-        }
+        Self { dictionary, extra: DictionaryBuilder::default() }
     }
 
     pub(super) fn get(&self, code: StringCode) -> &[u8] {
-        match (code as usize).checked_sub(self.dictionary.len()) {
+        match code.checked_sub(self.dictionary.len() as u32) {
             None => self.dictionary.get(code),
-            Some(extra) => extra_string(&self.extra_bytes, &self.extra_ends, extra),
+            Some(extra) => self.extra.dictionary().get(extra),
         }
     }
 
     /// Number of codes in use.
     fn len(&self) -> usize {
-        self.dictionary.len() + self.extra_ends.len()
+        self.dictionary.len() + self.extra.dictionary().len()
     }
 
     /// The code of an array element.
     pub(super) fn intern(&mut self, string: &[u8]) -> StringCode {
-        let hash = self.hasher.hash_one(string);
-        let (bytes, ends) = (&self.extra_bytes, &self.extra_ends);
-        let known = self
-            .extra_index
-            .find(hash, |&extra| extra_string(bytes, ends, extra as usize) == string);
-        let extra = match known {
-            Some(&extra) => extra,
-            None => {
-                let extra = self.extra_ends.len() as u32;
-                self.extra_bytes.extend_from_slice(string);
-                self.extra_ends.push(self.extra_bytes.len() as u32);
-                let (bytes, ends, hasher) = (&self.extra_bytes, &self.extra_ends, &self.hasher);
-                self.extra_index.insert_unique(hash, extra, |&extra| {
-                    hasher.hash_one(extra_string(bytes, ends, extra as usize))
-                });
-                extra
-            }
-        };
-        self.dictionary.len() as u32 + extra
+        self.dictionary.len() as u32 + self.extra.intern(string)
     }
-}
-
-fn extra_string<'a>(bytes: &'a [u8], ends: &[u32], extra: usize) -> &'a [u8] {
-    let start = if extra == 0 { 0 } else { ends[extra - 1] as usize };
-    &bytes[start..ends[extra] as usize]
 }
 
 /// Builds the dictionary of one column after another, reusing its memory.

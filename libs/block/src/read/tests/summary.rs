@@ -40,6 +40,11 @@ impl ByteSource for Counting {
         self.inner.read(range)
     }
 
+    fn read_many(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.pages.fetch_add(ranges.len(), Ordering::Relaxed);
+        self.inner.read_many(ranges)
+    }
+
     fn read_footer(&self, range: Range<u64>) -> Result<Bytes> {
         self.ends.fetch_add(1, Ordering::Relaxed);
         self.inner.read(range)
