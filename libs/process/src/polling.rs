@@ -85,14 +85,13 @@ async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) -> Opti
     match result {
         Ok(report) => {
             metrics.set(&report, &blocklist.snapshot());
-            if report.is_incomplete() || report.index_write_failures > 0 {
+            if report.is_incomplete() {
                 tracing::warn!(
                     failed_tenants = ?report.failed_tenants,
                     abandoned = report.abandoned,
                     metas_corrupt = report.metas_corrupt,
                     metas_missing = report.metas_missing,
                     left_out = report.left_out,
-                    index_write_failures = report.index_write_failures,
                     "block list is incomplete"
                 );
             }
@@ -170,7 +169,7 @@ tactus_telemetry::metrics! {
         length: GaugeVec<1> = "tempodb_blocklist_length", "Blocks in the block list by tenant.", ["tenant"];
         is_builder: GaugeVec<1> = "tempodb_blocklist_tenant_index_builder", "1 if this process writes the tenant's index.", ["tenant"];
         index_age: GaugeVec<1> = "tempodb_blocklist_tenant_index_age_seconds",
-            "Age of the tenant's index at the last poll that used or wrote one.", ["tenant"];
+            "Age of the tenant's index at the last poll, whether it could be used or not.", ["tenant"];
         objects: GaugeVec<2> = "tempodb_backend_objects_total",
             "Traces in the bucket by tenant and status of their block.", ["tenant", "status"];
         bytes: GaugeVec<2> = "tempodb_backend_bytes_total",

@@ -25,7 +25,6 @@ mod ranges;
 mod s3;
 mod settings;
 mod target;
-mod upload;
 mod write;
 mod writer;
 

@@ -120,7 +120,6 @@ struct TenantPoll {
     blocks: TenantBlocks,
     /// Changes of this process that the poll did not see. They are part of `blocks`.
     unseen: BlockChanges,
-    index_created_at: Option<Timestamp>,
     metas_read: usize,
     metas_corrupt: usize,
     metas_missing: usize,
@@ -192,7 +191,7 @@ impl Poller {
             let mut seen = TenantReport {
                 is_builder: self.is_builder(&tenant),
                 tenant: tenant.clone(),
-                index_created_at: None,
+                index_created_at: self.memory.index_created_at(&tenant),
                 index_errors,
                 metas_corrupt: result.as_ref().map_or(0, |poll| poll.metas_corrupt),
                 left_out: result.as_ref().map_or(0, |poll| poll.left_out),
@@ -203,7 +202,6 @@ impl Poller {
                     report.add(&tenant, &poll);
                     room.replace(previous_bytes, poll.blocks.memory_bytes());
                     seen.failed = poll.metas_missing > 0;
-                    seen.index_created_at = poll.index_created_at;
                     seen.index_errors += poll.index_write_failures;
                     unseen.insert(tenant.clone(), poll.unseen);
                     if poll.blocks.is_empty() {

@@ -11,6 +11,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use object_store::client::{HttpError, HttpErrorKind, HttpResponse, HttpResponseBody};
 use object_store::path::Path as ObjectPath;
 use object_store::{GetResult, GetResultPayload};
+use quick_xml::escape::unescape;
 use tactus_telemetry::log_limited;
 
 /// The largest answer that is no object. A page of a listing has 5000 keys at most, of 1 KiB each.
@@ -167,7 +168,8 @@ fn unreadable_entries<'a>(
             let stop = start + text[start..].find(end)? + end.len();
             at = stop;
             let name = text[start..stop].split_once(key_begin)?.1.split_once(key_end)?.0;
-            let name = unescaped(name);
+            // A malformed reference stays as it is: the client refuses such a page.
+            let name = unescape(name).unwrap_or(Cow::Borrowed(name));
             if ObjectPath::parse(&*name).is_err() {
                 let shown: String = name.chars().take(200).collect();
                 log_limited!(warn, key = shown, "ignored an object whose key is not a valid path");
@@ -175,48 +177,6 @@ fn unreadable_entries<'a>(
             }
         }
     })
-}
-
-/// Replaces XML references by their characters. A malformed reference stays as it is.
-fn unescaped(text: &str) -> Cow<'_, str> {
-    if !text.contains('&') {
-        return Cow::Borrowed(text);
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('&') {
-        plain.push_str(before);
-        match after.split_once(';').and_then(|(name, after)| Some((referred(name)?, after))) {
-            Some((char, after)) => {
-                plain.push(char);
-                rest = after;
-            }
-            None => {
-                plain.push('&');
-                rest = after;
-            }
-        }
-    }
-    plain.push_str(rest);
-    Cow::Owned(plain)
-}
-
-fn referred(name: &str) -> Option<char> {
-    match name {
-        "amp" => Some('&'),
-        "lt" => Some('<'),
-        "gt" => Some('>'),
-        "quot" => Some('"'),
-        "apos" => Some('\''),
-        _ => {
-            let number = name.strip_prefix('#')?;
-            let code = match number.strip_prefix(['x', 'X']) {
-                Some(hex) => u32::from_str_radix(hex, 16),
-                None => number.parse(),
-            };
-            char::from_u32(code.ok()?)
-        }
-    }
 }
 
 #[cfg(test)]

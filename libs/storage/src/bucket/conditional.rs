@@ -1,11 +1,14 @@
 //! Small documents that several writers change: each write names the version that it replaces.
 
+use std::fs::File;
+
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
-use tokio::sync::Mutex;
+use tactus_telemetry::log_limited;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::target::Kind;
-use super::{Bucket, answers, failure};
+use super::{Bucket, answers, failure, off_runtime};
 use crate::error::{Error, Result};
 use crate::hash::murmur3_x64_128;
 
@@ -15,6 +18,13 @@ const MAX_BYTES: u64 = 256 << 20;
 /// Serialises the writers of local stores in this process. There is no other way to compare and write in one step on
 /// every file system.
 static LOCAL_WRITERS: Mutex<()> = Mutex::const_new(());
+
+/// The right to change documents of a local store, until it is dropped.
+struct LocalWriting {
+    /// Other processes wait for the lock of the store's directory.
+    _directory: Option<File>,
+    _here: MutexGuard<'static, ()>,
+}
 
 impl Bucket {
     /// Reads a whole object of at most this many bytes, and its version: a text that differs after each
@@ -38,8 +48,8 @@ impl Bucket {
     /// Writes an object in the place of the version `expected`, or a new one if that is `None`.
     /// Returns the new version; `None` if the object is another by now.
     ///
-    /// Two processes that write at the same moment may both win in a local store, and in a store
-    /// without conditional writes.
+    /// Two processes that write at the same moment may both win in a store without conditional writes, and in a local
+    /// store whose file system has no locks.
     pub async fn put_if_version(
         &self,
         key: &str,
@@ -47,7 +57,7 @@ impl Bucket {
         expected: Option<&str>,
     ) -> Result<Option<String>> {
         if self.checked_local_path(key)?.is_some() {
-            let _writing = LOCAL_WRITERS.lock().await;
+            let _writing = self.writing_locally().await?;
             if self.version_now(key).await?.as_deref() != expected {
                 return Ok(None);
             }
@@ -87,12 +97,31 @@ impl Bucket {
     ///
     /// Errors: `Error::NotFound` when there is none.
     pub async fn delete_if_version(&self, key: &str, expected: &str) -> Result<bool> {
-        let _writing = LOCAL_WRITERS.lock().await;
+        let _writing = self.writing_locally().await?;
         match self.version_now(key).await? {
             None => Err(Error::NotFound { key: key.into() }),
             Some(version) if version == expected => self.delete(key).await.map(|()| true),
             Some(_) => Ok(false),
         }
+    }
+
+    /// Waits for the other writers of this store, if it is local.
+    async fn writing_locally(&self) -> Result<LocalWriting> {
+        let here = LOCAL_WRITERS.lock().await;
+        let Some(root) = self.inner.root.clone() else {
+            return Ok(LocalWriting { _directory: None, _here: here });
+        };
+        let directory = off_runtime("/", move || {
+            let directory = File::open(root).map_err(|error| failure::from_io("/", error))?;
+            match directory.lock() {
+                Ok(()) => Ok(Some(directory)),
+                Err(error) => {
+                    log_limited!(warn, %error, "cannot lock a local store: other processes may change it at the same time");
+                    Ok(None)
+                }
+            }
+        });
+        Ok(LocalWriting { _directory: directory.await?, _here: here })
     }
 
     async fn version_now(&self, key: &str) -> Result<Option<String>> {
@@ -163,6 +192,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
         walk_through(Bucket::open(&BucketSettings::Local { path }).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn writers_wait_for_those_of_other_processes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+        // Locks belong to open files, so that one more stands for another process.
+        let other = File::open(directory.path()).unwrap();
+        other.lock().unwrap();
+        let put = bucket.put_if_version("k", Bytes::from_static(b"1"), None);
+        let mut put = std::pin::pin!(put);
+        let waiting = tokio::time::timeout(std::time::Duration::from_millis(50), &mut put).await;
+        assert!(waiting.is_err());
+        other.unlock().unwrap();
+        assert!(put.await.unwrap().is_some());
     }
 
     #[tokio::test]

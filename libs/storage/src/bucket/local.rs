@@ -197,16 +197,6 @@ fn rename_if_absent(from: &Path, to: &Path) -> io::Result<()> {
     Ok(rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags)?)
 }
 
-/// Copies a file; returns its bytes. A copy and not a link: whoever opens the source for writing
-/// again would change the stored object.
-pub(super) fn put_file(target: &Path, source: &Path) -> io::Result<u64> {
-    let mut source = File::open(source)?;
-    let mut staged = Staged::create(target)?;
-    let copied = io::copy(&mut source, staged.file.get_mut())?;
-    staged.publish()?;
-    Ok(copied)
-}
-
 /// Renames within one directory and makes the new file's modification time now.
 pub(super) fn rename_as_new(from: &Path, to: &Path) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(from)?;

@@ -1,7 +1,9 @@
 //! An object that is written as a stream.
 
+use std::fs::File;
 use std::io;
 use std::io::Write;
+use std::path::Path;
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStore, PutPayload};
@@ -10,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::local::Staged;
 use super::options::grown_part_bytes;
-use super::{Bucket, failure, upload};
+use super::{Bucket, failure, off_runtime};
 use crate::error::{Error, Result};
 
 /// An object that is being written, from [`Bucket::writer`]. Nobody sees anything of it before
@@ -59,6 +61,31 @@ impl Bucket {
             }
         };
         Ok(ObjectWriter { key: key.to_owned(), written: 0, sink })
+    }
+
+    /// Writes an object from a local file; returns its bytes. Needs memory for a few parts only.
+    pub async fn put_file(&self, key: &str, file: &Path) -> Result<u64> {
+        let (bucket, key_of_file, file) = (self.clone(), key.to_owned(), file.to_owned());
+        let runtime = Handle::current();
+        off_runtime(key, move || {
+            let open = || {
+                let file = File::open(&file)?;
+                let size = file.metadata()?.len();
+                Ok((file, size))
+            };
+            let opened =
+                open().map_err(|error| failure::from_io(&file.display().to_string(), error));
+            let (mut file, size) = opened?;
+            let mut writer = bucket.writer(&key_of_file, size, &runtime)?;
+            match io::copy(&mut file, &mut writer) {
+                Ok(_) => writer.finish(),
+                Err(error) => {
+                    writer.abort();
+                    Err(Error::from_write(&key_of_file, error))
+                }
+            }
+        })
+        .await
     }
 }
 
@@ -218,9 +245,9 @@ impl Remote {
         let Some(mut upload) = self.upload.take() else { return Ok(()) };
         let (bucket, key) = (self.bucket.clone(), self.key.clone());
         self.wait(async move {
-            let done = upload::complete(&bucket, &key, &mut *upload, size).await;
+            let done = complete(&bucket, &key, &mut *upload, size).await;
             if done.is_err() {
-                upload::abort(&key, &mut *upload).await;
+                abort(&key, &mut *upload).await;
             }
             done
         })
@@ -242,7 +269,7 @@ impl Remote {
         Some(self.runtime.spawn(async move {
             // A part that arrives after the abort would stay in the store.
             running.shutdown().await;
-            upload::abort(&key, &mut *upload).await;
+            abort(&key, &mut *upload).await;
         }))
     }
 }
@@ -250,6 +277,31 @@ impl Remote {
 impl Drop for Remote {
     fn drop(&mut self) {
         drop(self.abort());
+    }
+}
+
+/// Completes an upload, so that the object becomes visible.
+async fn complete(
+    bucket: &Bucket,
+    key: &str,
+    upload: &mut dyn MultipartUpload,
+    size: u64,
+) -> Result<()> {
+    match upload.complete().await {
+        Ok(_) => Ok(()),
+        // If the answer to the first attempt was lost, the retry finds no upload any more.
+        Err(error @ object_store::Error::NotFound { .. }) => match bucket.head(key).await {
+            Ok(object) if object.size == size => Ok(()),
+            _ => Err(failure::from_store(key, error)),
+        },
+        Err(error) => Err(failure::from_store(key, error)),
+    }
+}
+
+/// Aborts an upload and deletes its parts.
+async fn abort(key: &str, upload: &mut dyn MultipartUpload) {
+    if let Err(error) = upload.abort().await {
+        tracing::warn!(key, %error, "parts of a failed upload stay in the bucket");
     }
 }
 

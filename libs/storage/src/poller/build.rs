@@ -102,7 +102,9 @@ impl Poller {
             (true, false) => {
                 let (index, failures) = self.write_index(name, index).await?;
                 poll.index_write_failures = failures;
-                poll.index_created_at = (failures == 0).then_some(created_at);
+                if failures == 0 {
+                    self.memory.set_index(name, Some(created_at));
+                }
                 index
             }
             (true, true) if listed.index_written.is_some() => {
@@ -148,6 +150,7 @@ impl Poller {
                 return;
             }
         };
+        self.memory.set_index(&tenant.name, Some(index.created_at));
         let old = listed.live_before(index.created_at.min(index_written));
         let known = index.live.into_iter().filter(|meta| old.contains(&meta.block_id));
         let known = known.filter(|meta| share.take(meta.memory_bytes()));
@@ -171,6 +174,7 @@ impl Poller {
     }
 
     async fn delete_index(&self, tenant: &str) -> usize {
+        self.memory.set_index(tenant, None);
         let mut failures = 0;
         for name in [TENANT_INDEX_PROTO, TENANT_INDEX_JSON] {
             let deleted = self.bucket.delete(&tenant_index_key(tenant, name)).await;

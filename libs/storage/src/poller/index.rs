@@ -30,6 +30,7 @@ impl Poller {
         // A copied index must not show one tenant's blocks to another.
         let (choice, refused) = choice(tenant, &share);
         let mut index = self.load_index(&tenant.name, choice).await?;
+        self.memory.set_index(&tenant.name, Some(index.created_at));
         self.check_age(&tenant.name, &index)?;
         if self.memory.was_listed_after(&tenant.name, index.created_at) {
             return Ok(None);
@@ -42,14 +43,11 @@ impl Poller {
         let elsewhere = usize::try_from(index.left_out).unwrap_or(usize::MAX);
         index.left_out = refused.no_room.load(Relaxed).saturating_add(elsewhere) as u64;
         let unseen = self.add_own(tenant, &mut index).await?;
-        let created_at = index.created_at;
         let blocks = self.arrange(&tenant.name, index, Arc::default()).await?;
-        let index_created_at = Some(created_at);
         Ok(Some(TenantPoll {
             left_out: blocks.left_out(),
             blocks,
             unseen,
-            index_created_at,
             metas_corrupt: foreign,
             ..TenantPoll::default()
         }))

@@ -19,6 +19,8 @@ pub(super) struct Memory {
     logged: Mutex<HashSet<String>>,
     /// When this process, which writes no index, listed a tenant's blocks.
     listed: Mutex<HashMap<String, Timestamp>>,
+    /// When the index of a tenant was made that was last read or written, whether it could be used or not.
+    indexes: Mutex<HashMap<String, Timestamp>>,
 }
 
 impl Memory {
@@ -44,6 +46,20 @@ impl Memory {
     pub(super) fn forget_other_tenants(&self, tenants: &[String]) {
         self.read.lock().retain(|tenant, _| tenants.contains(tenant));
         self.listed.lock().retain(|tenant, _| tenants.contains(tenant));
+        self.indexes.lock().retain(|tenant, _| tenants.contains(tenant));
+    }
+
+    /// Notes when the index in the bucket was made; `None` if there is none.
+    pub(super) fn set_index(&self, tenant: &str, created_at: Option<Timestamp>) {
+        let mut indexes = self.indexes.lock();
+        match created_at {
+            Some(created_at) => indexes.insert(tenant.to_owned(), created_at),
+            None => indexes.remove(tenant),
+        };
+    }
+
+    pub(super) fn index_created_at(&self, tenant: &str) -> Option<Timestamp> {
+        self.indexes.lock().get(tenant).copied()
     }
 
     /// Notes that the blocks of a tenant were listed at this time.

@@ -41,7 +41,7 @@ pub struct TenantReport {
     pub tenant: String,
     /// This process writes the tenant's index.
     pub is_builder: bool,
-    /// When the blocks of the index were listed, where one was read or written.
+    /// When the blocks of the index were listed that was last read or written, whether it could be used or not.
     pub index_created_at: Option<Timestamp>,
     /// Failed reads, writes and deletes of index files.
     pub index_errors: usize,
