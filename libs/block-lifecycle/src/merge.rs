@@ -96,7 +96,8 @@ impl Compactor {
             true => Vec::new(),
             false => select(tenant, &blocks, compaction, window, now),
         };
-        let outstanding: usize = merges.iter().map(|merge| merge.blocks.len()).sum();
+        let own = merges.iter().filter(|merge| (self.owns)(&merge.owner));
+        let outstanding: usize = own.map(|merge| merge.blocks.len()).sum();
         self.metrics.outstanding.with([tenant]).set(outstanding as f64);
         due.extend(merges.into_iter().map(|Selected { blocks, owner }| Rewrite {
             inputs: blocks,

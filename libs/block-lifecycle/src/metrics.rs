@@ -12,7 +12,7 @@ tactus_telemetry::metrics! {
             "Traces that stood in several inputs of a merge.", ["level"];
         pub(crate) bytes_written: CounterVec<1> = "tempodb_compaction_bytes_written_total", "Bytes written by merges.", ["level"];
         pub(crate) errors: Counter = "tempodb_compaction_errors_total", "Merges and rewrites that failed.";
-        pub(crate) outstanding: GaugeVec<1> = "tempodb_compaction_outstanding_blocks", "Blocks that are due to be merged.", ["tenant"];
+        pub(crate) outstanding: GaugeVec<1> = "tempodb_compaction_outstanding_blocks", "Blocks that are due to be merged by this process.", ["tenant"];
         pub(crate) spans_combined: CounterVec<1> = "tempodb_compaction_spans_combined_total",
             "Spans that stood in several inputs of a merge.", ["replication_factor"];
         pub(crate) spans_deduped: CounterVec<1> = "tempodb_compaction_spans_deduped_total",
