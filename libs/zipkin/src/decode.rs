@@ -113,6 +113,9 @@ pub fn decode(
 
 fn decode_as(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<Bytes, Error> {
     let (mut groups, bytes) = (Groups::default(), body.len());
+    // Thrift says the types of its values.
+    let guess = options.parse_string_tags && format != Format::ThriftV1;
+    let options = &DecodeOptions { parse_string_tags: guess, ..*options };
     match format {
         Format::JsonV1 | Format::ThriftV1 => {
             let add = |span| {

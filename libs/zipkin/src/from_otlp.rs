@@ -162,7 +162,7 @@ fn span_of(span: &Span, mut tags: Tags, service: Bytes) -> v2::Span {
         duration: rounded_micros(duration).max(u64::from(duration > 0)),
         local_endpoint: endpoint(service, keys::HOST_IP, keys::HOST_PORT),
         remote_endpoint: endpoint(peer, keys::PEER_IP, keys::PEER_PORT),
-        annotations: span.events.iter().map(annotation).collect(),
+        annotations: span.events.iter().filter_map(|event| annotation(event, span)).collect(),
         tags: tags.into_iter().collect(),
         ..v2::Span::default()
     }
@@ -203,7 +203,10 @@ fn add_status(tags: &mut Tags, status: Option<&Status>) {
     }
 }
 
-fn annotation(event: &Event) -> Annotation {
+/// An event of a span; none if nothing tells its time, because no receiver of Zipkin takes an annotation without one.
+fn annotation(event: &Event, span: &Span) -> Option<Annotation> {
+    let times = [event.time_unix_nano, span.start_time_unix_nano].map(rounded_micros);
+    let timestamp = times.into_iter().find(|time| *time != 0)?;
     let is_plain = event.attributes.is_empty() && event.dropped_attributes_count == 0;
     let value = if is_plain {
         event.name.clone()
@@ -215,7 +218,7 @@ fn annotation(event: &Event) -> Annotation {
         );
         value.into()
     };
-    Annotation { timestamp: rounded_micros(event.time_unix_nano), value }
+    Some(Annotation { timestamp, value })
 }
 
 fn link_text(link: &Link) -> String {

@@ -68,8 +68,10 @@ fn equals_any_case(field: &str, name: &str) -> String {
 
 /// A tag of this text, which may stand for a part of the span that is no attribute.
 fn tag(key: &str, value: &str) -> String {
+    if key == "error" {
+        return error_tag(value);
+    }
     let other = match (key, value) {
-        ("error", "true") => Some("status = error".to_owned()),
         ("otel.status_code", "STATUS_CODE_ERROR") => Some("status = error".to_owned()),
         ("otel.status_code", "STATUS_CODE_OK") => Some("status = ok".to_owned()),
         ("otel.status_description", _) => Some(format!("statusMessage = {}", quoted(value))),
@@ -82,13 +84,28 @@ fn tag(key: &str, value: &str) -> String {
     other.map_or_else(|| equal.clone(), |other| format!("({equal} || {other})"))
 }
 
+/// The tag `error`, which only failed spans show: with the text of the attribute, or `true` where that says nothing.
+fn error_tag(value: &str) -> String {
+    match value {
+        "true" => {
+            let says_nothing =
+                ["", "true", "false"].map(|text| equals_text(&[Span], "error", text));
+            format!("(status = error && (!(span.error != nil) || {}))", says_nothing.join(" || "))
+        }
+        "" | "false" => "false".to_owned(),
+        _ => format!("(status = error && {})", equals_text(&[Span], "error", value)),
+    }
+}
+
 /// A tag with this key, or an event with this name.
 fn tag_or_event(key: &str) -> String {
+    if key == "error" {
+        return "(status = error || event:name = `error`)".to_owned();
+    }
     let mut alternatives: Vec<_> =
         SCOPES.iter().map(|scope| format!("{} != nil", attribute(*scope, key))).collect();
     alternatives.push(format!("event:name = {}", quoted(key)));
     match key {
-        "error" => alternatives.push("status = error".to_owned()),
         "otel.status_code" => alternatives.push("status != unset".to_owned()),
         "otel.status_description" => alternatives.push("statusMessage != \"\"".to_owned()),
         "otel.library.name" => alternatives.push("instrumentation:name != \"\"".to_owned()),
@@ -191,7 +208,7 @@ mod tests {
     fn annotations_are_tags_events_or_parts_of_the_span() {
         check(
             &of_annotations(&[("error", Some("true")), ("retry", None), ("cs", None)]),
-            "{ ((span.error = `true` || span.error = true || instrumentation.error = `true` || instrumentation.error = true || resource.error = `true` || resource.error = true) || status = error) } | { (span.retry != nil || instrumentation.retry != nil || resource.retry != nil || event:name = `retry`) } | { (span.cs != nil || instrumentation.cs != nil || resource.cs != nil || event:name = `cs`) }",
+            "{ (status = error && (!(span.error != nil) || (span.error = ``) || (span.error = `true` || span.error = true) || (span.error = `false` || span.error = false))) } | { (span.retry != nil || instrumentation.retry != nil || resource.retry != nil || event:name = `retry`) } | { (span.cs != nil || instrumentation.cs != nil || resource.cs != nil || event:name = `cs`) }",
         );
         for key in [
             "error",

@@ -51,6 +51,17 @@ fn check(span: Span, expected: &str) {
 const LOCAL: &str = r#""localEndpoint":{"serviceName":"svc"}"#;
 
 #[test]
+fn events_without_a_time_are_shown_at_the_start_of_their_span() {
+    let at = |start_time_unix_nano| {
+        let events = vec![Event { name: "n".into(), ..Event::default() }];
+        let span = Span { start_time_unix_nano, events, ..Span::default() };
+        json(&svc(), InstrumentationScope::default(), span)
+    };
+    assert!(at(7_000).contains(r#""annotations":[{"timestamp":7,"value":"n"}]"#), "{}", at(7_000));
+    assert!(!at(0).contains("annotations"), "no receiver takes one without a time");
+}
+
+#[test]
 fn everything_has_its_place_and_order() {
     let span = Span {
         parent_span_id: id(9, 8),

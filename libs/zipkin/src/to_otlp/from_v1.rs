@@ -7,7 +7,7 @@ use tactus_proto::otlp::span::{Event, SpanKind};
 use tactus_proto::otlp::status::StatusCode;
 use tactus_proto::otlp::{Span, Status};
 
-use super::text::{status_code, tag_value};
+use super::text::{shown, status_code, tag_value};
 use super::{Attributes, Groups, ResourceKey, add, add_peer, key, key_values, keys, nanos};
 use crate::DecodeOptions;
 use crate::v1::{self, Annotation, BinaryAnnotation, Endpoint};
@@ -29,7 +29,9 @@ pub(crate) fn add_v1(groups: &mut Groups, mut span: v1::Span, options: &DecodeOp
             _ => property.key,
         };
         let value = match property.value {
-            Some(Value::StringValue(text)) => Some(tag_value(text, options.parse_string_tags)),
+            Some(Value::StringValue(text)) => {
+                Some(tag_value(&key, text, options.parse_string_tags))
+            }
             value => value,
         };
         attributes.set(key, value);
@@ -120,10 +122,10 @@ fn resource_of(span: &v1::Span) -> ResourceKey {
     });
     let Some(endpoint) = endpoint else {
         let component = span.binary_annotations.iter().find_map(|property| match &property.value {
-            Some(Value::StringValue(text)) if *property.key == *LOCAL_COMPONENT => Some(text),
+            Some(value) if *property.key == *LOCAL_COMPONENT => shown(value),
             _ => None,
         });
-        let name = component.filter(|name| !name.is_empty()).cloned();
+        let name = component.filter(|name| !name.is_empty());
         let name = name.unwrap_or_else(|| key(UNKNOWN_SERVICE));
         return vec![(key(keys::SERVICE_NAME), name)];
     };
@@ -149,9 +151,9 @@ const DESCRIPTIONS: [&str; 3] =
 fn take_status(attributes: &mut Attributes) -> Status {
     let number =
         |key: &str| attributes.get(key.as_bytes()).and_then(Option::as_ref).and_then(whole_number);
-    let text = |key: &str| match attributes.get(key.as_bytes()) {
-        Some(Some(Value::StringValue(text))) => text.clone(),
-        _ => Bytes::new(),
+    let text = |key: &str| {
+        let value = attributes.get(key.as_bytes()).and_then(Option::as_ref);
+        value.and_then(shown).unwrap_or_default()
     };
     let census = || {
         number(CENSUS_CODE).map(|code| match code {

@@ -9,7 +9,7 @@ use tactus_proto::otlp::span::SpanKind;
 use tactus_proto::otlp::status::StatusCode;
 use tactus_proto::otlp::{Span, Status};
 
-use super::text::{event, link_number, status_code, tag_value, take_links};
+use super::text::{event, link_number, shown, status_code, tag_value, take_links};
 use super::{
     Attributes, Groups, ResourceKey, add, add_address, add_peer, is_resource_key, key, key_values,
     keys, nanos,
@@ -94,7 +94,7 @@ fn take_tags(sent: Vec<(Bytes, Bytes)>, kind: Option<Kind>, options: &DecodeOpti
                 Some(number) => tags.links.push((number, value)),
                 None => {
                     is_error |= *key == *keys::ERROR.as_bytes();
-                    let value = tag_value(value, options.parse_string_tags);
+                    let value = tag_value(&key, value, options.parse_string_tags);
                     // The tags of a span have each key once.
                     tags.attributes.push(key, Some(value));
                 }
@@ -146,13 +146,8 @@ fn ip_text(endpoint: &Endpoint) -> Bytes {
 
 /// Takes an attribute out that is text; it was a tag.
 fn take_text(attributes: &mut Attributes, key: &'static str) -> Bytes {
-    let text = match attributes.get(key.as_bytes()) {
-        Some(Some(Value::StringValue(text))) => text.clone(),
-        Some(Some(Value::IntValue(number))) => number.to_string().into(),
-        Some(Some(Value::DoubleValue(number))) => number.to_string().into(),
-        Some(Some(Value::BoolValue(value))) => value.to_string().into(),
-        _ => return Bytes::new(),
-    };
+    let value = attributes.get(key.as_bytes()).and_then(Option::as_ref);
+    let Some(text) = value.and_then(shown) else { return Bytes::new() };
     attributes.remove_all(|known| known == key.as_bytes());
     text
 }

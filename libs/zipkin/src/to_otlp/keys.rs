@@ -20,81 +20,40 @@ pub(crate) const PEER_PORT: &str = "net.peer.port";
 /// A number follows.
 pub(crate) const LINK: &str = "otlp.link.";
 
-/// Whether a tag says something of the resource rather than of the span.
-pub(crate) fn is_resource_key(key: &[u8]) -> bool {
-    let mut parts = key.splitn(2, |byte| *byte == b'.');
-    let (Some(first), Some(rest)) = (parts.next(), parts.next()) else { return false };
-    match first {
-        b"cloud" => matches!(
-            rest,
-            b"provider" | b"account.id" | b"region" | b"availability_zone" | b"platform"
-        ),
-        b"aws" => matches!(
-            rest,
-            b"ecs.container.arn"
-                | b"ecs.cluster.arn"
-                | b"ecs.launchtype"
-                | b"ecs.task.arn"
-                | b"ecs.task.family"
-                | b"ecs.task.revision"
-                | b"eks.cluster.arn"
-                | b"log.group.names"
-                | b"log.group.arns"
-                | b"log.stream.names"
-                | b"log.stream.arns"
-        ),
-        b"container" => matches!(rest, b"name" | b"id" | b"runtime" | b"image.name" | b"image.tag"),
-        b"deployment" => matches!(rest, b"environment"),
-        b"device" => matches!(rest, b"id" | b"model.identifier" | b"model.name" | b"manufacturer"),
-        b"faas" => matches!(rest, b"name" | b"id" | b"version" | b"instance" | b"max_memory"),
-        b"host" => matches!(
-            rest,
-            b"id" | b"name" | b"type" | b"arch" | b"image.name" | b"image.id" | b"image.version"
-        ),
-        b"k8s" => matches!(
-            rest,
-            b"cluster.name"
-                | b"node.name"
-                | b"node.uid"
-                | b"namespace.name"
-                | b"pod.uid"
-                | b"pod.name"
-                | b"container.name"
-                | b"container.restart_count"
-                | b"replicaset.uid"
-                | b"replicaset.name"
-                | b"deployment.uid"
-                | b"deployment.name"
-                | b"statefulset.uid"
-                | b"statefulset.name"
-                | b"daemonset.uid"
-                | b"daemonset.name"
-                | b"job.uid"
-                | b"job.name"
-                | b"cronjob.uid"
-                | b"cronjob.name"
-        ),
-        b"os" => matches!(rest, b"type" | b"description" | b"name" | b"version"),
-        b"process" => matches!(
-            rest,
-            b"pid"
-                | b"executable.name"
-                | b"executable.path"
-                | b"command"
-                | b"command_line"
-                | b"command_args"
-                | b"owner"
-                | b"runtime.name"
-                | b"runtime.version"
-                | b"runtime.description"
-        ),
-        b"service" => matches!(rest, b"name" | b"namespace" | b"instance.id" | b"version"),
-        b"telemetry" => {
-            matches!(rest, b"sdk.name" | b"sdk.language" | b"sdk.version" | b"auto.version")
+macro_rules! resource_keys {
+    ($($first:literal: $($rest:literal)+;)+) => {
+        /// Whether a tag says something of the resource rather than of the span.
+        pub(crate) fn is_resource_key(key: &[u8]) -> bool {
+            let mut parts = key.splitn(2, |byte| *byte == b'.');
+            let (Some(first), Some(rest)) = (parts.next(), parts.next()) else { return false };
+            match first {
+                $($first => matches!(rest, $($rest)|+),)+
+                _ => false,
+            }
         }
-        b"webengine" => matches!(rest, b"name" | b"version" | b"description"),
-        _ => false,
-    }
+    };
+}
+
+resource_keys! {
+    b"cloud": b"provider" b"account.id" b"region" b"availability_zone" b"platform";
+    b"aws": b"ecs.container.arn" b"ecs.cluster.arn" b"ecs.launchtype" b"ecs.task.arn" b"ecs.task.family"
+        b"ecs.task.revision" b"eks.cluster.arn" b"log.group.names" b"log.group.arns" b"log.stream.names"
+        b"log.stream.arns";
+    b"container": b"name" b"id" b"runtime" b"image.name" b"image.tag";
+    b"deployment": b"environment";
+    b"device": b"id" b"model.identifier" b"model.name" b"manufacturer";
+    b"faas": b"name" b"id" b"version" b"instance" b"max_memory";
+    b"host": b"id" b"name" b"type" b"arch" b"image.name" b"image.id" b"image.version";
+    b"k8s": b"cluster.name" b"node.name" b"node.uid" b"namespace.name" b"pod.uid" b"pod.name"
+        b"container.name" b"container.restart_count" b"replicaset.uid" b"replicaset.name"
+        b"deployment.uid" b"deployment.name" b"statefulset.uid" b"statefulset.name" b"daemonset.uid"
+        b"daemonset.name" b"job.uid" b"job.name" b"cronjob.uid" b"cronjob.name";
+    b"os": b"type" b"description" b"name" b"version";
+    b"process": b"pid" b"executable.name" b"executable.path" b"command" b"command_line" b"command_args"
+        b"owner" b"runtime.name" b"runtime.version" b"runtime.description";
+    b"service": b"name" b"namespace" b"instance.id" b"version";
+    b"telemetry": b"sdk.name" b"sdk.language" b"sdk.version" b"auto.version";
+    b"webengine": b"name" b"version" b"description";
 }
 
 /// Whether a tag is of no use to anybody.

@@ -183,6 +183,9 @@ fn string_tags_are_parsed_if_asked() {
         ("e", text("")),
     ];
     assert_eq!(attributes(&span.attributes), pairs(&expected));
+    let described = tags(r#""otel.status_code":"ERROR","otel.status_description":"007""#);
+    let (_, span) = one_with(Format::JsonV2, described, &options);
+    assert_eq!(span.status.unwrap().message, "007");
     let (_, span) = one(Format::JsonV2, tags(given));
     assert!(span.attributes.iter().all(|attribute| {
         matches!(attribute.value.clone().unwrap().value, Some(Value::StringValue(_)))

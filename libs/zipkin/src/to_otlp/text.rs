@@ -11,9 +11,29 @@ use super::{Attributes, keys};
 use crate::v2::Annotation;
 use crate::{SpanError, json_attributes};
 
-/// The value of a tag: text, or with `guess` the number or boolean that it reads as.
-pub(super) fn tag_value(text: Bytes, guess: bool) -> Value {
+/// Keys of the text of a status, by the conventions of their senders: Census', OpenCensus', OpenTelemetry's and HTTP's.
+const STATUS_TEXTS: [&str; 4] = [
+    "census.status_description",
+    "opencensus.status_description",
+    keys::STATUS_DESCRIPTION,
+    "http.status_message",
+];
+
+/// The value of a tag: text, or with `guess` the number or boolean that it reads as. What describes a status is text.
+pub(super) fn tag_value(key: &[u8], text: Bytes, guess: bool) -> Value {
+    let guess = guess && !STATUS_TEXTS.iter().any(|known| known.as_bytes() == key);
     if guess && let Some(value) = guessed(&text) { value } else { Value::StringValue(text) }
+}
+
+/// A value as text; none for lists, maps and bytes.
+pub(super) fn shown(value: &Value) -> Option<Bytes> {
+    match value {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string().into()),
+        Value::DoubleValue(number) => Some(number.to_string().into()),
+        Value::BoolValue(value) => Some(value.to_string().into()),
+        Value::ArrayValue(_) | Value::KvlistValue(_) | Value::BytesValue(_) => None,
+    }
 }
 
 fn guessed(text: &[u8]) -> Option<Value> {

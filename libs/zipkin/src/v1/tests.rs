@@ -176,6 +176,9 @@ fn status_follows_the_conventions_in_their_order() {
         status(&format!(r#"{{"key":"error","value":false}},{described}"#)),
         of(2, "why", "")
     );
+    let numbers =
+        r#"{"key":"otel.status_code","value":2},{"key":"otel.status_description","value":404}"#;
+    assert_eq!(status(numbers), of(2, "404", ""));
     let http = |code: &str| {
         format!(
             r#"{{"key":"http.status_code","value":{code}}},{{"key":"http.status_message","value":"m"}}"#
@@ -199,7 +202,8 @@ fn thrift_values_have_their_types() {
         body.extend(unhex("080003"));
         body.extend(value_type.to_be_bytes());
         body.extend(unhex("0000"));
-        let (_, span) = one(Format::ThriftV1, body);
+        let options = DecodeOptions { parse_string_tags: true, ..DecodeOptions::default() };
+        let (_, span) = one_with(Format::ThriftV1, body, &options);
         attributes(&span.attributes)[0].1.clone()
     };
     use annotation_type::{BOOL, BYTES, DOUBLE, I16, I32, I64, STRING};
@@ -210,6 +214,7 @@ fn thrift_values_have_their_types() {
     assert_eq!(value(I64, "0000000000000005"), Value::IntValue(5));
     assert_eq!(value(DOUBLE, "3ff8000000000000"), Value::DoubleValue(1.5));
     assert_eq!(value(STRING, "6869"), text("hi"));
+    assert_eq!(value(STRING, "3432"), text("42"));
     assert_eq!(value(BYTES, "ff"), text("/w=="));
     assert_eq!(value(99, "6869"), text("hi"));
     assert_eq!(value(I64, "00"), text("<not enough bytes representing the number>"));

@@ -12,12 +12,15 @@ use tactus_api::Error;
 use tactus_api::json::JsonStyle;
 use tactus_api::trace::CombinedTrace;
 use tactus_jaeger::adjust::warn_on_root;
+use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 
 use super::call::{self, Segment};
 use super::params::{boolean, invalid};
 use crate::call::Answer;
 use crate::chunks::of_otlp;
-use crate::jaeger::{FoundTraces, JaegerError, OperationsQuery, ShownTrace, parse_trace_id};
+use crate::jaeger::{
+    FoundTraces, JaegerError, OperationsQuery, ShownTrace, kind_name, parse_trace_id,
+};
 
 use messages::{dependency, operation};
 
@@ -41,14 +44,27 @@ pub(super) async fn operations(call: Call) -> Answered {
     let params = call.params();
     let text =
         |name, alias| params.get(name).or_else(|| params.get(alias)).unwrap_or_default().to_owned();
-    let query = OperationsQuery {
+    let mut query = OperationsQuery {
         service: text("service", "service"),
         span_kind: text("spanKind", "span_kind"),
     };
     if query.service.is_empty() {
         return Err(invalid("parameter 'service' is required").into());
     }
-    let operations = call.shared.operations(&call.tenants, &query).await?;
+    // A kind that is not known is shown as internal, as OTLP says, so that it is found as such.
+    let is_internal = query.span_kind == kind_name(SpanKind::Internal);
+    if is_internal {
+        query.span_kind.clear();
+    }
+    let mut operations = call.shared.operations(&call.tenants, &query).await?;
+    for operation in &mut operations.list {
+        if operation.kind == SpanKind::Unspecified {
+            operation.kind = SpanKind::Internal;
+        }
+    }
+    operations.list.retain(|operation| !is_internal || operation.kind == SpanKind::Internal);
+    operations.list.sort();
+    operations.list.dedup();
     let shown: Vec<_> = operations.list.into_iter().map(operation).collect();
     Ok(Answer::json(&json!({ "operations": shown }))?.partial(operations.partial))
 }

@@ -110,6 +110,23 @@ async fn operations_are_asked_for_by_service_and_kind() {
 }
 
 #[tokio::test]
+async fn unknown_kinds_are_internal_in_the_third_version() {
+    let api = api().await;
+    recent_values(&api, &["op"]);
+    let operations = async |kind: &str| {
+        let answer = api.get(&format!("/api/v3/operations?service=svc{kind}")).await.json();
+        let list = answer["operations"].as_array().unwrap().clone();
+        list.iter().map(|it| it["spanKind"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(operations("").await, ["internal", "server", "client", "producer", "consumer"]);
+    api.recent.values_requests.lock().clear();
+    assert_eq!(operations("&spanKind=internal").await, ["internal"]);
+    let asked = std::mem::take(&mut *api.recent.values_requests.lock());
+    assert!(asked.iter().any(|request| request.query.contains("kind = unspecified")));
+    assert_eq!(operations("&spanKind=server").await, ["server"]);
+}
+
+#[tokio::test]
 async fn comma_joins_services_unless_one_has_it_in_its_name() {
     let api = api().await;
     recent_values(&api, &["a", "a,b"]);

@@ -1,13 +1,10 @@
 //! Messages of the third version.
 
 use serde_json::{Value, json};
-use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 
 use crate::jaeger::{Dependency, Operation, kind_name};
 
 pub(super) fn operation(Operation { name, kind }: Operation) -> Value {
-    // A kind that is not known counts as internal, as OTLP says.
-    let kind = if kind == SpanKind::Unspecified { SpanKind::Internal } else { kind };
     json!({ "name": name, "spanKind": kind_name(kind) })
 }
 
