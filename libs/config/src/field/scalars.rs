@@ -211,7 +211,7 @@ impl Field for PromDuration {
 
 /// What an attribute is compared with: values of different types are different, except integers and floats of the same
 /// number.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum MatchValue {
     /// Text, quoted or not.
     Text(String),
@@ -221,12 +221,9 @@ pub enum MatchValue {
     Float(f64),
     /// `true` or `false`.
     Bool(bool),
-}
-
-impl Default for MatchValue {
-    fn default() -> Self {
-        Self::Text(String::new())
-    }
+    /// Left out, or `null`.
+    #[default]
+    Missing,
 }
 
 impl MatchValue {
@@ -237,6 +234,7 @@ impl MatchValue {
             Self::Int(_) => "int",
             Self::Float(_) => "float64",
             Self::Bool(_) => "bool",
+            Self::Missing => "<nil>",
         }
     }
 
@@ -247,6 +245,7 @@ impl MatchValue {
             Self::Int(number) => number.to_string().into(),
             Self::Float(number) => number.to_string().into(),
             Self::Bool(flag) => flag.to_string().into(),
+            Self::Missing => "".into(),
         }
     }
 }
@@ -264,7 +263,8 @@ impl Field for MatchValue {
                 Err(_) => Self::Float(number as f64),
             },
             Some(Resolved::Float(number)) => Self::Float(number),
-            Some(Resolved::Null | Resolved::Text) | None => Self::Text(scalar.text.clone()),
+            Some(Resolved::Null) => Self::Missing,
+            Some(Resolved::Text) | None => Self::Text(scalar.text.clone()),
         };
     }
 
@@ -274,6 +274,7 @@ impl Field for MatchValue {
             Self::Int(number) => Value::Int(i128::from(*number)),
             Self::Float(number) => Value::Float(*number),
             Self::Bool(flag) => Value::Bool(*flag),
+            Self::Missing => Value::Null,
         }
     }
 

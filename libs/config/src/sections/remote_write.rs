@@ -28,7 +28,7 @@ section! {
         queue_config: QueueConfig, "queues and retries";
         metadata_config: MetadataConfig, "metric metadata";
         follow_redirects: bool = true, "follow redirects";
-        enable_http2: bool = true, "use HTTP/2 where the receiver offers it by TLS";
+        enable_http2: bool, "use HTTP/2 where the receiver offers it by TLS";
         proxy_url: String, "proxy";
         no_proxy: String, "hosts without the proxy";
         proxy_from_environment: bool, "take the proxy from the environment";

@@ -125,6 +125,9 @@ impl Condition {
             MatchValue::Int(number) => Wanted::Int(*number),
             MatchValue::Float(number) => Wanted::Double(*number),
             MatchValue::Bool(flag) => Wanted::Bool(*flag),
+            MatchValue::Missing => {
+                return Err(format!("value type not supported: {}", value.type_name()));
+            }
         };
         let text = if let MatchValue::Text(text) = value { text.as_str() } else { "" };
         match what {

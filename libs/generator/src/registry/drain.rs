@@ -89,7 +89,7 @@ impl Drain {
         if root.is_empty() {
             self.size.bytes += ROOT_BYTES;
         }
-        root.insert(tokens, now_ms, &mut self.size);
+        self.changed |= root.insert(tokens, now_ms, &mut self.size);
     }
 
     /// Estimated memory.
@@ -187,9 +187,10 @@ impl Node {
         (equal as f64 / tokens.len() as f64 >= MIN_SIMILARITY).then_some(best)
     }
 
-    /// Adds a cluster, or replaces the oldest of too many, and the change to `size`.
-    fn insert(&mut self, tokens: &[&str], now_ms: i64, size: &mut Size) {
-        let mut node = self;
+    /// Adds a cluster, or replaces the oldest of too many, and the change to `size`. True if names that were inserted
+    /// before may now meet another cluster than their own.
+    fn insert(&mut self, tokens: &[&str], now_ms: i64, size: &mut Size) -> bool {
+        let (mut node, mut diverts) = (self, false);
         for token in &tokens[..tokens.len().min(MAX_DEPTH)] {
             let known = node.place(token).is_ok();
             let full = !known && node.children.len() >= MAX_CHILDREN - 1;
@@ -197,6 +198,7 @@ impl Node {
             let place = match node.place(key) {
                 Ok(place) => place,
                 Err(place) => {
+                    diverts |= key == VARIABLE && !node.children.is_empty();
                     size.bytes += room_for_one(&mut node.children) + text_bytes(key);
                     node.children.insert(place, (key.into(), Node::default()));
                     place
@@ -207,6 +209,7 @@ impl Node {
         let tokens: Box<[Box<str>]> = tokens.iter().map(|token| (*token).into()).collect();
         size.bytes += cluster_bytes(&tokens);
         let cluster = Cluster { tokens, used_ms: now_ms };
+        diverts |= !node.clusters.is_empty();
         let full = node.clusters.len() >= MAX_ALIKE;
         match node.clusters.iter_mut().min_by_key(|cluster| cluster.used_ms).filter(|_| full) {
             Some(oldest) => {
@@ -219,6 +222,7 @@ impl Node {
                 size.clusters += 1;
             }
         }
+        diverts
     }
 
     fn is_empty(&self) -> bool {

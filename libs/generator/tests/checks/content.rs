@@ -211,6 +211,8 @@ fn settings_that_mean_nothing_are_refused() {
             "invalid filter policy; policies must have at least an `include` or `exclude`",
         ),
         (condition("x", "kind", json!("a")), "invalid include policy: invalid match type: x"),
+        (condition("strict", "span.a", json!(null)), "value type not supported: <nil>"),
+        (condition("regex", "span.a", json!(null)), "value type not supported: <nil>"),
         (condition("strict", "kind", json!("x")), "unsupported kind intrinsic string value: x"),
         (condition("strict", "status", json!("x")), "unsupported status intrinsic string value: x"),
         (

@@ -46,7 +46,7 @@ fn policy_match(user: &UserPolicyMatch) -> PolicyMatch {
                 (None, Some(number)) => MatchValue::Float(number),
                 (None, None) => MatchValue::Text(number.to_string()),
             },
-            Value::Null => MatchValue::default(),
+            Value::Null => MatchValue::Missing,
             other => MatchValue::Text(other.to_string()),
         },
     };
@@ -64,6 +64,7 @@ fn user_policy_match(policy: &PolicyMatch) -> UserPolicyMatch {
             MatchValue::Int(number) => Value::from(*number),
             MatchValue::Float(number) => Value::from(*number),
             MatchValue::Bool(flag) => Value::Bool(*flag),
+            MatchValue::Missing => Value::Null,
         },
     };
     UserPolicyMatch {
