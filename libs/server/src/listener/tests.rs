@@ -111,6 +111,19 @@ async fn connection_over_its_age_is_closed_and_its_request_finished() {
 }
 
 #[tokio::test]
+async fn answer_before_the_end_of_a_request_says_that_the_connection_ends() {
+    let port = slow_port(ListenerSettings::default()).await;
+    let mut connection = TcpStream::connect(port.listener.local_addr()).await.unwrap();
+    let head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nb";
+    connection.write_all(head).await.unwrap();
+    port.begun.notified().await;
+    port.finish.notify_one();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("connection: close") && answer.ends_with("done"), "{answer}");
+}
+
+#[tokio::test]
 async fn connections_over_the_limit_wait_for_a_place() {
     let port = slow_port(ListenerSettings { max_connections: 1, ..Default::default() }).await;
     let url = format!("http://{}/", port.listener.local_addr());

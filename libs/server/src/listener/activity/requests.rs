@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
-use ::http::{HeaderValue, Request, Response, Version, header::CONTENT_TYPE};
+use ::http::{
+    HeaderValue, Request, Response, Version,
+    header::{CONNECTION, CONTENT_TYPE},
+};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -93,8 +96,12 @@ where
     type Output = Result<Response<WatchedBody<B>>, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(self.future.as_mut().poll(cx))?;
+        let mut response = ready!(self.future.as_mut().poll(cx))?;
         let mut open = self.open.take();
+        if open.as_ref().is_some_and(|open| open.activity.may_receive_more()) {
+            // The connection ends with this response, so that its client must not send another request on it.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let is_timed = !is_grpc(&response);
         if let Some(open) = &mut open
             && is_timed
