@@ -176,13 +176,12 @@ pub(crate) fn apply(config: &mut Config, given: &Given) -> Result<(), String> {
         path.rsplit('.').fold(value, |node, key| Node::map(0, vec![(Key::new(key, 0), node)]));
     let mut reader = Reader::default();
     crate::field::read_section(config, &tree, &mut reader);
-    if reader.problems.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "invalid value {:?} for flag -{}: value out of range",
-        given.value, given.flag.name
-    ))
+    let Some(problem) = reader.problems.first() else { return Ok(()) };
+    let cause = match given.flag.kind {
+        Kind::Int | Kind::Float => "value out of range",
+        _ => &problem.text,
+    };
+    Err(format!("invalid value {:?} for flag -{}: {cause}", given.value, given.flag.name))
 }
 
 /// Whether a start takes a flag of this name, without its dashes.

@@ -142,6 +142,7 @@ async fn patch(
     let change: Value =
         serde_json::from_slice(&body).map_err(|error| Refusal::Bad(error.to_string()))?;
     for _ in 0..PATCH_TRIES {
+        let _turn = store.turn().await;
         let before = match store.read(tenant.as_str()).await {
             Ok(stored) => Some(stored),
             Err(StoreError::NotFound) => None,
@@ -150,7 +151,6 @@ async fn patch(
         let limits = before.as_ref().map(|stored| stored.limits.clone()).unwrap_or_default();
         let limits = patched(&limits, &change)?;
         api.check(&tenant, &limits, query.as_deref())?;
-        let _turn = store.turn().await;
         api.check_room(&tenant, &limits)?;
         let expected = before.as_ref().map(|stored| stored.version.as_str());
         match store.write(tenant.as_str(), limits, expected).await {

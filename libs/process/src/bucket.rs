@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use tactus_config::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use tactus_config::sections::overrides::{Overrides, UserOverridesClient};
 use tactus_config::sections::storage::TraceStorage;
-use tactus_storage::BucketSettings;
+use tactus_storage::{Bucket, BucketSettings};
 
 use crate::Error;
+
+/// The section of the bucket of limits that tenants set.
+const USER_OVERRIDES: &str = "overrides.user_configurable_overrides.client";
 
 /// The bucket of traces. Errors: an unknown backend, or an invalid value.
 pub fn bucket(trace: &TraceStorage) -> Result<BucketSettings, Error> {
@@ -15,12 +18,17 @@ pub fn bucket(trace: &TraceStorage) -> Result<BucketSettings, Error> {
     of_backend("storage.trace", backend, local, s3, gcs, azure)
 }
 
-/// The bucket of limits that tenants set by the API; `None` if they cannot. Errors: as for [`bucket`].
-pub(crate) fn user_overrides(overrides: &Overrides) -> Result<Option<BucketSettings>, Error> {
+/// Opens the bucket of limits that tenants set by the API; `None` if they cannot. Errors: as for [`bucket`], and those of
+/// the store.
+pub(crate) fn user_overrides(overrides: &Overrides) -> Result<Option<Bucket>, Error> {
     let section = &overrides.user_configurable_overrides;
+    if !section.enabled {
+        return Ok(None);
+    }
     let UserOverridesClient { backend, local, s3, gcs, azure, .. } = &section.client;
-    let key = "overrides.user_configurable_overrides.client";
-    section.enabled.then(|| of_backend(key, backend, local, s3, gcs, azure)).transpose()
+    let settings = of_backend(USER_OVERRIDES, backend, local, s3, gcs, azure)?;
+    let opened = Bucket::open(&settings);
+    opened.map(Some).map_err(|source| Error::Part { part: USER_OVERRIDES, source: source.into() })
 }
 
 fn of_backend(

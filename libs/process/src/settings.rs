@@ -18,7 +18,7 @@ use tactus_server::{
     request_log::{RequestLog, RequestLogSettings, SourceIps},
     tenancy::Tenancy,
 };
-use tactus_storage::{Bucket, PollerSettings};
+use tactus_storage::PollerSettings;
 use tactus_telemetry::metrics::Registry;
 use tactus_tls::ServerTls;
 use tokio::runtime::Handle;
@@ -211,10 +211,7 @@ pub(crate) fn overrides(
     check: CheckLimits,
 ) -> Result<tactus_overrides::Settings, Error> {
     let config = Arc::new(loaded.config.clone());
-    let bucket = match bucket::user_overrides(&config.overrides)? {
-        Some(settings) => Some(Bucket::open(&settings)?),
-        None => None,
-    };
+    let bucket = bucket::user_overrides(&config.overrides)?;
     let alone = Config::default();
     Ok(tactus_overrides::Settings {
         expand_env: loaded.expand_env,

@@ -169,7 +169,6 @@ impl Head {
         push: &PushRequest,
         admitted: &mut Vec<(TraceId, u64)>,
     ) -> Result<(Mark, Appended), AppendError> {
-        let enforce = self.limits.max_live_traces > 0 || self.limits.max_bytes_per_trace > 0;
         let mark = builder.mark();
         let truncated = builder.truncated_attributes();
         let before = builder.len();
@@ -180,11 +179,10 @@ impl Head {
         let result = builder.append_by_trace(&runs, |span| {
             let (has_stored, has_refused) = &mut outcomes[span.run];
             let (trace, bytes) = (span.trace, span.bytes as u64);
-            match if enforce { self.live.admit(trace, bytes) } else { Verdict::Admitted } {
+            match self.live.admit(trace, bytes) {
                 Verdict::Admitted => {
                     *has_stored = true;
                     match admitted.last_mut() {
-                        _ if !enforce => {}
                         Some((last, sum)) if *last == trace => *sum += bytes,
                         _ => admitted.push((trace, bytes)),
                     }

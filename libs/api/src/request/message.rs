@@ -100,7 +100,7 @@ impl Params {
     /// Padded with zeros, because a number of up to ten digits is read as seconds.
     fn nanos(&mut self, name: &str, value: u64) {
         if value > 0 {
-            self.0.append_pair(name, &format!("{value:020}"));
+            self.0.append_pair(name, &format!("{value:011}"));
         }
     }
 

@@ -16,7 +16,7 @@ section! {
     Overrides {
         defaults: Limits = Limits::built_in(), "limits of every tenant without an entry of its own";
         per_tenant_override_config: String, "file with limits of tenants; read again when it changes";
-        per_tenant_override_period: PromDuration = PromDuration::seconds(10), "interval at which that file is checked for changes";
+        per_tenant_override_period: PromDuration = PromDuration::seconds(10), "interval at which that file is checked for changes; 0 is never";
         user_configurable_overrides: UserOverrides, "limits that tenants set by the API";
         enable_legacy_overrides: bool, "no effect here: flat limits are always accepted";
     }
@@ -24,7 +24,7 @@ section! {
     /// Limits that tenants set by the API.
     UserOverrides {
         enabled: bool, "serve /api/overrides";
-        poll_interval: GoDuration = minutes(1), "interval at which the stored limits are read";
+        poll_interval: GoDuration = minutes(1), "interval at which the stored limits are read; 0 is only at the start";
         max_bytes: u64 = 33_554_432, "JSON of the limits of all tenants, each counted with 4 KiB besides; beyond it no tenant can set more than it has, and what is stored beyond it has no effect; a single tenant's may have 256 KiB; 0 is no limit";
         client: UserOverridesClient, "where they are stored";
         api: UserOverridesApi, "checks";

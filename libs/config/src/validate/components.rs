@@ -123,6 +123,10 @@ fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
 }
 
 pub(super) fn overrides(config: &Config) -> Result<(), Invalid> {
+    let user = &config.overrides.user_configurable_overrides;
+    if user.enabled && user.client.backend == "s3" {
+        s3("overrides.user_configurable_overrides.client.s3", &user.client.s3)?;
+    }
     super::rate_strategy(&config.overrides.defaults)
         .map_err(|text| Invalid::new("overrides.defaults.ingestion.rate_strategy", text))
 }
@@ -259,7 +263,7 @@ pub(super) fn storage(config: &Config) -> Result<(), Invalid> {
     )?;
     super::dedicated_columns(&block.version, &block.parquet_dedicated_columns)
         .map_err(|text| Invalid::new("storage.trace.block.parquet_dedicated_columns", text))?;
-    s3(&trace.s3)
+    s3("storage.trace.s3", &trace.s3)
 }
 
 pub(super) fn compaction(config: &Config) -> Result<(), Invalid> {
@@ -294,9 +298,11 @@ pub(super) fn ingester(config: &Config) -> Result<(), Invalid> {
     )
 }
 
-fn s3(s3: &S3) -> Result<(), Invalid> {
+/// `section`: the path of the S3 section.
+fn s3(section: &str, s3: &S3) -> Result<(), Invalid> {
+    let key = |name: &str| format!("{section}.{name}");
     ensure(
-        "storage.trace.s3.sse.type",
+        &key("sse.type"),
         matches!(s3.sse.type_.as_str(), "" | "SSE-S3" | "SSE-KMS" | "SSE-C"),
         "unsupported S3 SSE type",
     )?;
@@ -304,15 +310,15 @@ fn s3(s3: &S3) -> Result<(), Invalid> {
     let version = tls.tls_min_version.as_str();
     if !version.is_empty() && !TLS_VERSIONS.contains(&version) {
         let text = format!("unknown minimum TLS version: {:?}", tls.tls_min_version);
-        return Err(Invalid::new("storage.trace.s3.tls_min_version", text));
+        return Err(Invalid::new(&key("tls_min_version"), text));
     }
     ensure(
-        "storage.trace.s3.tls_cert_path",
+        &key("tls_cert_path"),
         tls.tls_cert_path.is_empty() || !tls.tls_key_path.is_empty(),
         "certificate given but no key configured",
     )?;
     ensure(
-        "storage.trace.s3.tls_key_path",
+        &key("tls_key_path"),
         tls.tls_key_path.is_empty() || !tls.tls_cert_path.is_empty(),
         "key given but no certificate configured",
     )
