@@ -126,6 +126,11 @@ impl TagsJob {
         &self.projection
     }
 
+    /// True if all spans of a trace must be in one batch.
+    pub fn reads_whole_traces(&self) -> bool {
+        self.filter.reads_whole_traces()
+    }
+
     /// True if no batch can add a name.
     pub fn reads_nothing(&self) -> bool {
         self.scopes.is_empty()
@@ -223,6 +228,14 @@ impl TagValuesJob {
     /// The columns that [`Self::visit`] reads.
     pub fn projection(&self) -> &Projection {
         &self.projection
+    }
+
+    /// True if all spans of a trace must be in one batch.
+    pub fn reads_whole_traces(&self) -> bool {
+        let whole = |(attribute, filter): &(Attribute, TagFilter)| {
+            attribute.depends_on_other_spans() || filter.reads_whole_traces()
+        };
+        self.attributes.iter().any(whole)
     }
 
     /// True if the answer does not depend on spans; visit an empty batch then.

@@ -13,7 +13,7 @@ use tactus_proto::tactus::v1::{BlockPart, SearchRequest, SearchResponse};
 use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
 use tactus_storage::BlockMeta;
 use tactus_storage::meta::DedicatedColumn;
-use tactus_traceql::eval::{Assembled, Matches, TraceMatchCombiner};
+use tactus_traceql::eval::{Assembled, Matches, NewestTraces};
 
 use crate::block_part::{needed_bytes, row_groups, scope_around, scope_of_any_time};
 use crate::blocks::Blocks;
@@ -86,7 +86,7 @@ impl BlockSearch {
         let ends_early = limit > 0 && !self.search.most_recent;
         let reads = self.joined_reads(blocks, &block, row_groups.clone(), ends_early);
         let this = Arc::new(self);
-        let mut found = TraceMatchCombiner::default();
+        let mut found = NewestTraces::default();
         let mut inspected_traces = 0;
         let search = Arc::clone(&this);
         let run = move |row_group: usize, job: &Job| {
@@ -99,7 +99,7 @@ impl BlockSearch {
             inspected_traces += part.inspected_traces;
             let is_empty = part.traces.len() == 0;
             part.traces.for_each(|trace| found.add(trace));
-            if ends_early && found.len() >= limit {
+            if ends_early && found.count() >= limit {
                 return Ok(ControlFlow::Break(()));
             }
             if !ends_early && !is_empty {

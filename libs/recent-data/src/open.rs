@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     ingester::Ingester,
     layout::{Layout, parse_part_range},
+    notes::Notes,
     replay,
     settings::Settings,
     written::BlockWritten,
@@ -91,9 +92,14 @@ fn warn_of_tempo(root: &Path, bucket: &Bucket) {
     }
 }
 
-/// The first log part number that no directory of segments uses.
+/// The first log part number that no directory of segments uses, and that no note is about: what became of a segment that
+/// is gone must not be taken for what became of a new one.
 fn first_free_part(root: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(root.join("segments")) else { return 1 };
-    let ranges = entries.filter_map(|entry| parse_part_range(entry.ok()?.file_name().to_str()?));
+    let segments = root.join("segments");
+    let entries = fs::read_dir(&segments).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let notes = Notes::new(Layout::notes(root), segments, false).read().unwrap_or_default();
+    let noted = notes.into_keys().filter_map(|key| Some(key.split_once('/')?.0.to_owned()));
+    let ranges = names.chain(noted).filter_map(|name| parse_part_range(&name));
     ranges.map(|range| range.last + 1).max().unwrap_or(1)
 }

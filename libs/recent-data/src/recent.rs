@@ -7,10 +7,10 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use tactus_model::{SpanBatch, TenantId, TraceId, span_end};
+use tactus_model::{SpanBatch, TenantId, TraceId, merge::gather_traces, span_end};
 use tactus_traceql::eval::{
-    Assembled, Bitmap, CompiledQuery, EvaluateError, SearchOptions, TraceMatch, TraceMatchCombiner,
-    Window,
+    Assembled, Bitmap, Candidate, CompiledQuery, EvaluateError, NewestTraces, SearchOptions,
+    TraceMatch, Window,
 };
 use tactus_work::is_over;
 
@@ -22,9 +22,6 @@ use crate::{
 
 /// How many candidate traces are gathered at a time. Their spans are copied.
 const CANDIDATES_PER_ROUND: usize = 512;
-
-/// Nanoseconds. Spans of one trace that are more than a day apart are not searched for outside of the window.
-const LONGEST_TRACE: u64 = 86_400_000_000_000;
 
 /// The result of a search, and the work it took.
 #[derive(Debug, Default)]
@@ -56,13 +53,13 @@ impl RecentMatches {
 
 /// What a search has found.
 struct Found<'t> {
-    all: TraceMatchCombiner,
+    all: NewestTraces,
     tell: &'t dyn Fn(&TraceMatch),
 }
 
 impl<'t> Found<'t> {
     fn new(tell: &'t dyn Fn(&TraceMatch)) -> Self {
-        Self { all: TraceMatchCombiner::default(), tell }
+        Self { all: NewestTraces::default(), tell }
     }
 
     fn add(&mut self, traces: Assembled) {
@@ -208,7 +205,7 @@ impl RecentView {
         let candidates = candidates(self, scattered, query, window);
         let mut rounds = Rounds::of(&candidates, CANDIDATES_PER_ROUND);
         while let Some(round) = rounds.next() {
-            // The earliest start known so far can only get earlier, so none of the remaining traces is newer than this.
+            // None of the remaining traces is newer than this.
             let newest_left = round[0].1;
             if is_over()
                 || found.all.oldest_kept_start(options.limit).is_some_and(|kept| kept > newest_left)
@@ -256,36 +253,60 @@ impl RecentView {
         Ok(result)
     }
 
-    /// Passes batches with a span in the window to a collector of tags or values, until it has enough.
+    /// Passes batches with a span in the window to a collector of tags or values, until it has enough. `whole`: with all
+    /// spans of each trace in one of them.
     pub(crate) fn collect_recent(
         &self,
         window: Window,
+        whole: bool,
         mut collect: impl FnMut(&SpanBatch),
     ) -> u64 {
         let mut inspected = 0;
-        self.for_each_batch(|_, batch| {
+        let mut look = |batch: &SpanBatch| {
             if !is_over() && touches(batch, window) {
                 inspected += inspected_bytes(batch);
                 collect(batch);
             }
-        });
+        };
+        if !whole {
+            self.for_each_batch(|_, batch| look(batch));
+            return inspected;
+        }
+        let scattered = self.scattered();
+        for (number, segment) in self.segments.iter().enumerate() {
+            match scattered.touches(Place::Segment(number)) {
+                false => look(&segment.batch()),
+                true => look(&gather_traces(&[&segment.batch()], |id| !scattered.contains(id))),
+            }
+        }
+        let traces = scattered.ids();
+        let mut rounds = Rounds::of(&traces, CANDIDATES_PER_ROUND);
+        while let Some(round) = rounds.next() {
+            if is_over() {
+                break;
+            }
+            let batch = self.gather(&round.iter().copied().collect());
+            rounds.took(&batch);
+            look(&batch);
+        }
         inspected
     }
 }
 
-/// Scattered traces whose spans in some batch match, with the earliest start that such a batch knows, the newest first.
-/// Traces that cannot reach the window within [`LONGEST_TRACE`] are left out.
+/// Scattered traces of the window that may match, with their start, the newest first.
 fn candidates(
     view: &RecentView,
     scattered: &Scattered,
     query: &CompiledQuery,
     window: Window,
 ) -> Vec<(TraceId, u64)> {
-    let mut starts: HashMap<TraceId, u64> = HashMap::new();
+    let mut known: HashMap<TraceId, Candidate> = HashMap::new();
     let mut add = |batch: &SpanBatch| {
-        for (id, start) in query.find_candidates(batch, |id| scattered.contains(id)) {
-            let known = starts.entry(id).or_insert(start);
-            *known = start.min(*known);
+        for found in query.find_candidates(batch, |id| scattered.contains(id)) {
+            let known = known.entry(found.id).or_insert(found);
+            known.start = known.start.min(found.start);
+            known.end = known.end.max(found.end);
+            known.may_match |= found.may_match;
         }
     };
     view.for_each_batch(|place, batch| {
@@ -306,10 +327,9 @@ fn candidates(
             add(&batch);
         }
     }
-    let near = |start: u64| {
-        window.touches(start.saturating_sub(LONGEST_TRACE), start.saturating_add(LONGEST_TRACE))
-    };
-    let mut newest: Vec<_> = starts.into_iter().filter(|&(_, start)| near(start)).collect();
+    let candidates = known.into_values();
+    let candidates = candidates.filter(|it| it.may_match && window.touches(it.start, it.end));
+    let mut newest: Vec<_> = candidates.map(|it| (it.id, it.start)).collect();
     newest.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     newest
 }

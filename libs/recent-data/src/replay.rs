@@ -23,7 +23,7 @@ use crate::{
     head::Head,
     ingester::Ingester,
     layout::{
-        CUT_FILE, PartRange, decided_paths, has_segment_ending, is_deciding, is_pending,
+        CUT_FILE, Layout, PartRange, decided_paths, has_segment_ending, is_deciding, is_pending,
         parse_part_range, parse_segment_file_name, segment_key,
     },
     notes::Fate,
@@ -69,8 +69,11 @@ impl Covered {
 fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
     let root = ingester.layout.segments();
     let notes = ingester.notes.read().unwrap_or_else(|error| {
+        // New segments may get the numbers that these notes are about, so that nobody may read them later.
+        let kept = ingester.layout.quarantine(&Layout::notes(&ingester.settings.directory));
         tracing::error!(
             %error,
+            ?kept,
             "cannot read segments.notes: spans that are in blocks may be written to other blocks as well"
         );
         HashMap::new()

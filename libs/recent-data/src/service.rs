@@ -243,7 +243,7 @@ impl Protocol for Ingester {
             let mut found = Growing::on(boards.open(request.so_far(), whose, 0));
             let view = view.without_stored(&stored);
             let mut job = TagsJob::compile(&request, groups).map_err(|it| refused_job(&it))?;
-            let inspected = view.collect_recent(window, |batch| {
+            let inspected = view.collect_recent(window, job.reads_whole_traces(), |batch| {
                 job.visit(batch);
                 found.look_at(|| job.so_far());
             });
@@ -275,7 +275,7 @@ impl Protocol for Ingester {
                 job.visit(&SpanBatch::default());
                 0
             } else {
-                view.collect_recent(window, |batch| {
+                view.collect_recent(window, job.reads_whole_traces(), |batch| {
                     job.visit(batch);
                     found.look_at(|| job.so_far());
                 })

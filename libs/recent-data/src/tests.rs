@@ -88,7 +88,7 @@ fn push_all(ingester: &Ingester, ids: std::ops::Range<u16>) {
 /// How often each span id is held, over live data and segments, without de-duplication.
 fn held(ingester: &Ingester) -> BTreeMap<u16, usize> {
     let mut counts = BTreeMap::new();
-    ingester.recent_view(&tenant()).collect_recent(Window::default(), |batch| {
+    ingester.recent_view(&tenant()).collect_recent(Window::default(), false, |batch| {
         for id in batch.spans.span_id.iter() {
             *counts.entry(u16::from_be_bytes([id.0[6], id.0[7]])).or_default() += 1;
         }
@@ -104,7 +104,7 @@ fn all_spans(ingester: &Ingester) -> SpanBatch {
     let mut parts = Vec::new();
     ingester
         .recent_view(&tenant())
-        .collect_recent(Window::default(), |batch| parts.push(batch.clone()));
+        .collect_recent(Window::default(), false, |batch| parts.push(batch.clone()));
     merge(&parts.iter().collect::<Vec<_>>()).0
 }
 
@@ -150,7 +150,7 @@ async fn tags_are_collected_of_batches_in_the_window_only() {
     let seen = |start, end| {
         let mut spans = 0;
         let window = Window::from_seconds(start, end);
-        ingester.recent_view(&tenant()).collect_recent(window, |batch| spans += batch.len());
+        ingester.recent_view(&tenant()).collect_recent(window, false, |batch| spans += batch.len());
         spans
     };
     assert_eq!([seen(0, 0), seen(10, 19), seen(11, 19), seen(15, 0), seen(0, 30)], [2, 1, 0, 1, 2]);
@@ -301,6 +301,29 @@ async fn failed_flush_is_repeated_under_the_same_block_id() {
     ingester.flush_all().await.unwrap();
     assert!(held(&ingester).is_empty());
     assert_eq!(bench.blocklist.tenant("t1").live().len(), 1);
+}
+
+#[tokio::test]
+async fn new_segments_are_not_taken_for_those_that_were_gone_before_a_stop() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..10);
+    ingester.flush_all().await.unwrap();
+    drop(ingester);
+    // An orderly stop leaves neither segments nor parts of the log, but notes.
+    let log = bench.settings().directory.join("log");
+    for part in std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()) {
+        if part.extension().is_some_and(|it| it == "wal") {
+            std::fs::remove_file(part).unwrap();
+        }
+    }
+    assert!(bench.settings().directory.join("segments.notes").metadata().unwrap().len() > 0);
+    let ingester = bench.open();
+    push_all(&ingester, 20..30);
+    ingester.seal().await.unwrap();
+    // Killed.
+    drop(ingester);
+    assert_eq!(held(&bench.open()), once(20..30));
 }
 
 #[tokio::test]

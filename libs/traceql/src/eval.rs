@@ -14,11 +14,11 @@
 mod aggregate;
 mod assemble;
 mod bitmap;
-mod combine;
 mod condition;
 mod legacy;
 mod matches;
 mod nested;
+mod newest_traces;
 pub(crate) mod operand;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
@@ -40,13 +40,13 @@ pub(crate) mod view;
 
 pub use assemble::{Assembled, SearchOptions};
 pub use bitmap::Bitmap;
-pub use combine::TraceMatchCombiner;
 pub use legacy::TagSearch;
 pub use matches::{
     AttributeValue, MatchedSpanSet, MatchedTrace, Matches, ServiceStats, SpanMatch, SpanSet,
     TraceMatch,
 };
-pub use query::CompiledQuery;
+pub use newest_traces::NewestTraces;
+pub use query::{Candidate, CompiledQuery};
 pub use staged::StagedSearch;
 pub use tag_filter::TagFilter;
 pub use tag_names::{

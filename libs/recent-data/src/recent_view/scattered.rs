@@ -112,6 +112,13 @@ impl Scattered {
         }
     }
 
+    /// All of them, in order.
+    pub(crate) fn ids(&self) -> Vec<TraceId> {
+        let mut ids: Vec<TraceId> = self.traces.iter().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.traces.len()
     }

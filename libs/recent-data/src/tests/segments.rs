@@ -22,7 +22,7 @@ fn push_of_each(ingester: &Ingester, tenants: std::ops::Range<usize>) {
 fn spans_of(ingester: &Ingester, tenant: &TenantId) -> usize {
     let mut spans = 0;
     let read = ingester.read_recent(tenant, |view| {
-        view.collect_recent(Window::default(), |batch| spans += batch.len());
+        view.collect_recent(Window::default(), false, |batch| spans += batch.len());
     });
     read.unwrap();
     spans

@@ -15,7 +15,7 @@ fn push(ingester: &Ingester, number: usize) -> Result<u64, PushError> {
 fn spans_of(ingester: &Ingester, number: usize) -> usize {
     let mut spans = 0;
     let view = ingester.recent_view(&name(number));
-    view.collect_recent(Window::default(), |batch| spans += batch.len());
+    view.collect_recent(Window::default(), false, |batch| spans += batch.len());
     spans
 }
 

@@ -1,7 +1,5 @@
 //! Attributes and intrinsics: what a query can read of a span.
 
-use std::borrow::Cow;
-
 use crate::static_type::StaticType;
 
 /// A named attribute or an intrinsic.
@@ -44,13 +42,11 @@ impl Attribute {
         Attribute::Named { scope, parent: false, name: name.into() }
     }
 
-    /// The key without scope; the canonical text of intrinsics and of attributes of the parent. Search answers show the
-    /// attribute under this key.
-    pub fn key(&self) -> Cow<'_, str> {
+    /// The key without scope, or the intrinsic's canonical text. Search answers show the attribute under this key.
+    pub fn key(&self) -> &str {
         match self {
-            Attribute::Named { name, parent: false, .. } => Cow::Borrowed(name),
-            Attribute::Named { parent: true, .. } => Cow::Owned(self.to_string()),
-            Attribute::Intrinsic(intrinsic) => Cow::Borrowed(intrinsic.text()),
+            Attribute::Intrinsic(intrinsic) => intrinsic.text(),
+            Attribute::Named { name, .. } => name,
         }
     }
 

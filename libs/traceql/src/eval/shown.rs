@@ -1,6 +1,5 @@
 //! Chooses the span attributes that an answer shows.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use tactus_model::Projection;
@@ -127,7 +126,7 @@ fn collect_expression(expression: &FieldExpression, collector: &mut Collector<'_
 
 impl<'v> BoundShown<'v> {
     /// The attribute's key in answers.
-    pub(crate) fn key(&self) -> Cow<'v, str> {
+    pub(crate) fn key(&self) -> &'v str {
         self.shown.attribute.key()
     }
 

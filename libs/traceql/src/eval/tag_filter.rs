@@ -19,6 +19,8 @@ pub struct TagFilter {
     columns: Projection,
     /// What the conditions are about.
     tables: Vec<Table>,
+    /// A condition depends on other spans of the trace.
+    reads_whole_traces: bool,
 }
 
 impl TagFilter {
@@ -37,6 +39,7 @@ impl TagFilter {
                 condition.for_each_attribute(&mut |it| {
                     project(it, &mut filter.columns);
                     filter.tables.push(table_of(it));
+                    filter.reads_whole_traces |= it.depends_on_other_spans();
                 });
             }
             plans.push(Plan::compile(&conjunction(&group.conditions), &patterns));
@@ -53,6 +56,11 @@ impl TagFilter {
     /// True if the answer is known without reading data, because every alternative fixes the value.
     pub fn reads_nothing(&self) -> bool {
         matches!(&self.plan, Some(Plan::Any(plans)) if plans.is_empty())
+    }
+
+    /// True if all spans of a trace must be there to tell whether one passes.
+    pub fn reads_whole_traces(&self) -> bool {
+        self.reads_whole_traces
     }
 
     /// True if a condition is about these rows.

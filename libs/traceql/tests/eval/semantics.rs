@@ -149,19 +149,6 @@ fn negation_of_conditions_on_events_needs_an_event() {
 }
 
 #[test]
-fn attribute_of_the_parent_is_shown_under_its_full_name() {
-    let spans = vec![
-        Span { attributes: attributes(&[("n", Stored::Int(1))]), ..span(1, 1, 0) },
-        Span { attributes: attributes(&[("n", text("three"))]), ..span(1, 2, 1) },
-    ];
-    let batch = live_batch(&[service("shop", spans)]);
-    let found = search("{ parent != nil } | select(span.n, parent.n, parent.span.n)", &batch);
-    let shown = found[0].span_sets[0].spans[0].attributes.iter();
-    let shown: Vec<_> = shown.map(|(key, value)| format!("{key}={value}")).collect();
-    assert_eq!(shown, ["n=three", "parent.n=1", "parent.span.n=1"]);
-}
-
-#[test]
 fn sums_and_the_order_of_groups_do_not_depend_on_the_order_of_spans() {
     let of = |id: u64, kind: u8, value: f64| Span {
         kind,
