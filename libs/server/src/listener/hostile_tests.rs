@@ -370,6 +370,39 @@ async fn request_ends_when_its_client_left_something_unread_behind() {
     }
 }
 
+#[tokio::test]
+async fn length_of_a_chunk_that_never_ends_leaves_time_for_others() {
+    let port = port(patient(), 1).await;
+    let address = port.local_addr();
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = Arc::clone(&is_over);
+    let attacker = std::thread::spawn(move || {
+        use std::io::Write as _;
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_write_timeout(Some(SHORT)).unwrap();
+        let head = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let (zeros, end) = ([b'0'; 1 << 16], std::time::Instant::now() + Duration::from_secs(20));
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) && std::time::Instant::now() < end {
+            let _ = stream.write(&zeros);
+        }
+    });
+    // The only thread of this runtime looks at the zeros.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let begun = std::time::Instant::now();
+    for _ in 0..3 {
+        let mut honest = connect(&port).await;
+        honest.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        honest.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    let took = begun.elapsed();
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    attacker.join().unwrap();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
 /// Sends the head of a long request and then its body, a piece now and then, until the port takes no more.
 async fn send_slowly(stream: &mut TcpStream, pieces: usize) -> std::io::Result<()> {
     let piece = vec![b'x'; 64 << 10];
