@@ -38,3 +38,12 @@ tactus_telemetry::metrics! {
             "Traces deleted and attribute values redacted by jobs.", ["tenant", "kind"];
     }
 }
+
+impl Metrics {
+    /// Forgets what was told of tenants that have no blocks any more.
+    pub(crate) fn keep_tenants(&self, is_known: impl Fn(&str) -> bool) {
+        for gauge in [&self.outstanding, &self.damaged_blocks, &self.too_large_blocks] {
+            gauge.retain(|[tenant]| is_known(tenant));
+        }
+    }
+}

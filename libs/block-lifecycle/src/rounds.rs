@@ -47,6 +47,7 @@ impl Compactor {
             let most = self.settings.compaction.max_time_per_tenant.as_std();
             self.run_jobs(self.cycle().max(merges_took).min(most), stop).await;
             let tenants = self.blocklist.tenants();
+            self.metrics.keep_tenants(|tenant| tenants.iter().any(|known| known == tenant));
             let next = tenants.iter().find(|tenant| **tenant > last).or_else(|| tenants.first());
             let Some(tenant) = next else { continue };
             let started = Instant::now();

@@ -83,6 +83,20 @@ impl Instance {
     ///
     /// Errors: invalid limits; a queue that another process uses.
     pub(crate) fn start(shared: &Shared, tenant: TenantId) -> Result<Self, Error> {
+        // An alert watches its growth, also if the limits are wrong from the start.
+        let metrics = shared.metrics.of_tenant(tenant.as_str());
+        let started = Self::start_counted(shared, tenant, metrics.clone());
+        if started.is_err() {
+            metrics.update_failed.inc();
+        }
+        started
+    }
+
+    fn start_counted(
+        shared: &Shared,
+        tenant: TenantId,
+        metrics: TenantMetrics,
+    ) -> Result<Self, Error> {
         let limits = shared.limits(&tenant);
         let (name, now) = (tenant.as_str(), now_ms());
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Tenant {
@@ -93,7 +107,6 @@ impl Instance {
         let settings = settings.map_err(|reason| failed(reason.into()))?;
         let headers = &limits.metrics_generator.remote_write_headers;
         let remote_write = shared.remote_write.tenant(&tenant, headers, now);
-        let metrics = shared.metrics.of_tenant(name);
         let series = Series {
             metrics: metrics.clone(),
             remote_write: Some(remote_write.map_err(|error| failed(Box::new(error)))?),

@@ -77,6 +77,8 @@ async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) -> Opti
     // A panic, such as one of the store's client, must not end the polling for good.
     let result = AssertUnwindSafe(poller.poll_once()).catch_unwind().await;
     metrics.duration.observe_duration(started.elapsed());
+    // Also if the poll failed: then they get older.
+    metrics.set_index_ages(&poller.index_times());
     let Ok(result) = result else {
         failed_polls.inc();
         tracing::error!("a poll of the block list panicked, the next one is made all the same");
@@ -182,16 +184,11 @@ tactus_telemetry::metrics! {
 impl Metrics {
     fn set(&self, report: &PollReport, tenants: &Snapshot) {
         self.forget_others(report, tenants);
-        let now = Timestamp::now();
         for seen in &report.by_tenant {
             let tenant = [seen.tenant.as_str()];
             self.errors.with(tenant).inc_by(u64::from(seen.failed));
             self.index_errors.with(tenant).inc_by(seen.index_errors as u64);
             self.is_builder.with(tenant).set(f64::from(u8::from(seen.is_builder)));
-            if let Some(created_at) = seen.index_created_at {
-                let age = now.duration_since(created_at).as_secs_f64();
-                self.index_age.with(tenant).set(age.max(0.0));
-            }
             let corrupt = self.skipped.with([&seen.tenant, "corrupt_meta"]);
             corrupt.set(seen.metas_corrupt as f64);
         }
@@ -206,6 +203,14 @@ impl Metrics {
             self.set_totals(tenant, "live", live);
             let compacted = blocks.compacted().iter().map(|block| &block.meta);
             self.set_totals(tenant, "compacted", compacted);
+        }
+    }
+
+    fn set_index_ages(&self, indexes: &[(String, Timestamp)]) {
+        let now = Timestamp::now();
+        for (tenant, created_at) in indexes {
+            let age = now.duration_since(*created_at).as_secs_f64();
+            self.index_age.with([tenant]).set(age.max(0.0));
         }
     }
 

@@ -233,6 +233,11 @@ impl Poller {
         Ok(report)
     }
 
+    /// When the index of each tenant was made that was last read or written, whether it could be used or not.
+    pub fn index_times(&self) -> Vec<(String, Timestamp)> {
+        self.memory.index_times()
+    }
+
     /// The result, and how often the index could not be read.
     async fn poll_with_retries(&self, tenant: &Tenant) -> (Result<TenantPoll>, usize) {
         let mut attempts_left = self.settings.tolerate_consecutive_errors;

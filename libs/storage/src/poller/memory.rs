@@ -58,6 +58,10 @@ impl Memory {
         };
     }
 
+    pub(super) fn index_times(&self) -> Vec<(String, Timestamp)> {
+        self.indexes.lock().iter().map(|(tenant, &time)| (tenant.clone(), time)).collect()
+    }
+
     pub(super) fn index_created_at(&self, tenant: &str) -> Option<Timestamp> {
         self.indexes.lock().get(tenant).copied()
     }
