@@ -38,6 +38,9 @@ const TOKEN = "tactus.token";
 export const tenant = signal(sessionStorage.getItem(TENANT) ?? "");
 const token = signal(sessionStorage.getItem(TOKEN) ?? "");
 
+/** True if a token is known. */
+export const hasToken = () => token.value !== "";
+
 /** Why the server wants to know who asks; null while it does not. */
 export const refusal = signal<string | null>(null);
 /** Nobody wanted to say who asks: until somebody does, what needs it fails. */
@@ -56,7 +59,9 @@ export const isConfigured = signal(false);
 /** Counts how often somebody else began to ask: what is shown then is not for them. */
 export const caller = signal(0);
 
-export function setCredentials(newTenant: string, newToken: string) {
+/** `newToken`: null to go on with the one that is known. */
+export function setCredentials(newTenant: string, given: string | null) {
+  const newToken = given ?? token.value;
   const isOther = newTenant !== tenant.value || newToken !== token.value;
   // Without a request that was refused, what is shown is what the caller before was answered.
   const isShown = waiting.length === 0 || (tenant.value !== "" && newTenant !== tenant.value);
@@ -74,7 +79,8 @@ export function setCredentials(newTenant: string, newToken: string) {
 
 /** Nobody says who asks: what waited for that fails, and so does what is asked later. */
 export function withoutCredentials() {
-  isDeclined = true;
+  // Whoever only looked, and was asked for nothing, is asked when it matters.
+  isDeclined ||= waiting.length > 0;
   refusal.value = null;
   const given = waiting;
   waiting = [];

@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { loadConfig, refusal, setCredentials, tenant, withoutCredentials } from "./api";
+import { hasToken, loadConfig, refusal, setCredentials, tenant, withoutCredentials } from "./api";
 
 /** What a header can carry. */
 const SENT = /^[ -~]*$/;
@@ -8,15 +8,17 @@ const SENT = /^[ -~]*$/;
 export function Credentials() {
   const dialog = useRef<HTMLDialogElement>(null);
   const [name, setName] = useState(tenant.value);
-  const [secret, setSecret] = useState("");
+  const [secret, setSecret] = useState<string | null>(null);
   const [wrong, setWrong] = useState<"tenant" | "token" | null>(null);
   useEffect(() => dialog.current?.showModal(), []);
   const submit = (event: Event) => {
     event.preventDefault();
-    const unsent = !SENT.test(name.trim()) ? "tenant" : !SENT.test(secret.trim()) ? "token" : null;
+    const unsent = !SENT.test(name.trim()) ? "tenant" : !SENT.test(secret?.trim() ?? "") ? "token" : null;
     setWrong(unsent);
     if (unsent !== null) return;
-    setCredentials(name.trim(), secret.trim());
+    // The server refused the one that is known.
+    const kept = refusal.value === null ? null : "";
+    setCredentials(name.trim(), secret?.trim() ?? kept);
     loadConfig().catch(() => {});
   };
   return (
@@ -37,7 +39,8 @@ export function Credentials() {
           Token
           <input
             type="password"
-            value={secret}
+            value={secret ?? ""}
+            placeholder={hasToken() && refusal.value === null ? "unchanged" : ""}
             aria-invalid={wrong === "token"}
             onInput={(event) => setSecret(event.currentTarget.value)}
             autocomplete="off"

@@ -15,7 +15,10 @@ export function isEditing(event: Event): boolean {
   // What is in a shadow root, as the editor of queries, is not the target that is seen from outside.
   const target = event.composedPath()[0];
   if (!(target instanceof HTMLElement)) return false;
-  return target.isContentEditable || target.closest("input, textarea, select, dialog") !== null;
+  return (
+    target.isContentEditable ||
+    target.closest("input:not([type=checkbox]), textarea, select, dialog") !== null
+  );
 }
 
 /** Lets keys do something, except while somebody writes; `"g s"` is one after the other. Returns what ends that. */

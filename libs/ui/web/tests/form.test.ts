@@ -51,6 +51,22 @@ test("value in quotes is text, and is read back so", () => {
   }
 });
 
+test("name without a scope stays without one, whatever it begins with", () => {
+  for (const query of [
+    '{ .span.kind = "server" }',
+    '{ .event.type = "a" }',
+    '{ span.kind = "server" }',
+    "{ .a = 1 }",
+  ]) {
+    const form = fromQuery(query);
+    expect(form && toQuery(form)).toBe(query);
+  }
+});
+
+test("NUL is escaped in values, and a new line stays in names", () => {
+  expect(conditionOf("span", "k\nn", { stringValue: "a\u0000b" })).toBe('span."k\nn" = "a\\x00b"');
+});
+
 test("query that says more than a form is left alone", () => {
   for (const query of [
     "{ .a = 1 || .b = 2 }",

@@ -291,7 +291,7 @@ test("calls of a side that sent no spans lead to the spans of the other", () => 
   const of = (labels: Record<string, string>) =>
     edgesOf([{ labels: { client: "a", server: "b", ...labels, __measure: "calls" }, value: 1 }], [])[0];
   const virtual = { connection_type: "virtual_node" };
-  expect(spansOf(of({}))).toBe('{ resource.service.name = "a" } >> { resource.service.name = "b" }');
+  expect(spansOf(of({}))).toBe('{ resource.service.name = "a" } > { resource.service.name = "b" }');
   expect(spansOf(of({ ...virtual, virtual_node: "client" }))).toBe(
     '{ resource.service.name = "b" && (kind = server || kind = consumer) }',
   );

@@ -14,6 +14,8 @@ const MOST_KEPT = 50;
 export const MOST = 1000;
 /** A longer filter is not sent. */
 const LONGEST_FILTER = 2000;
+/** Numbers that TraceQL has no literal for. */
+const UNWRITTEN = /^([+-]Inf|NaN|-9223372036854775808)$/;
 
 /** What is stored, as far as it can be written into a query. One question at a time: a new one ends the one before. */
 export class Stored {
@@ -47,7 +49,8 @@ export class Stored {
     const path = `v2/search/tag/${encodeURIComponent(key)}/values?${within(range)}${query}`;
     return this.ask(path, async (path, signal) => {
       const { tagValues = [] } = await json<{ tagValues?: { type: string; value: string }[] }>(path, signal);
-      return tagValues.map(({ type, value }) => (type === "string" ? quote(value) : value));
+      const written = tagValues.filter(({ type, value }) => type === "string" || !UNWRITTEN.test(value));
+      return written.map(({ type, value }) => (type === "string" ? quote(value) : value));
     });
   }
 

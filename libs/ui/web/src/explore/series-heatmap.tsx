@@ -3,6 +3,7 @@ import { time } from "../format";
 import { HeatCanvas } from "../heatmap/canvas";
 import { type Box, columnsOf, linesOf, rangeIn } from "../heatmap/grid";
 import type { Series } from "../metrics";
+import { visible } from "../names";
 import type { Range } from "../range";
 import { Label } from "../text";
 import { nameOf } from "./table";
@@ -47,7 +48,7 @@ export function SeriesHeatmap({ series, range, step, format, zoom, ready }: Prop
         scale={
           <div class="scale">
             {[...lines].reverse().map(({ series }) => (
-              <span key={nameOf(series)} title={nameOf(series)}>
+              <span key={nameOf(series)} title={visible(nameOf(series))}>
                 <Label value={nameOf(series)} />
               </span>
             ))}
@@ -55,7 +56,7 @@ export function SeriesHeatmap({ series, range, step, format, zoom, ready }: Prop
         }
         box={box}
         tell={({ line, column }) =>
-          `${time((columns.from + column * step) * 1000)}, ${nameOf(lines[line].series)}: ${format(lines[line].values[column])}`
+          `${time((columns.from + column * step) * 1000)}, ${visible(nameOf(lines[line].series))}: ${format(lines[line].values[column])}`
         }
         draw={setBox}
         drawn={(box) => {

@@ -25,7 +25,7 @@ export function keyOf({ client, server, kind, virtual }: Edge): string {
 /** A query for the spans of an edge: those of the side that sent some. */
 export function spansOf({ client, server, kind, virtual }: Edge): string {
   const of = (name: string) => `resource.service.name = ${quote(name)}`;
-  if (kind === "") return `{ ${of(client)} } >> { ${of(server)} }`;
+  if (kind === "") return `{ ${of(client)} } > { ${of(server)} }`;
   if (virtual === "client") return `{ ${of(server)} && (kind = server || kind = consumer) }`;
   return `{ ${of(client)} && (kind = client || kind = producer) }`;
 }

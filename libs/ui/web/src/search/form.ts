@@ -36,17 +36,23 @@ function bound(text: string, sign: "<" | ">"): string | null {
 }
 
 export function quote(text: string): string {
-  return `"${text.replace(/[\\"]/g, "\\$&").replace(/[\n\r\t]/g, (char) => ESCAPES[char])}"`;
+  return `"${text.replace(/[\\"]/g, "\\$&").replace(CONTROLS, (char) => ESCAPES[char])}"`;
 }
 
-const ESCAPES: Record<string, string> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it is what must be escaped
+const CONTROLS = /[\n\r\t\u0000]/g;
+const ESCAPES: Record<string, string> = { "\n": "\\n", "\r": "\\r", "\t": "\\t", "\u0000": "\\x00" };
 const ESCAPED: Record<string, string> = { n: "\n", r: "\r", t: "\t", "\\": "\\", '"': '"' };
 
-/** An attribute as TraceQL names it; `key` may begin with its scope. */
+/** What a name begins with that has a scope. */
+const SCOPED = /^(span|resource|event|link|instrumentation|parent)\./;
+
+/** An attribute as TraceQL names it; `key` may begin with its scope, or with a dot that says that there is none. */
 export function attribute(key: string): string {
-  const scope = /^(span|resource|event|link|instrumentation|parent)\./.exec(key)?.[0] ?? ".";
+  const scope = SCOPED.exec(key)?.[0] ?? ".";
   const name = scope === "." ? key.replace(/^\./, "") : key.slice(scope.length);
-  return scope + (PLAIN_KEY.test(name) ? name : quote(name));
+  // Names know no other escapes.
+  return scope + (PLAIN_KEY.test(name) ? name : `"${name.replace(/[\\"]/g, "\\$&")}"`);
 }
 
 /** A number or a word as TraceQL writes it. */
@@ -146,7 +152,11 @@ export function fromQuery(query: string): Form | null {
     else if (key === "name" && plain !== null) form.name = plain;
     else if (key === "status" && value === "error") form.failed = true;
     else if (key.includes(".") && (plain !== null || LITERAL.test(value))) {
-      form.attributes.push({ key: key.replace(/^\./, ""), value: plain === null ? value : fieldOf(plain) });
+      const bare = key.replace(/^\./, "");
+      form.attributes.push({
+        key: SCOPED.test(bare) ? key : bare,
+        value: plain === null ? value : fieldOf(plain),
+      });
     } else return null;
   }
   return form;

@@ -50,7 +50,9 @@ export function SearchPage() {
   const limits = config.value?.limits;
   const longest = limits?.searchSeconds ?? 0;
   const most = limits?.traces || Number.POSITIVE_INFINITY;
-  const limit = Math.min(most, Number(params.value.get("limit")) || limits?.defaultTraces || 20);
+  const given = Number(params.value.get("limit"));
+  const wanted = Number.isInteger(given) && given > 0 ? given : (limits?.defaultTraces ?? 0) || 20;
+  const limit = Math.min(most, wanted);
 
   useEffect(() => {
     document.title = "Search – Tactus";

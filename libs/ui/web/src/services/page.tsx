@@ -5,6 +5,7 @@ import { duration, percent, rate } from "../format";
 import { SpanHeatmap } from "../heatmap/spans";
 import { reading, useStreamed } from "../loaded";
 import { type Series, series, stepFor } from "../metrics";
+import { visible } from "../names";
 import { NotWhole } from "../partial";
 import { type Range, tooLong } from "../range";
 import { fixed, RangeSelect, rangeParams, useRange } from "../range-select";
@@ -31,7 +32,7 @@ export function ServicesPage() {
   const streamed = useStreamed<Row[]>(key, (signal, show) => rows(condition, by, range, signal, show));
   const { value, problem, done, progress } = streamed;
   useEffect(() => {
-    document.title = service === "" ? "Services – Tactus" : `${service} – Tactus`;
+    document.title = service === "" ? "Services – Tactus" : `${visible(service)} – Tactus`;
   }, [service]);
   const said = wrong ?? problem;
   return (

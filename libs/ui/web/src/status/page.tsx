@@ -1,7 +1,7 @@
 import { useEffect } from "preact/hooks";
 import { json } from "../api";
 import { ErrorMessage } from "../error-message";
-import { bytes, counted, integer, time } from "../format";
+import { bytes, counted, integer, rate, time } from "../format";
 import { Heads } from "../heads";
 import { Scroll } from "../scroll";
 import { Text } from "../text";
@@ -114,7 +114,7 @@ function Tenants({ tenants }: { tenants: Status["tenants"] }) {
                       ✕ not known
                     </span>
                   ) : (
-                    `${one.spansPerSecond < 10 ? one.spansPerSecond.toFixed(1) : integer(Math.round(one.spansPerSecond))}/s`
+                    rate(one.spansPerSecond)
                   )}
                 </td>
                 <td class="number">{integer(one.blocks)}</td>

@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { config, reason } from "../api";
 import { ErrorMessage } from "../error-message";
 import { counted, dated, duration, millisOf } from "../format";
@@ -34,6 +34,7 @@ export function DetailsView({ model, found, state, details, source }: Props) {
   const row = state.row.value;
   const shown = useSignal<{ row: number; all: Detail[] } | null>(null);
   const problem = useSignal<string | null>(null);
+  const [tries, setTries] = useState(0);
   useEffect(() => {
     problem.value = null;
     const stop = new AbortController();
@@ -46,7 +47,7 @@ export function DetailsView({ model, found, state, details, source }: Props) {
       },
     );
     return () => stop.abort();
-  }, [row, trace, details, shown, problem]);
+  }, [row, trace, details, shown, problem, tries]);
   const element = useRef<HTMLElement>(null);
   // Whoever closes them with a key goes on among the spans.
   useLayoutEffect(
@@ -142,6 +143,11 @@ export function DetailsView({ model, found, state, details, source }: Props) {
         )}
       </dl>
       <ErrorMessage text={problem.value} />
+      {problem.value !== null && (
+        <button type="button" onClick={() => setTries(tries + 1)}>
+          Try again
+        </button>
+      )}
       {all === null && problem.value === null && <p role="status">reading attributes…</p>}
       {all?.length === 0 && <p class="warning">This span is no longer stored.</p>}
       {all && all.length > 1 && <p class="warning">{all.length} spans have this id; all are shown.</p>}

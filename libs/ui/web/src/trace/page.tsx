@@ -7,7 +7,7 @@ import { ErrorMessage } from "../error-message";
 import { counted, dated, duration, integer, millisOf } from "../format";
 import { shortcuts } from "../keys";
 import { type Loaded, useLoaded } from "../loaded";
-import { named } from "../names";
+import { named, visible } from "../names";
 import type { Range } from "../range";
 import { address, here, params } from "../router";
 import { Text } from "../text";
@@ -51,7 +51,7 @@ export function TracePage({ id }: { id: string }) {
         const columns = await spansOf(id, stop.signal);
         if (stop.signal.aborted) return;
         state.value = new TraceState(modelOf(decode(columns)));
-        document.title = `${titleOf(state.value.model.trace, id)} – Tactus`;
+        document.title = `${visible(titleOf(state.value.model.trace, id))} – Tactus`;
       } catch (error) {
         if (stop.signal.aborted) return;
         isUnknown.value = error instanceof ApiError && error.status === 404;
@@ -159,7 +159,8 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
     };
   }, [times, usual.value]);
   const text = state.find.value;
-  const { matches, problem, isKnown } = useMatches(source, trace, text);
+  const [tries, setTries] = useState(0);
+  const { matches, problem, isKnown } = useMatches(source, trace, text, tries);
   const wrong = useMemo(() => (problem === null ? null : { message: problem }), [problem]);
   const range = useMemo(() => rangeOfTrace(trace, model.extent), [trace, model]);
   const place = matches.indexOf(state.row.value);
@@ -221,7 +222,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
           placeholder="find text or { TraceQL }"
           problem={wrong}
           focus={takeFocus}
-          run={() => goTo(true)}
+          run={() => (problem === null ? goTo(true) : setTries(tries + 1))}
           runBack={() => goTo(false)}
         />
         {problem !== null && (
@@ -349,6 +350,7 @@ function useMatches(
   source: Source,
   trace: Skeleton,
   text: string,
+  tries: number,
 ): { matches: Int32Array; problem: string | null; isKnown: boolean } {
   const [found, setFound] = useState<Matching>({ text: "", rows: NO_ROWS, problem: null });
   const ofText = useMemo(() => (isQuery(text) ? null : findText(trace, text)), [trace, text]);
@@ -367,7 +369,7 @@ function useMatches(
       clearTimeout(timer);
       stop.abort();
     };
-  }, [source, trace, text]);
+  }, [source, trace, text, tries]);
   if (ofText) return { matches: ofText, problem: null, isKnown: true };
   return { matches: found.rows, problem: found.problem, isKnown: found.text === text };
 }
