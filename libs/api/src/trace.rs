@@ -19,6 +19,7 @@ use tactus_model::wire::{
 
 use combine::grouped;
 pub use combine::{CombineError, SharedIds, TraceCombiner, WhenTooLarge};
+pub use llm::service_name;
 pub use pieces::Pieces;
 pub use split::{SplitTraces, split_traces};
 

@@ -7,7 +7,7 @@ use tactus_model::SpanId;
 use tactus_model::walk::{SpanView, walk_export};
 use tactus_model::wire::WireError;
 
-use super::span_entry::{Seen, SpanEntry, SpanFields};
+use super::span_entry::{Seen, SpanEntry, SpanScalars};
 use super::zipkin::separate_shared_ids;
 use super::{CombinedTrace, ResourceGroup, ScopeGroup};
 
@@ -98,7 +98,7 @@ impl TraceCombiner {
         let mut rows: Vec<Option<(u32, u32)>> = vec![None; walk.runs.len()];
         for span in found {
             let run = &walk.runs[span.run];
-            let fields = SpanFields::read(span.message)?;
+            let fields = SpanScalars::read(span.message)?;
             let id = SpanId::from_slice(span.span_id);
             if !self.seen.insert(&self.spans, &fields.identity(id)) {
                 continue;
@@ -123,7 +123,7 @@ impl TraceCombiner {
                 resource,
                 scope,
                 id,
-                parent: SpanId::from_slice(fields.parent),
+                parent: SpanId::from_slice(fields.parent_span_id),
                 kind: fields.kind,
                 start: fields.start,
                 message: traces_data.slice_ref(span.message),

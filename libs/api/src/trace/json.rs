@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tactus_model::wire::{FieldValue, Reader, WireError, messages};
 
+use super::span_entry::SpanScalars;
 use super::{CombinedTrace, TraceFacts};
 use crate::json::{JsonStyle, JsonWriter, write_attributes};
 
@@ -117,50 +118,6 @@ fn write_scope(json: &mut JsonWriter, message: &Bytes) -> Result<(), WireError> 
     json.number_field("droppedAttributesCount", count(message, 4)?);
     json.end_object();
     Ok(())
-}
-
-/// The fields of a Span message that are no lists.
-#[derive(Default)]
-pub(super) struct SpanScalars<'a> {
-    pub(super) trace_id: &'a [u8],
-    pub(super) span_id: &'a [u8],
-    pub(super) trace_state: &'a [u8],
-    pub(super) parent_span_id: &'a [u8],
-    pub(super) flags: u32,
-    pub(super) name: &'a [u8],
-    pub(super) kind: u64,
-    pub(super) start: u64,
-    pub(super) end: u64,
-    dropped_attributes: u32,
-    dropped_events: u32,
-    dropped_links: u32,
-    pub(super) status: Option<&'a [u8]>,
-}
-
-impl<'a> SpanScalars<'a> {
-    pub(super) fn read(message: &'a [u8]) -> Result<Self, WireError> {
-        let mut span = Self::default();
-        let mut reader = Reader::new(message);
-        while let Some((field, value)) = reader.next_field()? {
-            match (field, value) {
-                (1, FieldValue::Bytes(id)) => span.trace_id = id,
-                (2, FieldValue::Bytes(id)) => span.span_id = id,
-                (3, FieldValue::Bytes(state)) => span.trace_state = state,
-                (4, FieldValue::Bytes(id)) => span.parent_span_id = id,
-                (5, FieldValue::Bytes(name)) => span.name = name,
-                (6, FieldValue::Varint(kind)) => span.kind = kind,
-                (7, FieldValue::Fixed64(time)) => span.start = time,
-                (8, FieldValue::Fixed64(time)) => span.end = time,
-                (10, FieldValue::Varint(count)) => span.dropped_attributes = count as u32,
-                (12, FieldValue::Varint(count)) => span.dropped_events = count as u32,
-                (14, FieldValue::Varint(count)) => span.dropped_links = count as u32,
-                (15, FieldValue::Bytes(status)) => span.status = Some(status),
-                (16, FieldValue::Fixed32(flags)) => span.flags = flags,
-                _ => {}
-            }
-        }
-        Ok(span)
-    }
 }
 
 fn write_span(json: &mut JsonWriter, message: &Bytes) -> Result<(), WireError> {

@@ -3,7 +3,8 @@
 use tactus_model::bytes_to_hex;
 use tactus_model::wire::{WireError, messages};
 
-use super::json::{SpanScalars, kind_name, last_bytes, last_fixed64, last_varint, status_name};
+use super::json::{kind_name, last_bytes, last_fixed64, last_varint, status_name};
+use super::span_entry::SpanScalars;
 use super::{CombinedTrace, ResourceGroup, ScopeGroup, TraceFacts};
 use crate::json::{JsonWriter, write_flat_attributes};
 
@@ -45,7 +46,7 @@ impl CombinedTrace {
 fn write_service(json: &mut JsonWriter, resource: &ResourceGroup) -> Result<(), WireError> {
     json.begin_object();
     let name = service_name(&resource.resource)?;
-    json.key("serviceName").string(&name);
+    json.key("serviceName").string(name);
     json.key("resource").begin_object();
     // A name that is no string stays among the attributes.
     let left_out = if name.is_empty() { &b""[..] } else { SERVICE_NAME };
@@ -60,15 +61,16 @@ fn write_service(json: &mut JsonWriter, resource: &ResourceGroup) -> Result<(), 
     Ok(())
 }
 
-fn service_name(resource: &[u8]) -> Result<Vec<u8>, WireError> {
+/// The name of the service of a Resource message, as sent; empty if it has none.
+pub fn service_name(resource: &[u8]) -> Result<&[u8], WireError> {
     use tactus_model::any_value::{DecodedValue, decode, decode_key_value};
     for pair in messages(resource, 1) {
         let (key, value) = decode_key_value(pair?)?;
         if let (SERVICE_NAME, DecodedValue::String(name)) = (key, decode(value)?) {
-            return Ok(name.to_vec());
+            return Ok(name);
         }
     }
-    Ok(Vec::new())
+    Ok(b"")
 }
 
 fn write_scope(json: &mut JsonWriter, scope: &ScopeGroup) -> Result<(), WireError> {
@@ -138,4 +140,26 @@ fn write_links(json: &mut JsonWriter, span: &[u8]) -> Result<(), WireError> {
     }
     json.end_list();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_model::wire::put_message_field;
+
+    #[test]
+    fn service_is_the_text_of_its_attribute() {
+        let resource = |key: &[u8], value: &[u8]| {
+            let (mut pair, mut resource) = (Vec::new(), Vec::new());
+            put_message_field(&mut pair, 1, key);
+            put_message_field(&mut pair, 2, value);
+            put_message_field(&mut resource, 1, b"\x0a\x05other");
+            put_message_field(&mut resource, 1, &pair);
+            resource
+        };
+        let name = |key: &[u8], value: &[u8]| service_name(&resource(key, value)).unwrap().to_vec();
+        assert_eq!(name(b"service.name", b"\x0a\x04shop"), b"shop");
+        assert_eq!(name(b"service.name", &[3 << 3, 1]), b"", "a number is no name");
+        assert_eq!(name(b"service", b"\x0a\x04shop"), b"");
+    }
 }

@@ -1,4 +1,4 @@
-//! The fields of a span that combining traces needs.
+//! The fields of a span, and what combining traces needs of them.
 
 use std::hash::BuildHasher as _;
 
@@ -29,32 +29,51 @@ impl SpanEntry {
 
     /// The identity of the span; `None` only if the message is malformed.
     pub(super) fn identity(&self) -> Option<SpanIdentity<&[u8]>> {
-        Some(SpanFields::read(&self.message).ok()?.identity(self.id))
+        Some(SpanScalars::read(&self.message).ok()?.identity(self.id))
     }
 }
 
-/// The fields of a Span message that combining reads.
-pub(super) struct SpanFields<'a> {
-    pub(super) parent: &'a [u8],
+/// The fields of a Span message that are no lists.
+#[derive(Default)]
+pub(super) struct SpanScalars<'a> {
+    pub(super) trace_id: &'a [u8],
+    pub(super) span_id: &'a [u8],
+    pub(super) trace_state: &'a [u8],
+    pub(super) parent_span_id: &'a [u8],
+    pub(super) flags: u32,
     pub(super) name: &'a [u8],
     pub(super) kind: u64,
     pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) dropped_attributes: u32,
+    pub(super) dropped_events: u32,
+    pub(super) dropped_links: u32,
+    pub(super) status: Option<&'a [u8]>,
 }
 
-impl<'a> SpanFields<'a> {
+impl<'a> SpanScalars<'a> {
     pub(super) fn read(message: &'a [u8]) -> Result<Self, WireError> {
-        let mut fields = Self { parent: b"", name: b"", kind: 0, start: 0 };
+        let mut span = Self::default();
         let mut reader = Reader::new(message);
         while let Some((field, value)) = reader.next_field()? {
             match (field, value) {
-                (4, FieldValue::Bytes(parent)) => fields.parent = parent,
-                (5, FieldValue::Bytes(name)) => fields.name = name,
-                (6, FieldValue::Varint(kind)) => fields.kind = kind,
-                (7, FieldValue::Fixed64(start)) => fields.start = start,
+                (1, FieldValue::Bytes(id)) => span.trace_id = id,
+                (2, FieldValue::Bytes(id)) => span.span_id = id,
+                (3, FieldValue::Bytes(state)) => span.trace_state = state,
+                (4, FieldValue::Bytes(id)) => span.parent_span_id = id,
+                (5, FieldValue::Bytes(name)) => span.name = name,
+                (6, FieldValue::Varint(kind)) => span.kind = kind,
+                (7, FieldValue::Fixed64(time)) => span.start = time,
+                (8, FieldValue::Fixed64(time)) => span.end = time,
+                (10, FieldValue::Varint(count)) => span.dropped_attributes = count as u32,
+                (12, FieldValue::Varint(count)) => span.dropped_events = count as u32,
+                (14, FieldValue::Varint(count)) => span.dropped_links = count as u32,
+                (15, FieldValue::Bytes(status)) => span.status = Some(status),
+                (16, FieldValue::Fixed32(flags)) => span.flags = flags,
                 _ => {}
             }
         }
-        Ok(fields)
+        Ok(span)
     }
 
     /// The identity of the span within its trace.

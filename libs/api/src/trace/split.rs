@@ -9,7 +9,7 @@ use tactus_model::{SpanId, TraceId};
 
 use super::CombinedTrace;
 use super::combine::grouped;
-use super::span_entry::{Seen, SpanEntry, SpanFields};
+use super::span_entry::{Seen, SpanEntry, SpanScalars};
 use super::zipkin::separate_shared_ids;
 
 /// The traces of a message.
@@ -61,7 +61,7 @@ pub fn split_traces(traces_data: &Bytes, max_spans: usize) -> Result<SplitTraces
             traces.push((trace, Spans { all: Vec::with_capacity(1), ..Spans::default() }));
             traces.len() - 1
         });
-        let (fields, id) = (SpanFields::read(span.message)?, SpanId::from_slice(span.span_id));
+        let (fields, id) = (SpanScalars::read(span.message)?, SpanId::from_slice(span.span_id));
         let Spans { all, seen } = &mut traces[place].1;
         if !seen.insert(all, &fields.identity(id)) {
             continue;
@@ -71,7 +71,7 @@ pub fn split_traces(traces_data: &Bytes, max_spans: usize) -> Result<SplitTraces
             resource: run.resource,
             scope: run.scope,
             id,
-            parent: SpanId::from_slice(fields.parent),
+            parent: SpanId::from_slice(fields.parent_span_id),
             kind: fields.kind,
             start: fields.start,
             message: traces_data.slice_ref(span.message),

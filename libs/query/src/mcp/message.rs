@@ -2,13 +2,10 @@
 //!
 //! Only known members are kept, others are skipped. So a message never takes more memory than its text.
 
-use std::fmt;
-use std::marker::PhantomData;
-
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny};
 use serde_json::error::Category;
-use serde_json::{Number, Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 tactus_model::words! {
     /// The kinds of errors, by the names of JSON-RPC's document.
@@ -86,7 +83,8 @@ pub(super) struct Arguments {
 #[serde(default)]
 struct Envelope {
     jsonrpc: Member<String>,
-    id: Member<Id>,
+    #[serde(deserialize_with = "present")]
+    id: Option<Box<RawValue>>,
     method: Member<String>,
     params: Member<Params>,
     result: Option<IgnoredAny>,
@@ -98,32 +96,33 @@ struct Envelope {
 /// Errors: with the id of the message, if it has a valid one.
 pub(super) fn parse(body: &[u8]) -> Result<Option<Message>, (Value, RpcError)> {
     let invalid = |reason: &str| RpcError::new(ErrorKind::InvalidRequest, reason);
-    let envelope = match serde_json::from_slice(body) {
-        Ok(Member::Is(envelope)) => envelope,
-        Ok(_) => {
-            let is_batch = body.trim_ascii_start().starts_with(b"[");
-            let reason = if is_batch {
-                "a batch is not supported: send one message at a time"
-            } else {
-                "expected an object"
-            };
-            return Err((Value::Null, invalid(reason)));
-        }
-        Err(error) => {
-            let kind = match error.classify() {
-                Category::Data => ErrorKind::InvalidRequest,
-                _ => ErrorKind::ParseError,
-            };
-            return Err((Value::Null, RpcError::new(kind, error.to_string())));
-        }
+    let failed = |error: serde_json::Error| {
+        let kind = match error.classify() {
+            Category::Data => ErrorKind::InvalidRequest,
+            _ => ErrorKind::ParseError,
+        };
+        (Value::Null, RpcError::new(kind, error.to_string()))
     };
+    let first = body.trim_ascii_start().first();
+    if first != Some(&b'{') {
+        let IgnoredAny = serde_json::from_slice(body).map_err(failed)?;
+        return Err((
+            Value::Null,
+            invalid(match first {
+                Some(b'[') => "a batch is not supported: send one message at a time",
+                _ => "expected an object",
+            }),
+        ));
+    }
+    let envelope = serde_json::from_slice(body).map_err(failed)?;
     let Envelope { jsonrpc, id, method, params, result, error } = envelope;
-    let (has_id, id) = match id {
-        Member::Is(Id(id)) => (true, id),
-        Member::Absent => (false, Value::Null),
-        Member::Other => {
-            return Err((Value::Null, invalid("id: expected a string or a number")));
+    let has_id = id.is_some();
+    let id = match id.as_deref().map(RawValue::get) {
+        None => Value::Null,
+        Some(text) if text.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) => {
+            serde_json::from_str(text).map_err(failed)?
         }
+        Some(_) => return Err((Value::Null, invalid("id: expected a string or a number"))),
     };
     if !matches!(&jsonrpc, Member::Is(version) if version == "2.0") {
         return Err((id, invalid("jsonrpc: expected \"2.0\"")));
@@ -175,111 +174,21 @@ impl<T: Default> Member<T> {
     }
 }
 
-/// A type of which a member may be.
-trait Readable: Sized {
-    fn of_text(_: &str) -> Option<Self> {
-        None
-    }
-
-    fn of_number(_: Number) -> Option<Self> {
-        None
-    }
-
-    fn of_null() -> Member<Self> {
-        Member::Absent
-    }
-
-    fn of_map<'de, A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
-        IgnoredAny.visit_map(map).map(|IgnoredAny| None)
-    }
-}
-
-impl Readable for String {
-    fn of_text(text: &str) -> Option<Self> {
-        Some(text.to_owned())
-    }
-}
-
-struct Id(Value);
-
-impl Readable for Id {
-    fn of_text(text: &str) -> Option<Self> {
-        Some(Self(Value::String(text.to_owned())))
-    }
-
-    fn of_number(number: Number) -> Option<Self> {
-        Some(Self(Value::Number(number)))
-    }
-
-    /// Unlike a message without an id, one whose id is null waits for a response.
-    fn of_null() -> Member<Self> {
-        Member::Other
-    }
-}
-
-macro_rules! readable_objects {
-    ($($object:ty),+) => { $(
-        impl Readable for $object {
-            fn of_map<'de, A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
-                Self::deserialize(MapAccessDeserializer::new(map)).map(Some)
-            }
-        }
-    )+ };
-}
-readable_objects!(Envelope, Params, Arguments);
-
-impl<'de, T: Readable> Deserialize<'de> for Member<T> {
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Member<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MemberVisitor(PhantomData))
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(match raw.get() {
+            "null" => Self::Absent,
+            // It would be taken for the fields of a struct.
+            list if list.starts_with('[') => Self::Other,
+            text => serde_json::from_str(text).map_or(Self::Other, Self::Is),
+        })
     }
 }
 
-struct MemberVisitor<T>(PhantomData<T>);
-
-impl<T: Readable> MemberVisitor<T> {
-    fn of<E>(read: Option<T>) -> Result<Member<T>, E> {
-        Ok(read.map_or(Member::Other, Member::Is))
-    }
-}
-
-impl<'de, T: Readable> Visitor<'de> for MemberVisitor<T> {
-    type Value = Member<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(T::of_null())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Member::Other)
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Self::of(T::of_number(number.into()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Self::of(T::of_number(number.into()))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Self::of(Number::from_f64(number).and_then(T::of_number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Self::of(T::of_text(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        IgnoredAny.visit_seq(seq).map(|IgnoredAny| Member::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Self::of(T::of_map(map)?)
-    }
+/// A member that is there, even if it is null: unlike a message without an id, one whose id is null waits for a response.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

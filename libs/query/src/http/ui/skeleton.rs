@@ -12,9 +12,9 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use serde_json::json;
-use tactus_api::trace::{CombinedTrace, TraceFacts};
+use tactus_api::trace::{CombinedTrace, TraceFacts, service_name};
 use tactus_model::TraceId;
-use tactus_model::wire::{FieldValue, Reader, WireError};
+use tactus_model::wire::WireError;
 use tactus_proto::lossy;
 
 use super::layout::{Layout, SpanHead};
@@ -118,38 +118,6 @@ impl Skeleton {
     }
 }
 
-/// The name of a resource's service as sent; empty if it has none.
-fn service_name(resource: &[u8]) -> Result<&[u8], WireError> {
-    let mut reader = Reader::new(resource);
-    while let Some((field, value)) = reader.next_field()? {
-        let (1, FieldValue::Bytes(pair)) = (field, value) else { continue };
-        if let Some(name) = text_of(pair, b"service.name")? {
-            return Ok(name);
-        }
-    }
-    Ok(b"")
-}
-
-/// The text of a KeyValue message with this key; empty if its value is none, `None` for another key.
-fn text_of<'a>(pair: &'a [u8], wanted: &[u8]) -> Result<Option<&'a [u8]>, WireError> {
-    let (mut key, mut text, mut reader) = (&pair[..0], &pair[..0], Reader::new(pair));
-    while let Some((field, value)) = reader.next_field()? {
-        match (field, value) {
-            (1, FieldValue::Bytes(found)) => key = found,
-            (2, FieldValue::Bytes(message)) => {
-                let mut fields = Reader::new(message);
-                while let Some((field, value)) = fields.next_field()? {
-                    if let (1, FieldValue::Bytes(found)) = (field, value) {
-                        text = found;
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok((key == wanted).then_some(text))
-}
-
 /// Texts by number, each once.
 #[derive(Default)]
 struct Names<'a> {
@@ -199,24 +167,6 @@ impl Columns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tactus_model::wire::put_message_field;
-
-    #[test]
-    fn service_is_the_text_of_its_attribute() {
-        let resource = |key: &[u8], value: &[u8]| {
-            let (mut pair, mut resource) = (Vec::new(), Vec::new());
-            put_message_field(&mut pair, 1, key);
-            put_message_field(&mut pair, 2, value);
-            put_message_field(&mut resource, 1, b"\x0a\x05other");
-            put_message_field(&mut resource, 1, &pair);
-            resource
-        };
-        let name = |key: &[u8], value: &[u8]| service_name(&resource(key, value)).unwrap().to_vec();
-        assert_eq!(name(b"service.name", b"\x0a\x04shop"), b"shop");
-        assert_eq!(name(b"service.name", &[3 << 3, 1]), b"", "a number is no name");
-        assert_eq!(name(b"service", b"\x0a\x04shop"), b"");
-    }
-
     #[test]
     fn columns_begin_at_multiples_of_eight() {
         let mut columns = Columns::default();
