@@ -12,7 +12,7 @@ from .model import NO_PARENT, has, lookup
 from .values import boolean, is_true
 
 COMPARISONS = ("=", "!=", "<", "<=", ">", ">=", "=~", "!~")
-NOTHING = object()  # stands for the event or link of a span that has none
+NOTHING = object()  # stands for the event or link of a span that has none, and for what depends on it
 
 
 def parts(e):
@@ -113,23 +113,28 @@ class Assignment:
         return of_event(self.span, chosen, e[-1], e[0]) if scope == "event" else of_link(chosen, e[-1], e[0])
 
     def about_nothing(self, e):
-        """Whether a condition is about an event or link that the span has not: then it is false."""
+        """Whether a condition is about an event or link that the span has not: then it is neither true nor false."""
         scopes = {scope_of(one) for one in operands(e)}
         return "event" in scopes and self.event is NOTHING or "link" in scopes and self.link is NOTHING
 
 
 def evaluate(at, e):
-    """The value; nil for a condition on an event or link that the span has not, so that its negation does not hold either."""
+    """The value; NOTHING for a condition on an event or link that the span has not, so that its negation does not hold either."""
     node = e[0]
     if node == "value":
         return e[1]
     if node == "binary" and e[1] in ("&&", "||"):  # what is no boolean counts as false
-        return boolean((all if e[1] == "&&" else any)(is_true(evaluate(at, side)) for side in e[2:]))
+        found, decides = [evaluate(at, side) for side in e[2:]], e[1] == "||"
+        if any(value is not NOTHING and is_true(value) == decides for value in found):
+            return boolean(decides)
+        return NOTHING if NOTHING in found else boolean(not decides)
     if node == "not":
         value = evaluate(at, e[1])
+        if value is NOTHING:
+            return NOTHING
         return boolean(not value[1]) if value and value[0] == "boolean" else None
     if at.about_nothing(e):
-        return None
+        return NOTHING
     if node in ("attribute", "field"):
         return at.operand(e)
     if node == "minus":
@@ -168,7 +173,8 @@ def assignments(span, e):
 
 def matches(span, e):
     """Whether `{ e }` keeps a span."""
-    return any(is_true(evaluate(at, e)) for at in assignments(span, e))
+    found = (evaluate(at, e) for at in assignments(span, e))
+    return any(value is not NOTHING and is_true(value) for value in found)
 
 
 def value(span, e):

@@ -1,5 +1,6 @@
 //! The schedule of a compactor: rounds of merges and jobs, retention, and the search for unfinished blocks.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,7 +48,8 @@ impl Compactor {
             let most = self.settings.compaction.max_time_per_tenant.as_std();
             self.run_jobs(self.cycle().max(merges_took).min(most), stop).await;
             let tenants = self.blocklist.tenants();
-            self.metrics.keep_tenants(|tenant| tenants.iter().any(|known| known == tenant));
+            let known: HashSet<&str> = tenants.iter().map(String::as_str).collect();
+            self.metrics.keep_tenants(|tenant| known.contains(tenant));
             let next = tenants.iter().find(|tenant| **tenant > last).or_else(|| tenants.first());
             let Some(tenant) = next else { continue };
             let started = Instant::now();

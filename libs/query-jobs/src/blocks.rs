@@ -242,7 +242,7 @@ impl Blocks {
 
     /// The spans of a block, by row group, that are also in one of the other blocks. May block.
     ///
-    /// A block that is gone or damaged counts as empty, because none of its spans are counted either.
+    /// A block that is gone or damaged counts as empty. Its spans may be counted all the same, from an answer that was kept.
     pub(crate) fn duplicates(
         &self,
         meta: &BlockMeta,
@@ -260,7 +260,7 @@ impl Blocks {
                 Ok(found) => found,
                 Err(Error::Gone(_) | Error::Damaged(_)) => {
                     // It may be readable next time, so the answer must not be cached.
-                    job.depends_on_more();
+                    job.lacks_a_block();
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -99,6 +99,7 @@ impl BlockSeries {
         })?;
         let mut answer = this.answer(inspected_traces, job);
         answer.explanations = job.explanations(meta);
+        answer.partial = !job.has_all_blocks();
         Ok((answer, scope))
     }
 

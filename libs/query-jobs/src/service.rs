@@ -82,7 +82,7 @@ impl Querier {
             let (inner, job) = (Arc::clone(&self.inner), job.clone());
             let run = move |context: &Job| {
                 let (answer, scope) = job(&inner.blocks, &meta, context)?;
-                Ok((answer, context.depends_on_block_only().then_some(scope)))
+                Ok((answer, context.has_all_blocks().then_some(scope)))
             };
             self.inner.pool.run(options, run).await
         };

@@ -31,7 +31,7 @@ const MAX_SPANS: usize = 400_000;
 /// Hashes of the spans that a block has of a trace.
 type Spans = Arc<[u64]>;
 
-/// The spans that these blocks have of the traces. A block that is gone or damaged has none: none of it is counted.
+/// The spans that these blocks have of the traces, and whether one of them is gone or damaged.
 pub(crate) async fn spans_in_blocks(
     shared: &Arc<QuerierState>,
     tenant: &str,
@@ -44,9 +44,13 @@ pub(crate) async fn spans_in_blocks(
         .map(|block_id| in_block(shared, tenant, block_id, Arc::clone(&traces), context))
         .buffered(CONCURRENT_BLOCKS);
     let mut found: BTreeMap<TraceId, Vec<u64>> = BTreeMap::new();
-    let mut count = 0;
+    let (mut count, mut lacks_blocks) = (0, false);
     while let Some(block) = blocks.next().await {
-        for (trace, spans) in block? {
+        let Some(block) = block? else {
+            lacks_blocks = true;
+            continue;
+        };
+        for (trace, spans) in block {
             if count < MAX_SPANS {
                 count += spans.len();
                 found.entry(trace).or_default().extend_from_slice(&spans);
@@ -58,23 +62,23 @@ pub(crate) async fn spans_in_blocks(
         spans.dedup();
         TraceSpans { trace_id: Bytes::copy_from_slice(&trace.0), spans }
     };
-    Ok(SpansInBlocksResponse { traces: found.into_iter().map(stored).collect() })
+    Ok(SpansInBlocksResponse { traces: found.into_iter().map(stored).collect(), lacks_blocks })
 }
 
-/// The traces that a block has, with their spans.
+/// The traces that a block has, with their spans; `None` if it is gone or damaged.
 async fn in_block(
     shared: &Arc<QuerierState>,
     tenant: &str,
     block_id: Uuid,
     traces: Arc<Vec<TraceId>>,
     context: QueryContext,
-) -> Result<Vec<(TraceId, Spans)>> {
+) -> Result<Option<Vec<(TraceId, Spans)>>> {
     match read_block(shared, tenant, block_id, &traces, context).await {
         Err(error) => match shared.blocks.explain(tenant, block_id, error).await {
-            Error::Damaged(_) => Ok(Vec::new()),
+            Error::Damaged(_) => Ok(None),
             error => Err(error),
         },
-        found => found,
+        found => found.map(Some),
     }
 }
 

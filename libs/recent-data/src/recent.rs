@@ -205,7 +205,7 @@ impl RecentView {
         let candidates = candidates(self, scattered, query, window);
         let mut rounds = Rounds::of(&candidates, CANDIDATES_PER_ROUND);
         while let Some(round) = rounds.next() {
-            // None of the remaining traces is newer than this.
+            // The earliest start known so far can only get earlier, so none of the remaining traces is newer than this.
             let newest_left = round[0].1;
             if is_over()
                 || found.all.oldest_kept_start(options.limit).is_some_and(|kept| kept > newest_left)
@@ -293,7 +293,7 @@ impl RecentView {
     }
 }
 
-/// Scattered traces of the window that may match, with their start, the newest first.
+/// Scattered traces of the window that may match, with the earliest start that is known of them, the newest first.
 fn candidates(
     view: &RecentView,
     scattered: &Scattered,
@@ -301,17 +301,31 @@ fn candidates(
     window: Window,
 ) -> Vec<(TraceId, u64)> {
     let mut known: HashMap<TraceId, Candidate> = HashMap::new();
-    let mut add = |batch: &SpanBatch| {
+    for_each_part(view, scattered, |batch| {
         for found in query.find_candidates(batch, |id| scattered.contains(id)) {
             let known = known.entry(found.id).or_insert(found);
             known.start = known.start.min(found.start);
             known.end = known.end.max(found.end);
-            known.may_match |= found.may_match;
         }
-    };
+    });
+    let is_within = |it: &Candidate| window.touches(it.start, it.end);
+    // Of these, only spans that do not match can reach into the window.
+    let (within, far): (Vec<_>, Vec<_>) = known.into_values().partition(is_within);
+    let mut far: HashMap<TraceId, Candidate> = far.into_iter().map(|it| (it.id, it)).collect();
+    if !far.is_empty() {
+        for_each_part(view, scattered, |batch| widen(&mut far, batch));
+    }
+    let far = far.into_values().filter(is_within);
+    let mut newest: Vec<_> = within.into_iter().chain(far).map(|it| (it.id, it.start)).collect();
+    newest.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    newest
+}
+
+/// Shows every batch with spans of scattered traces.
+fn for_each_part(view: &RecentView, scattered: &Scattered, mut read: impl FnMut(&SpanBatch)) {
     view.for_each_batch(|place, batch| {
         if !is_over() && scattered.touches(place) {
-            add(batch);
+            read(batch);
         }
     });
     for (number, segment) in view.stored.iter().enumerate() {
@@ -322,16 +336,27 @@ fn candidates(
         let batch = segment.batch();
         if split.len() <= FEW_TRACES {
             let slices = split.iter().map(|&id| segment.slice(&batch, id, id));
-            slices.for_each(|slice| add(&slice));
+            slices.for_each(|slice| read(&slice));
         } else {
-            add(&batch);
+            read(&batch);
         }
     }
-    let candidates = known.into_values();
-    let candidates = candidates.filter(|it| it.may_match && window.touches(it.start, it.end));
-    let mut newest: Vec<_> = candidates.map(|it| (it.id, it.start)).collect();
-    newest.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    newest
+}
+
+/// Adds the times of all spans of these traces.
+fn widen(traces: &mut HashMap<TraceId, Candidate>, batch: &SpanBatch) {
+    let ids = &batch.traces.ids;
+    let wanted: Vec<bool> = ids.iter().map(|id| traces.contains_key(id)).collect();
+    let times = batch.spans.start.iter().zip(batch.spans.duration.iter());
+    for (&trace, (&start, &duration)) in batch.spans.trace.iter().zip(times) {
+        let trace = trace as usize;
+        if wanted[trace]
+            && let Some(known) = traces.get_mut(&ids[trace])
+        {
+            known.start = known.start.min(start);
+            known.end = known.end.max(span_end(start, duration));
+        }
+    }
 }
 
 /// True if some span of the batch overlaps the window.

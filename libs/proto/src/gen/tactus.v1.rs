@@ -2084,6 +2084,9 @@ pub struct SpansInBlocksResponse {
     /// Those of the traces that a block has.
     #[prost(message, repeated, tag = "1")]
     pub traces: ::prost::alloc::vec::Vec<TraceSpans>,
+    /// A block is gone or damaged, and was not looked into.
+    #[prost(bool, tag = "2")]
+    pub lacks_blocks: bool,
 }
 /// Generated server implementations.
 pub mod querier_server {

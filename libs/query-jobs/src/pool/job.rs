@@ -46,8 +46,8 @@ pub(crate) struct SharedJob {
     cached_bytes: AtomicU64,
     shared_cache_bytes: AtomicU64,
     bypasses_caches: bool,
-    /// The answer depends on more than the block, so it must not be cached.
-    depends: AtomicBool,
+    /// The answer lacks what another block would tell, so it must not be cached.
+    lacks_a_block: AtomicBool,
     waited: AtomicBool,
     recorder: Option<Recorder>,
 }
@@ -126,14 +126,14 @@ impl Job {
         self.shared.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// The answer depends on more than the block, which may be other the next time.
-    pub(crate) fn depends_on_more(&self) {
-        self.shared.depends.store(true, Ordering::Relaxed);
+    /// Another block that the answer depends on could not be read.
+    pub(crate) fn lacks_a_block(&self) {
+        self.shared.lacks_a_block.store(true, Ordering::Relaxed);
     }
 
-    /// True if the answer is a function of the request and the block alone.
-    pub(crate) fn depends_on_block_only(&self) -> bool {
-        !self.shared.depends.load(Ordering::Relaxed)
+    /// True if all blocks could be read. Otherwise the answer may be another one next time.
+    pub(crate) fn has_all_blocks(&self) -> bool {
+        !self.shared.lacks_a_block.load(Ordering::Relaxed)
     }
 
     /// What all threads of the job share.
@@ -201,7 +201,7 @@ impl SharedJob {
             cached_bytes: AtomicU64::new(0),
             shared_cache_bytes: AtomicU64::new(0),
             bypasses_caches: options.bypasses_caches,
-            depends: AtomicBool::new(false),
+            lacks_a_block: AtomicBool::new(false),
             waited: AtomicBool::new(false),
             recorder: options.explain.then(Recorder::default),
         }

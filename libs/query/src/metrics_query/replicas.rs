@@ -70,7 +70,9 @@ impl Frontend {
             {
                 if let Some(answer) = &outcome {
                     let (tenant, read) = (&request.tenant, &blocks[number]);
-                    let stored = self.spans_sent_again(tenant, answer, read, grid).await?;
+                    let (stored, is_whole) =
+                        self.spans_sent_again(tenant, answer, read, grid).await?;
+                    state.work.partial |= !is_whole;
                     if !stored.is_empty() {
                         request.stored_traces = stored;
                         request.block_times.clear();

@@ -71,15 +71,16 @@ fn joined(mut times: Vec<(u64, u64)>) -> Vec<BlockTime> {
 }
 
 impl Frontend {
-    /// Those of the spans that ingesters named which `blocks` have; empty if none has any, as usual.
+    /// Those of the spans that ingesters named which `blocks` have; empty if none has any, as usual. False if a block could
+    /// not be looked into.
     pub(super) async fn spans_sent_again(
         &self,
         tenant: &str,
         answer: &Outcome<MetricsResponse>,
         blocks: &[QueryBlock],
         grid: &Grid,
-    ) -> Result<Vec<TraceSpans>> {
-        let Outcome::Answer(answer) = answer else { return Ok(Vec::new()) };
+    ) -> Result<(Vec<TraceSpans>, bool)> {
+        let Outcome::Answer(answer) = answer else { return Ok((Vec::new(), true)) };
         let (first, last) = (answer.shared_first_nanos, answer.shared_last_nanos);
         let may_have = |block: &&QueryBlock| {
             let times = plan::times_of(block);
@@ -87,7 +88,7 @@ impl Frontend {
         };
         let block_ids: Vec<_> = blocks.iter().filter(may_have).collect();
         if answer.shared_traces.is_empty() || block_ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), true));
         }
         let mut again = SentAgain::of(&answer.shared_traces);
         let trace_ids: Bytes =
@@ -112,15 +113,17 @@ impl Frontend {
             run.boxed()
         };
         let take = |again: &mut SentAgain, outcome| {
-            if let Outcome::Answer(found) = outcome {
-                again.take(found);
+            match outcome {
+                Outcome::Answer(found) => again.take(found),
+                _ => again.lacks_blocks = true,
             }
             Ok(ControlFlow::Continue(()))
         };
         let jobs = newest.chunks(BLOCKS_PER_JOB).map(job).collect();
         let in_flight = self.jobs_in_flight(self.settings.section.metrics.concurrent_jobs);
         run_jobs(jobs, in_flight, &mut again, run, take).await?;
-        Ok(again.into_messages())
+        let is_whole = !again.lacks_blocks;
+        Ok((again.into_messages(), is_whole))
     }
 }
 
@@ -129,6 +132,7 @@ impl Frontend {
 struct SentAgain {
     counted: HashMap<Bytes, HashSet<u64>>,
     stored: HashMap<Bytes, HashSet<u64>>,
+    lacks_blocks: bool,
 }
 
 impl SentAgain {
@@ -141,6 +145,7 @@ impl SentAgain {
     }
 
     fn take(&mut self, found: SpansInBlocksResponse) {
+        self.lacks_blocks |= found.lacks_blocks;
         for TraceSpans { trace_id, mut spans } in found.traces {
             let Some(counted) = self.counted.get(&trace_id) else { continue };
             spans.retain(|span| counted.contains(span));
@@ -227,8 +232,10 @@ mod tests {
         };
         let mut again = SentAgain::of(&[trace(1, &[1, 2]), trace(1, &[2, 3]), trace(2, &[4])]);
         let found = vec![trace(1, &[3, 8]), trace(2, &[9]), trace(3, &[1])];
-        again.take(SpansInBlocksResponse { traces: found });
-        again.take(SpansInBlocksResponse { traces: vec![trace(1, &[3])] });
+        again.take(SpansInBlocksResponse { traces: found, lacks_blocks: false });
+        assert!(!again.lacks_blocks);
+        again.take(SpansInBlocksResponse { traces: vec![trace(1, &[3])], lacks_blocks: true });
+        assert!(again.lacks_blocks);
         assert_eq!(again.into_messages(), [trace(1, &[3])]);
     }
 }

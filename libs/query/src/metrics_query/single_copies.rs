@@ -63,8 +63,10 @@ impl Frontend {
                 recent = RecentBlocks::of(&outcome)?;
             }
             let mut uncounted = self.uncounted_blocks(&known, request, window, &recent);
-            request.stored_traces =
+            let (stored, is_whole) =
                 self.spans_sent_again(&request.tenant, &outcome, &uncounted, grid).await?;
+            request.stored_traces = stored;
+            state.work.partial |= !is_whole;
             // The spans that they share with blocks are known by now.
             request.block_times.clear();
             if !request.stored_traces.is_empty() {

@@ -311,7 +311,10 @@ impl Querier for BlockData {
         request: Request<SpansInBlocksRequest>,
     ) -> Result<Response<SpansInBlocksResponse>, Status> {
         self.spans_requests.lock().push(request.into_inner());
-        Ok(Response::new(SpansInBlocksResponse { traces: self.stored_traces.lock().clone() }))
+        Ok(Response::new(SpansInBlocksResponse {
+            traces: self.stored_traces.lock().clone(),
+            lacks_blocks: false,
+        }))
     }
 
     async fn metrics_in_block(

@@ -125,6 +125,37 @@ async fn traces_of_very_many_segments_are_found_at_once() {
 }
 
 #[tokio::test]
+async fn trace_whose_spans_are_days_apart_is_found_by_any_of_them() {
+    let (bench, day) = (Bench::new(), 86_400_000_000_000);
+    let ingester = bench.open();
+    for (id, at) in [(1, day), (2, 4 * day)] {
+        ingester.push(&push_of("t1", &[span(1, id, at)]), &tenant()).unwrap();
+        ingester.seal().await.unwrap();
+    }
+    // Live, both in one push.
+    ingester.push(&push_of("t1", &[span(2, 1, day), span(2, 2, 4 * day)]), &tenant()).unwrap();
+    let found = async |query: &str, days: std::ops::Range<u32>| {
+        let request = tactus_proto::tactus::v1::SearchRequest {
+            tenant: "t1".into(),
+            query: query.into(),
+            start: days.start * 86_400 - 60,
+            end: days.end * 86_400 - 30,
+            ..Default::default()
+        };
+        let answer = Protocol::search(&*ingester, tonic::Request::new(request)).await.unwrap();
+        answer.into_inner().traces.len()
+    };
+    for query in ["{ }", "{ span.n = 1 }", "{ span.n = 2 }"] {
+        // Around the last, between both, around the first; before and after all of them.
+        let windows = [4..5, 2..3, 1..2];
+        for window in windows {
+            assert_eq!(found(query, window.clone()).await, 2, "{query} {window:?}");
+        }
+        assert_eq!((found(query, 6..7).await, found("{ span.n = 3 }", 1..5).await), (0, 0));
+    }
+}
+
+#[tokio::test]
 async fn search_looks_at_segments_within_its_window_only() {
     let bench = Bench::new();
     let ingester = bench.open();

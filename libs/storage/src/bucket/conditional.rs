@@ -1,6 +1,8 @@
 //! Small documents that several writers change: each write names the version that it replaces.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
@@ -14,6 +16,11 @@ use crate::hash::murmur3_x64_128;
 
 /// The largest document whose version is asked for.
 const MAX_BYTES: u64 = 256 << 20;
+
+/// The longest wait for writers of other processes, each of which takes as long as the write of a small file.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Serialises the writers of local stores in this process. There is no other way to compare and write in one step on
 /// every file system.
@@ -111,17 +118,8 @@ impl Bucket {
         let Some(root) = self.inner.root.clone() else {
             return Ok(LocalWriting { _directory: None, _here: here });
         };
-        let directory = off_runtime("/", move || {
-            let directory = File::open(root).map_err(|error| failure::from_io("/", error))?;
-            match directory.lock() {
-                Ok(()) => Ok(Some(directory)),
-                Err(error) => {
-                    log_limited!(warn, %error, "cannot lock a local store: other processes may change it at the same time");
-                    Ok(None)
-                }
-            }
-        });
-        Ok(LocalWriting { _directory: directory.await?, _here: here })
+        let directory = off_runtime("/", move || lock(&root)).await?;
+        Ok(LocalWriting { _directory: directory, _here: here })
     }
 
     async fn version_now(&self, key: &str) -> Result<Option<String>> {
@@ -153,6 +151,26 @@ impl Bucket {
         match self.inner.target.kind {
             Kind::Gcs => UpdateVersion { e_tag: None, version: Some(version.to_owned()) },
             _ => UpdateVersion { e_tag: Some(format!("\"{version}\"")), version: None },
+        }
+    }
+}
+
+/// Locks the directory of a store, which its processes share; `None` if its file system has no locks.
+fn lock(root: &Path) -> Result<Option<File>> {
+    let directory = File::open(root).map_err(|error| failure::from_io("/", error))?;
+    let end = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(Some(directory)),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                let source = "another process keeps the lock of its directory".into();
+                return Err(Error::Unavailable { key: "/".into(), source });
+            }
+            Err(TryLockError::Error(error)) => {
+                log_limited!(warn, %error, "cannot lock a local store: other processes may change it at the same time");
+                return Ok(None);
+            }
         }
     }
 }
@@ -204,7 +222,7 @@ mod tests {
         other.lock().unwrap();
         let put = bucket.put_if_version("k", Bytes::from_static(b"1"), None);
         let mut put = std::pin::pin!(put);
-        let waiting = tokio::time::timeout(std::time::Duration::from_millis(50), &mut put).await;
+        let waiting = tokio::time::timeout(Duration::from_millis(50), &mut put).await;
         assert!(waiting.is_err());
         other.unlock().unwrap();
         assert!(put.await.unwrap().is_some());

@@ -293,8 +293,8 @@ pub(crate) fn project_pipeline(pipeline: &Pipeline, columns: &mut Projection) {
 }
 
 impl CompiledQuery {
-    /// The traces of `batch`, with their times in it, and whether they may match when all their spans are together. A trace
-    /// that may not in any batch cannot match. `wants`: returns only these traces.
+    /// The traces of `batch` that may match when all their spans are together, with their times in this batch. A trace that
+    /// no batch returns here cannot match. `wants`: returns only these traces.
     pub fn find_candidates(
         &self,
         batch: &SpanBatch,
@@ -311,30 +311,32 @@ impl CompiledQuery {
         let mut named = Bitmap::none(view.traces());
         let trace_of = batch.spans.trace.as_slice();
         spans.rows().for_each(|row| named.insert(trace_of[row] as usize));
+        let named = Bitmap::from_fn(view.traces(), |trace| {
+            named.contains(trace) && wants(batch.traces.ids[trace])
+        });
+        if named.is_empty() {
+            return Vec::new();
+        }
         let (starts, ends) = view.trace_times();
         let at = |times: &[u64], trace: usize| times.get(trace).copied().unwrap_or(0);
-        let wanted = batch.traces.ids.iter().enumerate().filter(|(_, id)| wants(**id));
-        let candidates = wanted.map(|(trace, &id)| Candidate {
-            id,
+        let candidates = named.rows().map(|trace| Candidate {
+            id: batch.traces.ids[trace],
             start: at(starts, trace),
             end: at(ends, trace),
-            may_match: named.contains(trace),
         });
         candidates.collect()
     }
 }
 
-/// What a batch tells of a trace whose spans are in several.
+/// A trace that may match, and the times of its spans as far as they are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
     /// Its id.
     pub id: TraceId,
-    /// The earliest start in the batch, in unix nanoseconds.
+    /// The earliest start, in unix nanoseconds.
     pub start: u64,
-    /// The latest end in the batch.
+    /// The latest end.
     pub end: u64,
-    /// One of its spans there passes the first filter, as far as that can be told.
-    pub may_match: bool,
 }
 
 /// The spans that satisfy any filter of the expression.
