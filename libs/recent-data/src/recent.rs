@@ -16,7 +16,7 @@ use tactus_work::is_over;
 
 use crate::{
     ingester::Ingester,
-    recent_view::{FEW_TRACES, Place, RecentView, Rounds, Scattered},
+    recent_view::{FEW_TRACES, Gathered, Place, RecentView, Rounds, Scattered},
     segment::{OpenSegment, SegmentError},
 };
 
@@ -236,13 +236,7 @@ impl RecentView {
         };
         let mut found = Found::new(tell);
         let traces: Vec<TraceId> = traces.iter().copied().collect();
-        let mut rounds = Rounds::of(&traces, CANDIDATES_PER_ROUND);
-        while let Some(round) = rounds.next() {
-            if is_over() {
-                break;
-            }
-            let batch = self.gather(&round.iter().copied().collect());
-            rounds.took(&batch);
+        for batch in self.gathered(&traces) {
             result.inspected_bytes += inspected_bytes(&batch);
             result.inspected_spans += batch.len() as u64;
             result.inspected_traces += batch.traces.ids.len() as u32;
@@ -279,17 +273,21 @@ impl RecentView {
                 true => look(&gather_traces(&[&segment.batch()], |id| !scattered.contains(id))),
             }
         }
-        let traces = scattered.ids();
-        let mut rounds = Rounds::of(&traces, CANDIDATES_PER_ROUND);
-        while let Some(round) = rounds.next() {
-            if is_over() {
-                break;
-            }
-            let batch = self.gather(&round.iter().copied().collect());
-            rounds.took(&batch);
+        for batch in self.gathered(&scattered.ids()) {
             look(&batch);
         }
         inspected
+    }
+
+    /// All spans of these traces, of some of them at a time, until the query is over.
+    fn gathered<'a>(&'a self, traces: &'a [TraceId]) -> impl Iterator<Item = Gathered> + 'a {
+        let mut rounds = Rounds::of(traces, CANDIDATES_PER_ROUND);
+        std::iter::from_fn(move || {
+            let round = rounds.next().filter(|_| !is_over())?;
+            let batch = self.gather(&round.iter().copied().collect());
+            rounds.took(&batch);
+            Some(batch)
+        })
     }
 }
 

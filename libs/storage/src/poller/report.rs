@@ -22,8 +22,6 @@ pub struct PollReport {
     pub metas_missing: usize,
     /// Blocks that the list has no room for, here or where the index was written: these are not seen.
     pub left_out: usize,
-    /// Index files that could not be written or deleted.
-    pub index_write_failures: usize,
     /// Tenants whose list was kept because polling them failed, sorted.
     pub failed_tenants: Vec<String>,
     /// True when so many tenants failed that the rest was skipped.
@@ -61,7 +59,6 @@ impl PollReport {
         self.metas_corrupt += poll.metas_corrupt;
         self.metas_missing += poll.metas_missing;
         self.left_out += poll.left_out;
-        self.index_write_failures += poll.index_write_failures;
         if poll.is_deleted {
             self.deleted_tenants.push(tenant.to_owned());
         }
