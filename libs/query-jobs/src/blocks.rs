@@ -198,14 +198,19 @@ impl Blocks {
         if before.ptr_eq(&now) {
             return;
         }
-        for (key, _) in &self.readers {
+        let mut gone = Vec::new();
+        for (key, reader) in &self.readers {
             let (tenant, block_id) = &*key;
             let blocks = listed.get(tenant.as_ref());
             let is_listed = blocks.is_some_and(|blocks| blocks.shared_meta(*block_id).is_some());
             // Other processes may know a block before the list has it.
             if !is_listed && !self.unlisted.contains_key(&*key) {
                 self.readers.invalidate(&*key);
+                gone.push(reader);
             }
+        }
+        if let Some(columns) = &self.columns {
+            columns.forget(gone.iter());
         }
     }
 

@@ -2,12 +2,14 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use moka::sync::Cache;
 use tactus_model::{AttributeList, Buffer, Dictionary};
 
+use super::BlockReader;
 use crate::attribute_owner::AttributeOwner;
 
 /// Memory of an entry besides its column.
@@ -28,13 +30,13 @@ pub struct ColumnCache {
     hit_bytes: AtomicU64,
 }
 
-/// The number of an open block in a cache. After it is dropped, nobody uses the number again.
+/// The number of an open block in a cache. After it is dropped, nobody uses the number again: what the cache has of it makes
+/// room for other columns. A destructor must not take it out: the cache of readers may drop one in the middle of a call of any
+/// cache, which would wait for itself if it began another call.
 #[derive(Debug)]
 pub(crate) struct CachedBlock {
     number: u64,
     cache: Arc<ColumnCache>,
-    /// The cache may have columns of this block.
-    has_columns: AtomicBool,
 }
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -42,7 +44,7 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 impl CachedBlock {
     pub(crate) fn new(cache: Arc<ColumnCache>) -> Self {
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self { number, cache, has_columns: AtomicBool::new(false) }
+        Self { number, cache }
     }
 
     pub(crate) fn get(&self, row_group: usize, slot: &Slot) -> Option<Arc<dyn Any + Send + Sync>> {
@@ -55,24 +57,11 @@ impl CachedBlock {
 
     /// Offers a column to the cache. Returns it in a form whose clones share memory.
     pub(crate) fn insert<T: Column>(&self, row_group: usize, slot: Slot, column: T) -> T {
-        self.has_columns.store(true, Ordering::Relaxed);
         let column = column.into_shared();
         let bytes = u32::try_from(column.total_bytes() + ENTRY_BYTES).unwrap_or(u32::MAX);
         let entry = Entry { column: Arc::new(column.clone()), bytes };
         self.cache.columns.insert(Key { block: self.number, row_group, slot }, entry);
         column
-    }
-}
-
-/// Nobody uses its number any more. Its columns cannot be found from now on; the next reads and inserts free their memory.
-impl Drop for CachedBlock {
-    fn drop(&mut self) {
-        if *self.has_columns.get_mut() {
-            let number = self.number;
-            let of_block = move |key: &Key, _: &Entry| key.block == number;
-            let forgotten = self.cache.columns.invalidate_entries_if(of_block);
-            forgotten.expect("the cache supports closures");
-        }
     }
 }
 
@@ -247,6 +236,16 @@ impl ColumnCache {
         self.columns.weighted_size()
     }
 
+    /// Drops the columns of blocks that nobody asks for again. Not for a destructor: see [`CachedBlock`].
+    pub fn forget<'r>(&self, blocks: impl Iterator<Item = &'r BlockReader>) {
+        let numbers: HashSet<u64> =
+            blocks.filter_map(|block| Some(block.file.cache.as_ref()?.number)).collect();
+        if !numbers.is_empty() {
+            let is_gone = move |key: &Key, _: &Entry| numbers.contains(&key.block);
+            self.columns.invalidate_entries_if(is_gone).expect("the cache supports closures");
+        }
+    }
+
     /// Drops all columns.
     pub fn clear(&self) {
         self.columns.invalidate_all();
@@ -264,27 +263,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_leave_with_the_last_reader_of_their_block() {
-        let cache = Arc::new(ColumnCache::new(1 << 20));
-        let held = || {
-            cache.columns.run_pending_tasks();
-            (cache.held_bytes(), cache.columns.entry_count())
+    fn columns_of_blocks_that_nobody_reads_make_room() {
+        let cache = Arc::new(ColumnCache::new(16 << 10));
+        let open = || CachedBlock::new(Arc::clone(&cache));
+        let read = |block: &CachedBlock| {
+            let is_kept = (0..4).filter(|&row_group| {
+                let is_kept = block.get(row_group, &Slot::Spine).is_some();
+                if !is_kept {
+                    block.insert(row_group, Slot::Spine, Buffer::from(vec![7_u64; 100]));
+                }
+                cache.columns.run_pending_tasks();
+                assert!(cache.held_bytes() <= 16 << 10);
+                is_kept
+            });
+            is_kept.count()
         };
-        let column = || Buffer::from(vec![7_u64; 100]);
-        let open = || Arc::new(CachedBlock::new(Arc::clone(&cache)));
-        let (gone, kept, unread) = (open(), open(), open());
-        for block in [&gone, &kept] {
-            for row_group in 0..3 {
-                block.insert(row_group, Slot::Spine, column());
-            }
+        for _ in 0..20 {
+            read(&open());
         }
-        let (bytes, count) = held();
-        assert!(bytes > 6 * 800 && count == 6, "{bytes} {count}");
-        let clone = Arc::clone(&gone);
-        drop(gone);
-        assert!(clone.get(2, &Slot::Spine).is_some());
-        drop((clone, unread));
-        assert_eq!(held(), (bytes / 2, 3));
-        assert!((0..3).all(|row_group| kept.get(row_group, &Slot::Spine).is_some()));
+        let block = open();
+        let kept: Vec<_> = (0..20).map(|_| read(&block)).collect();
+        assert_eq!((kept[0], kept[19]), (0, 4));
     }
 }
