@@ -29,6 +29,10 @@ const PROGRESS_BYTES: usize = 128;
 /// How often one looks whether the client of a request has left, and how long it must have sent nothing.
 const LEFT_AFTER: Duration = Duration::from_secs(2);
 
+/// Bytes that a body may take without a piece of it: many times what the HTTP library reads ahead. The length of a chunk may
+/// have any number of zeros before it.
+const MAX_FRUITLESS_BYTES: u64 = 4 << 20;
+
 /// First bytes of an HTTP/2 connection.
 const HTTP2_START: &[u8] = b"PRI";
 
@@ -61,6 +65,8 @@ pub(super) struct Activity {
     is_unread: AtomicBool,
     /// HTTP/1.1: bytes of the head that is being read.
     head_bytes: AtomicU64,
+    /// HTTP/1.1: bytes read during a request since a piece of its body came out of them.
+    fruitless_bytes: AtomicU64,
     /// The memory of the connection.
     share: Arc<Share>,
     /// The flow control window; `None` once the connection is known to be HTTP/1.
@@ -82,6 +88,7 @@ impl Activity {
             share,
             window: Mutex::new(Some(window)),
             head_bytes: AtomicU64::new(0),
+            fruitless_bytes: AtomicU64::new(0),
             began: Instant::now(),
             is_http2: AtomicBool::new(false),
             is_tls: AtomicBool::new(false),
@@ -102,22 +109,36 @@ impl Activity {
         self.began.elapsed().as_millis() as u64 + 1
     }
 
-    pub(super) fn read(&self, bytes: &[u8], is_first: bool) {
+    /// Notes what came. Errors: it is a body of which nothing comes.
+    pub(super) fn read(&self, bytes: &[u8], is_first: bool) -> io::Result<()> {
         if is_first {
             self.is_http2.store(bytes.starts_with(HTTP2_START), Relaxed);
             self.is_tls.store(begins_tls(bytes), Relaxed);
         }
         self.read.store(self.now(), Relaxed);
-        let reads_head = !self.is_http2.load(Relaxed) && self.open.load(Relaxed) == 0;
-        if !reads_head {
-            return;
+        let count = bytes.len() as u64;
+        if self.is_http2.load(Relaxed) {
+            return Ok(());
+        }
+        if self.open.load(Relaxed) > 0 {
+            let fruitless = self.fruitless_bytes.fetch_add(count, Relaxed) + count;
+            return if fruitless <= MAX_FRUITLESS_BYTES {
+                Ok(())
+            } else {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "the length of a chunk has no end"))
+            };
         }
         if self.head_since.load(Relaxed) == NONE {
             self.head_since.store(self.now(), Relaxed);
         }
-        let count = bytes.len() as u64;
         self.head_bytes.fetch_add(count, Relaxed);
         self.share.add(count);
+        Ok(())
+    }
+
+    /// Notes that a piece of a request's body has come.
+    pub(super) fn has_body(&self) {
+        self.fruitless_bytes.store(0, Relaxed);
     }
 
     /// Whether the client sent a TLS handshake where HTTP was to come.
@@ -154,6 +175,7 @@ impl Activity {
         self.is_used.store(true, Relaxed);
         self.head_since.store(NONE, Relaxed);
         self.is_unread.store(false, Relaxed);
+        self.has_body();
     }
 
     /// Others may have the window of this connection.

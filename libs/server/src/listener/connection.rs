@@ -89,7 +89,6 @@ impl Connections {
             lenient: LenientReads::new(self.settings.protocols),
             activity: activity.clone(),
             has_read: false,
-            turn: 0,
             linger: self.settings.linger,
             lingering: None,
             shutdown: self.shutdown.clone(),

@@ -12,18 +12,12 @@ use super::activity::Activity;
 use super::lenient::LenientReads;
 use super::linger::{Linger, Lingering};
 
-/// Bytes that a connection may read before others have their turn. Its reader may look at them one by one, as at a length that
-/// never ends, and would hold its thread for as long as more arrive.
-const TURN_BYTES: usize = 64 << 10;
-
 /// A connection whose reads and writes are noted.
 pub(super) struct WatchedStream<S> {
     pub(super) stream: S,
     pub(super) lenient: LenientReads,
     pub(super) activity: Arc<Activity>,
     pub(super) has_read: bool,
-    /// Bytes read since others had their turn.
-    pub(super) turn: usize,
     pub(super) linger: Linger,
     pub(super) lingering: Option<Lingering>,
     /// The shutdown of the port. From then on, nobody waits for slow clients.
@@ -37,22 +31,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.turn >= TURN_BYTES {
-            this.turn = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         let before = buffer.filled().len();
-        let read = this.lenient.poll_read(&mut this.stream, cx, buffer);
-        if read.is_pending() {
-            this.turn = 0;
-        }
-        ready!(read)?;
+        ready!(this.lenient.poll_read(&mut this.stream, cx, buffer))?;
         let bytes = &buffer.filled()[before..];
-        this.turn += bytes.len();
         if !bytes.is_empty() {
-            this.activity.read(bytes, !this.has_read);
-            this.has_read = true;
+            let is_first = !std::mem::replace(&mut this.has_read, true);
+            this.activity.read(bytes, is_first)?;
         }
         Poll::Ready(Ok(()))
     }
