@@ -1,6 +1,6 @@
 //! Retention: deletes blocks by age and by total size, and blocks that were merged into others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tactus_config::sections::overrides::CompactionLimits;
 use tactus_storage::block_io::{
     clear_block, has_clock, mark_compacted, missing_file, read_meta, store_time,
 };
-use tactus_storage::blocklist::BlockChanges;
+use tactus_storage::blocklist::{BlockChanges, TenantBlocks};
 use tactus_storage::layout::{META, block_key};
 use tactus_storage::{BlockMeta, CompactedBlockMeta, Timestamp, Uuid};
 use tactus_telemetry::error_text;
@@ -237,20 +237,24 @@ impl Compactor {
             return;
         };
         let blocks = self.blocklist.tenant(tenant);
-        let old: Vec<Uuid> = blocks
+        let mut old: Vec<&CompactedBlockMeta> = blocks
             .compacted()
             .iter()
+            .map(|block| &**block)
             .filter(|block| block.compacted_time < limit && self.owns_block(&block.meta))
-            .map(|block| block.meta.block_id)
             .collect();
-        for block_id in old {
+        old.sort_by_key(|block| block.meta.compaction_level);
+        let mut cleared = HashSet::new();
+        for block in old {
+            let block_id = block.meta.block_id;
+            if is_needed(&block.meta, &blocks, &cleared) {
+                continue;
+            }
             match clear_block(&self.bucket, tenant, block_id).await {
                 Ok(()) => {
                     self.metrics.retention_deleted.inc();
                     tracing::info!(tenant, block = %block_id, "block is deleted");
-                    let remove_compacted = vec![block_id];
-                    let changes = BlockChanges { remove_compacted, ..BlockChanges::default() };
-                    self.blocklist.change(tenant, changes);
+                    cleared.insert(block_id);
                 }
                 Err(error) => {
                     self.metrics.retention_errors.inc();
@@ -259,11 +263,24 @@ impl Compactor {
                 }
             }
         }
+        if !cleared.is_empty() {
+            let remove_compacted = cleared.into_iter().collect();
+            self.blocklist
+                .change(tenant, BlockChanges { remove_compacted, ..BlockChanges::default() });
+        }
     }
 
     fn owns_block(&self, meta: &BlockMeta) -> bool {
         (self.owns)(&meta.block_id.to_string())
     }
+}
+
+/// True if a block that this one was merged from is still there: without this one, nobody knows that its spans are
+/// elsewhere, and a query may read them twice.
+fn is_needed(merged: &BlockMeta, blocks: &TenantBlocks, cleared: &HashSet<Uuid>) -> bool {
+    merged.sources().iter().filter(|source| !cleared.contains(*source)).any(|source| {
+        blocks.meta(*source).is_some_and(|meta| meta.compaction_level < merged.compaction_level)
+    })
 }
 
 /// The time after which no span of a block is kept; `None` if some are kept for ever.
@@ -299,6 +316,7 @@ mod tests {
     use super::*;
     use tactus_config::sections::overrides::RetentionPolicy;
     use tactus_storage::meta::BlockVersion;
+    use tactus_storage::meta::Extension;
 
     #[test]
     fn longest_retention_counts_and_zero_is_for_ever() {
@@ -317,6 +335,26 @@ mod tests {
         assert_eq!(longest_retention(&both), Some(hours(90)));
         assert_eq!(longest_retention(&limits(hours(14), vec![policy(hours(0))])), None);
         assert_eq!(longest_retention(&limits(hours(0), vec![])), None);
+    }
+
+    #[test]
+    fn a_merged_block_stays_until_what_it_was_merged_from_is_gone() {
+        let [input, mut output] = [0, 1].map(|compaction_level| {
+            let meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
+            BlockMeta { compaction_level, ..meta }
+        });
+        let sources = vec![input.block_id, output.block_id, Uuid::new_v4()];
+        output.extension = Some(Box::new(Extension { sources, ..Extension::default() }));
+        let compacted = [&input, &output].map(|meta| {
+            Arc::new(CompactedBlockMeta {
+                meta: meta.clone(),
+                compacted_time: Timestamp::UNIX_EPOCH,
+            })
+        });
+        let blocks = TenantBlocks::new(vec![], compacted.to_vec());
+        assert!(is_needed(&output, &blocks, &HashSet::new()));
+        assert!(!is_needed(&output, &blocks, &HashSet::from([input.block_id])));
+        assert!(!is_needed(&input, &blocks, &HashSet::new()));
     }
 
     #[test]

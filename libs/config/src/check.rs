@@ -160,11 +160,19 @@ pub(crate) fn advice(config: &Config, asks_for_gossip: bool) -> Vec<String> {
             );
         }
     }
-    let kept = config.ingester.complete_block_timeout;
-    if (config.storage.trace.blocklist_poll..two_polls(config)).contains(&kept) {
+    // Shorter than one poll is a finding of its own.
+    let polls = config.storage.trace.blocklist_poll..two_polls(config);
+    if polls.contains(&config.ingester.complete_block_timeout) {
         advice.push(
             "ingester.complete_block_timeout is less than 2 * storage.trace.blocklist_poll: a querier that reads the \
              index may learn of a block after the ingester has let go of it"
+                .to_owned(),
+        );
+    }
+    if polls.contains(&config.compactor.compaction.compacted_block_retention) {
+        advice.push(
+            "compactor.compaction.compacted_block_retention is less than 2 * storage.trace.blocklist_poll: a querier \
+             that reads the index may look for blocks that are deleted already"
                 .to_owned(),
         );
     }
