@@ -93,8 +93,8 @@ impl<W: Write + Send> BlockBuilder<W> {
 }
 
 impl<W> BuiltBlock<W> {
-    /// Sets the fields of `meta` that describe the files: format, columns, sizes and counts. The caller sets times,
-    /// level and tenant.
+    /// Sets the fields of `meta` that describe the files: format, columns, sizes and counts. The caller sets level and
+    /// tenant, and before this the times.
     pub fn describe(&self, meta: &mut BlockMeta) {
         meta.format = self.settings.version.as_str().to_owned();
         meta.dedicated_columns = self.settings.dedicated_columns.clone().into();
@@ -103,6 +103,7 @@ impl<W> BuiltBlock<W> {
         meta.total_records = self.summary.row_groups;
         meta.bloom_shards = u32::try_from(self.blooms.len()).unwrap_or(u32::MAX);
         meta.footer_size = self.summary.footer_size;
+        meta.note_starts(self.summary.start_unix_nanos, self.summary.end_unix_nanos);
         meta.extension.get_or_insert_default().summary = Some(self.summary_file.parts);
     }
 }

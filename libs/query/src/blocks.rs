@@ -25,6 +25,8 @@ pub(crate) struct QueryBlock {
     pub(crate) start_seconds: i64,
     /// Whole seconds since 1970, rounded up.
     pub(crate) end_seconds: i64,
+    /// The time range in which a block lies that may have copies of its spans: its own, and when spans start that came late.
+    pub(crate) copy_seconds: (i64, i64),
     /// Parts that it is read in at most.
     pub(crate) max_parts: u32,
 }
@@ -89,6 +91,9 @@ fn query_block(meta: &BlockMeta) -> QueryBlock {
         row_groups: meta.total_records,
         start_seconds,
         end_seconds,
+        copy_seconds: meta.starts().map_or((start_seconds, end_seconds), |(first, last)| {
+            (first.min(start_seconds), last.max(end_seconds))
+        }),
         max_parts: MAX_PARTS,
     }
 }
@@ -209,6 +214,16 @@ mod tests {
     }
 
     #[test]
+    fn block_may_have_copies_of_spans_that_came_late() {
+        let mut meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::nil());
+        meta.set_time_range_unix_nanos(9_000_000_000_000, 9_500_000_000_000);
+        assert_eq!(query_block(&meta).copy_seconds, (9_000, 9_500));
+        meta.note_starts(8_000_000_000_000, 9_500_000_000_000);
+        let block = query_block(&meta);
+        assert_eq!((block.start_seconds, block.copy_seconds), (9_000, (8_000, 9_501)));
+    }
+
+    #[test]
     fn parts_cover_every_row_group_once() {
         let block = |size, row_groups| QueryBlock {
             block_id: Uuid::nil(),
@@ -216,6 +231,7 @@ mod tests {
             row_groups,
             start_seconds: 0,
             end_seconds: 0,
+            copy_seconds: (0, 0),
             max_parts: MAX_PARTS,
         };
         let parts = |size, row_groups, target| {

@@ -35,6 +35,9 @@ const ZERO_TIME_SECONDS: i64 = -62_135_596_800;
 /// Memory of a meta in the block list, without its texts and lists.
 const META_BYTES: usize = size_of::<BlockMeta>() + 256;
 
+/// How far beyond a block's time range the starts of its spans are noted, in seconds.
+const MOST_LATE_SECONDS: i64 = 6 * 3_600;
+
 tactus_model::words! {
     /// The block versions this product knows.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -250,6 +253,26 @@ impl BlockMeta {
     pub fn set_time_range_unix_nanos(&mut self, start: u64, end: u64) {
         self.start_time = time_from_unix_nanos(start);
         self.end_time = time_from_unix_nanos(end);
+    }
+
+    /// Notes from where to where spans start, unix nanoseconds, if that is not within the block's time range, which leaves
+    /// out spans that came late. Another block may have a copy of these, sent at another time. Six hours are noted at most,
+    /// because a sender with a wrong clock would make all blocks look alike.
+    pub fn note_starts(&mut self, first: u64, last: u64) {
+        let (start, end) = (self.start_unix_seconds(), self.end_unix_seconds() + 1);
+        let seconds = |nanos: u64| (nanos / 1_000_000_000) as i64;
+        let first = seconds(first).clamp(start.saturating_sub(MOST_LATE_SECONDS), start);
+        let last = (seconds(last) + 1).clamp(end, end.saturating_add(MOST_LATE_SECONDS));
+        let is_wider = (first, last) != (start, end);
+        if is_wider || self.extension.is_some() {
+            let starts = is_wider.then_some((first, last));
+            self.extension.get_or_insert_default().starts = starts;
+        }
+    }
+
+    /// What [`Self::note_starts`] noted.
+    pub fn starts(&self) -> Option<(i64, i64)> {
+        self.extension.as_ref()?.starts
     }
 
     /// Hash of the dedicated columns: blocks with different ones are never compacted together.

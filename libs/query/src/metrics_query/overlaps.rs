@@ -39,7 +39,8 @@ impl Overlaps {
         let (mut all_origins, mut ends) = (Vec::new(), Vec::new());
         let (mut times, mut origins) = (Vec::new(), Vec::new());
         for (place, block) in (0..).zip(&blocks) {
-            times.push((block.start_seconds, block.end_seconds, place));
+            let (first, last) = block.copy_seconds;
+            times.push((first, last, place));
             let begin = all_origins.len();
             origins_of(block.block_id, &mut all_origins);
             origins.extend(all_origins[begin..].iter().map(|&(first, last)| (first, last, place)));
@@ -68,8 +69,7 @@ impl Overlaps {
             left > 0 && add(other)
         };
         let is_whole = own.iter().all(|&range| self.origins.each_touching(range, &mut add_origin));
-        let block = &self.blocks[place];
-        let time = (block.start_seconds, block.end_seconds);
+        let time = self.blocks[place].copy_seconds;
         let is_whole = self.times.each_touching(time, &mut add) && is_whole;
         let mut found: Vec<_> = found.into_iter().collect();
         found.sort_unstable();
@@ -132,9 +132,16 @@ mod tests {
 
     use super::*;
 
-    fn block(number: usize, (start_seconds, end_seconds): (i64, i64)) -> QueryBlock {
-        let block_id = Uuid::from_u128(number as u128);
-        QueryBlock { block_id, size: 100, row_groups: 1, start_seconds, end_seconds, max_parts: 1 }
+    fn block(number: usize, copy_seconds: (i64, i64)) -> QueryBlock {
+        QueryBlock {
+            block_id: Uuid::from_u128(number as u128),
+            size: 100,
+            row_groups: 1,
+            start_seconds: copy_seconds.0,
+            end_seconds: copy_seconds.1,
+            copy_seconds,
+            max_parts: 1,
+        }
     }
 
     /// Of blocks at these times.

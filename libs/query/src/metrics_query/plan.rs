@@ -157,6 +157,7 @@ mod tests {
             row_groups: 4,
             start_seconds,
             end_seconds,
+            copy_seconds: (start_seconds, end_seconds),
             max_parts: 1_024,
         }
     }

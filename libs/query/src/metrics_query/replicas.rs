@@ -20,6 +20,7 @@ use tactus_traceql::metrics::Grid;
 use tonic::Code;
 
 use super::overlaps::Origins;
+use super::sent_again::LookedUp;
 use super::{State, kept, plan, sent_again};
 use crate::blocks::{QueryBlock, add_with_sources, select};
 use crate::frontend::Frontend;
@@ -68,16 +69,27 @@ impl Frontend {
             let answers = self.ask_holders(&asked).await?;
             for ((number, mut request), mut outcome) in numbers.into_iter().zip(asked).zip(answers)
             {
-                if let Some(answer) = &outcome {
-                    let (tenant, read) = (&request.tenant, &blocks[number]);
-                    let (stored, is_whole) =
-                        self.spans_sent_again(tenant, answer, read, grid).await?;
-                    state.work.partial |= !is_whole;
-                    if !stored.is_empty() {
-                        request.stored_traces = stored;
-                        request.block_times.clear();
-                        outcome = self.ask_holders(&[request]).await?.pop().flatten();
+                let (read, mut looked_up) = (&blocks[number], LookedUp::default());
+                for round in 1.. {
+                    let Some(answer) = &outcome else { break };
+                    // A client may send spans again while they are compared.
+                    if looked_up.covers(read, answer) {
+                        break;
                     }
+                    let (stored, is_whole) =
+                        self.spans_sent_again(&request.tenant, answer, read, grid).await?;
+                    state.work.partial |= !is_whole;
+                    if stored.is_empty() {
+                        break;
+                    }
+                    if round > MAX_ROUNDS {
+                        state.work.partial = true;
+                        break;
+                    }
+                    looked_up = LookedUp::of(read, answer);
+                    request.stored_traces = stored;
+                    let requests = std::slice::from_ref(&request);
+                    outcome = self.ask_holders(requests).await?.pop().flatten();
                 }
                 match outcome {
                     None => waiting.push(number),

@@ -13,6 +13,7 @@ use tactus_api::Result;
 use tactus_proto::tactus::v1::{
     BlockTime, MetricsResponse, SpansInBlocksRequest, SpansInBlocksResponse, TraceSpans,
 };
+use tactus_storage::Uuid;
 use tactus_storage::blocklist::TenantBlocks;
 use tactus_traceql::metrics::Grid;
 use tonic::Code;
@@ -127,6 +128,35 @@ impl Frontend {
     }
 }
 
+/// What was compared: spans that ingesters counted, with blocks.
+#[derive(Debug, Default)]
+pub(super) struct LookedUp {
+    blocks: HashSet<Uuid>,
+    spans: HashMap<Bytes, HashSet<u64>>,
+}
+
+impl LookedUp {
+    pub(super) fn of(blocks: &[QueryBlock], answer: &Outcome<MetricsResponse>) -> Self {
+        let spans = match answer {
+            Outcome::Answer(answer) => SentAgain::of(&answer.shared_traces).counted,
+            Outcome::Damaged => HashMap::new(),
+        };
+        Self { blocks: blocks.iter().map(|block| block.block_id).collect(), spans }
+    }
+
+    /// True if the answer counts no span that would have to be compared, and that was not compared with each of the blocks.
+    pub(super) fn covers(&self, blocks: &[QueryBlock], answer: &Outcome<MetricsResponse>) -> bool {
+        let Outcome::Answer(answer) = answer else { return true };
+        let is_known = |trace: &TraceSpans| {
+            let known = self.spans.get(&trace.trace_id);
+            known.is_some_and(|known| trace.spans.iter().all(|span| known.contains(span)))
+        };
+        answer.shared_traces.iter().all(is_known)
+            && (answer.shared_traces.is_empty()
+                || blocks.iter().all(|block| self.blocks.contains(&block.block_id)))
+    }
+}
+
 /// Spans that ingesters count, and those of them that blocks have.
 #[derive(Debug, Default)]
 struct SentAgain {
@@ -180,6 +210,7 @@ mod tests {
             row_groups: 1,
             start_seconds,
             end_seconds,
+            copy_seconds: (start_seconds, end_seconds),
             max_parts: 1,
         }
     }

@@ -3,9 +3,11 @@
 //! The blocks to read are those of the list before the ingesters were asked, without those that an ingester names because
 //! it still counted their spans itself. A block that appears in the list meanwhile has spans that an ingester counted,
 //! unless the ingester names it as one whose spans it had already released; or it is of an ingester that has left and was
-//! not asked. So the others are asked again, for what they count now beside the new list.
+//! not asked. So the others are asked again, for what they count now beside the new list. Likewise if an ingester released a
+//! block, or a client sent spans again, after their spans were compared with those of the blocks.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use tactus_api::{Error, Result};
 use tactus_proto::tactus::v1::{BlockTime, MetricsRequest, MetricsResponse};
@@ -13,13 +15,15 @@ use tactus_storage::Uuid;
 use tactus_storage::blocklist::TenantBlocks;
 use tactus_traceql::metrics::Grid;
 
+use super::sent_again::LookedUp;
 use super::{State, sent_again};
 use crate::blocks::{QueryBlock, select, select_new, select_uncounted};
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, ask};
 
-/// How often ingesters are asked at most because blocks appeared. It is once, but for the moment in which one writes a block.
-const MAX_ROUNDS: usize = 3;
+/// How often ingesters are asked at most. It is once, or twice if blocks have some of the spans that they count; more in the moment
+/// in which that changes.
+const MAX_ROUNDS: usize = 6;
 
 /// What the ingesters of a tenant reported about its blocks.
 #[derive(Debug, Default)]
@@ -28,6 +32,16 @@ struct RecentBlocks {
     counted: HashSet<Uuid>,
     /// Blocks whose spans they released a short time ago and did not count.
     released: HashSet<Uuid>,
+}
+
+/// The recent data of a tenant, and the blocks that have the rest.
+struct Settled {
+    outcome: Outcome<MetricsResponse>,
+    /// Blocks that ingesters counted.
+    counted: usize,
+    uncounted: Vec<QueryBlock>,
+    /// No span is known to be in both.
+    is_exact: bool,
 }
 
 impl Frontend {
@@ -50,37 +64,59 @@ impl Frontend {
         let outcomes = self.ask_all(&requests).await?;
         let mut blocks = Vec::with_capacity(requests.len());
         let mut counted = 0;
-        for ((request, mut known), mut outcome) in requests.iter_mut().zip(known).zip(outcomes) {
-            let mut recent = RecentBlocks::of(&outcome)?;
-            for _ in 1..MAX_ROUNDS {
-                let listed = self.blocklist.tenant(&request.tenant);
-                if !has_other_new_blocks(&listed, &known, &recent) {
-                    break;
-                }
-                request.block_times = self.block_times(&listed, window, grid);
-                known = listed;
-                outcome = ask(&self.queue, request.clone()).await?;
-                recent = RecentBlocks::of(&outcome)?;
-            }
-            let mut uncounted = self.uncounted_blocks(&known, request, window, &recent);
-            let (stored, is_whole) =
-                self.spans_sent_again(&request.tenant, &outcome, &uncounted, grid).await?;
-            request.stored_traces = stored;
-            state.work.partial |= !is_whole;
-            // The spans that they share with blocks are known by now.
-            request.block_times.clear();
-            if !request.stored_traces.is_empty() {
-                outcome = ask(&self.queue, request.clone()).await?;
-                recent = RecentBlocks::of(&outcome)?;
-                uncounted = self.uncounted_blocks(&known, request, window, &recent);
-            }
-            counted += recent.counted.iter().filter(|&&id| known.has_live(id)).count();
-            blocks.push(uncounted);
-            let outcome = state.sum.clone().add(outcome).await?;
+        for ((request, known), outcome) in requests.iter_mut().zip(known).zip(outcomes) {
+            let settled = self.settle(request, known, outcome, window, grid).await?;
+            counted += settled.counted;
+            state.work.partial |= !settled.is_exact;
+            blocks.push(settled.uncounted);
+            let outcome = state.sum.clone().add(settled.outcome).await?;
             let _ = self.take_work(state, outcome)?;
         }
         state.work.skip_blocks("counted by an ingester", counted);
         Ok(blocks)
+    }
+
+    /// Asks the ingesters of a tenant again, until they and the blocks to read share no span. `known`: the block list before
+    /// they gave `outcome`.
+    async fn settle(
+        &self,
+        request: &mut MetricsRequest,
+        mut known: Arc<TenantBlocks>,
+        mut outcome: Outcome<MetricsResponse>,
+        window: (i64, i64),
+        grid: &Grid,
+    ) -> Result<Settled> {
+        let mut looked_up = LookedUp::default();
+        let (mut rounds, mut is_exact) = (1, true);
+        loop {
+            let recent = RecentBlocks::of(&outcome)?;
+            let listed = self.blocklist.tenant(&request.tenant);
+            let is_outdated = has_other_new_blocks(&listed, &known, &recent);
+            if is_outdated && rounds < MAX_ROUNDS {
+                known = self.blocklist.tenant(&request.tenant);
+                looked_up = LookedUp::default();
+                request.stored_traces.clear();
+                request.block_times = self.block_times(&known, window, grid);
+            } else {
+                let uncounted = self.uncounted_blocks(&known, request, window, &recent);
+                let is_new = !looked_up.covers(&uncounted, &outcome);
+                if is_new {
+                    let (stored, is_whole) =
+                        self.spans_sent_again(&request.tenant, &outcome, &uncounted, grid).await?;
+                    is_exact &= is_whole;
+                    request.stored_traces = stored;
+                    looked_up = LookedUp::of(&uncounted, &outcome);
+                }
+                let is_settled = !is_new || request.stored_traces.is_empty();
+                if is_settled || rounds == MAX_ROUNDS {
+                    is_exact &= is_settled && !is_outdated;
+                    let counted = recent.counted.iter().filter(|&&id| known.has_live(id)).count();
+                    return Ok(Settled { outcome, counted, uncounted, is_exact });
+                }
+            }
+            rounds += 1;
+            outcome = ask(&self.queue, request.clone()).await?;
+        }
     }
 
     /// What ingesters are told of the blocks that may be read.
@@ -127,7 +163,7 @@ impl RecentBlocks {
     }
 }
 
-/// True if ingesters wrote blocks since `known` that the recent data does not tell of.
+/// True if ingesters wrote blocks since `known` whose spans they do not count.
 fn has_other_new_blocks(
     listed: &TenantBlocks,
     known: &TenantBlocks,
@@ -137,9 +173,7 @@ fn has_other_new_blocks(
         return false;
     }
     let compacted = listed.compacted().iter().map(|block| &block.meta);
-    let is_other = |id| {
-        known.meta(id).is_none() && !recent.counted.contains(&id) && !recent.released.contains(&id)
-    };
+    let is_other = |id| known.meta(id).is_none() && !recent.counted.contains(&id);
     let mut written = listed
         .live()
         .iter()

@@ -130,7 +130,8 @@ async fn block_that_appears_while_the_ingester_answers_counts_if_released_before
         list.add_block(meta(released, (50, 90)));
     }));
     assert_eq!(blocks.values(RATE).await, [0.0, 6.0, 0.0]);
-    assert_eq!((blocks.asked(), blocks.times_asked()), (vec![1], 1));
+    // The second time for what the ingester shares with it.
+    assert_eq!((blocks.asked(), blocks.times_asked()), (vec![1], 2));
     // One that nobody tells of is of an ingester that left before it was asked, or was written after the answer.
     let list = Arc::clone(&blocks.api.blocklist);
     *blocks.api.recent.meanwhile.lock() =
@@ -159,6 +160,36 @@ async fn block_that_is_written_after_the_ingester_counted_its_spans_counts_once(
     }));
     assert_eq!(blocks.values(RATE).await, [0.0, 5.0, 0.0]);
     assert_eq!((blocks.asked(), blocks.times_asked()), (vec![], 2));
+}
+
+#[tokio::test]
+async fn block_that_is_released_after_the_comparison_is_compared_as_well() {
+    let blocks = blocks().await;
+    blocks.add((50, 90), &[(1, 5.0)]);
+    let released = blocks.add((55, 95), &[(1, 7.0)]);
+    let shared = |spans: &[u64]| TraceSpans { trace_id: vec![7; 16].into(), spans: spans.to_vec() };
+    *blocks.querier.stored_traces.lock() = vec![shared(&[1])];
+    blocks.recent(&[(1, 1.0)], &[released], &[]);
+    {
+        let mut series = blocks.api.recent.series.lock();
+        series.shared_traces = vec![shared(&[1])];
+        series.shared_first_nanos = (BASE + 60) * SECOND;
+        series.shared_last_nanos = (BASE + 70) * SECOND;
+    }
+    let recent = Arc::downgrade(&blocks.api.recent);
+    let calls = Mutex::new(0);
+    *blocks.api.recent.meanwhile.lock() = Some(Box::new(move || {
+        *calls.lock() += 1;
+        // When it is told of the shared span, the ingester does not count the block any more.
+        if *calls.lock() == 2 {
+            let recent = recent.upgrade().unwrap();
+            recent.series.lock().counted_block_ids.clear();
+        }
+    }));
+    assert_eq!(blocks.values(RATE).await, [0.0, 13.0, 0.0]);
+    let looked_into: Vec<_> =
+        blocks.querier.spans_requests.lock().iter().map(|it| it.block_ids.len()).collect();
+    assert_eq!((looked_into, blocks.times_asked()), (vec![1, 2], 3));
 }
 
 #[tokio::test]

@@ -41,6 +41,10 @@ pub struct Extension {
     #[serde(skip_serializing_if = "CutTraces::is_empty")]
     #[serde(serialize_with = "put_cut_traces", deserialize_with = "take_cut_traces")]
     pub cut_traces: CutTraces,
+    /// From where to where spans start, as far as that is beyond the block's own time range: see
+    /// [`BlockMeta::note_starts`](super::BlockMeta::note_starts). Unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts: Option<(i64, i64)>,
     /// What lies in the block's summary; `None` for a block without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<SummaryParts>,

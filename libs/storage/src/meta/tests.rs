@@ -234,6 +234,24 @@ fn default_columns_filtered_for_vparquet4_match() {
 }
 
 #[test]
+fn starts_are_noted_if_they_are_beyond_the_time_range() {
+    const HOUR: u64 = 3_600;
+    let starts = |first: u64, last: u64| {
+        let mut meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::nil());
+        let nanos = |seconds| seconds * 1_000_000_000;
+        meta.set_time_range_unix_nanos(nanos(10 * HOUR), nanos(11 * HOUR));
+        meta.note_starts(nanos(first), nanos(last));
+        let read = BlockMeta::from_json(&meta.to_json()).unwrap();
+        assert_eq!(read.starts(), meta.starts());
+        meta.starts().map(|(first, last)| (first as u64, last as u64))
+    };
+    assert_eq!(starts(10 * HOUR, 11 * HOUR), None);
+    assert_eq!(starts(9 * HOUR, 11 * HOUR), Some((9 * HOUR, 11 * HOUR + 1)));
+    assert_eq!(starts(10 * HOUR, 12 * HOUR), Some((10 * HOUR, 12 * HOUR + 1)));
+    assert_eq!(starts(0, 999 * HOUR), Some((4 * HOUR, 17 * HOUR + 1)));
+}
+
+#[test]
 fn bad_column_lists_are_refused() {
     let many = |count| {
         let columns: Vec<_> = (0..count)
