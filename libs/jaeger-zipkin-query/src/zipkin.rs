@@ -114,7 +114,7 @@ impl IntoResponse for Refused {
         };
         let status = error.http_status();
         if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
-            tracing::warn!(%error, %status, "zipkin query failed");
+            tactus_telemetry::log_limited!(warn, error = %error, status = %status, "zipkin query failed");
         }
         text(status, error.to_string())
     }

@@ -24,7 +24,7 @@ use tactus_work::{SlotLimits, Slots};
 use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Admitted};
-use crate::current_query::{as_query, joined};
+use crate::current_query::as_query;
 use crate::deny_list;
 use crate::metrics::{Metrics, SEARCH};
 use crate::query_log::{Asked, QueryLog};
@@ -287,15 +287,15 @@ impl Frontend {
     /// Admits a query of these tenants, or refuses it with [`Error::QueueFull`] or [`Error::TooManyQueries`]. It counts
     /// as running until the returned value is dropped.
     pub(crate) fn admit(&self, tenants: &[TenantId]) -> Result<Vec<Admitted>> {
-        let name = joined(tenants);
-        let is_full = tenants.iter().any(|tenant| self.queue.refuses(tenant.as_str()));
-        let limit = if is_full { 0 } else { self.settings.section.max_outstanding_per_tenant };
-        let Some(admitted) = self.admission.admit(&name, limit) else {
-            self.queue.count_refused(label_of(tenants));
-            return Err(Error::QueueFull);
-        };
-        let mut all = vec![admitted];
+        let mut all = Vec::new();
         for tenant in tenants {
+            let is_full = self.queue.refuses(tenant.as_str());
+            let limit = if is_full { 0 } else { self.settings.section.max_outstanding_per_tenant };
+            let Some(admitted) = self.admission.admit(tenant.as_str(), limit) else {
+                self.queue.count_refused(label_of(tenants));
+                return Err(Error::QueueFull);
+            };
+            all.push(admitted);
             let limit = count((self.limits)(tenant).read.max_concurrent_queries);
             if limit > 0 {
                 let Some(admitted) = self.running.admit(tenant.as_str(), limit) else {

@@ -1,7 +1,8 @@
 //! Lists running queries and the last slow ones, for people who want to know what keeps a system busy, and lets them
 //! stop a query.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -217,10 +218,21 @@ impl Drop for Listed<'_> {
         let query = Arc::clone(self.query);
         let mut slow = self.log.slow.lock();
         while slow.len() >= settings.max_slow_queries {
-            slow.pop_front();
+            let place = least_missed(&slow);
+            slow.remove(place);
         }
         slow.push_back(SlowQuery { query, took, failure: self.failure.take() });
     }
+}
+
+/// The place of the query that makes room for another: the oldest of those that have most.
+fn least_missed(slow: &VecDeque<SlowQuery>) -> usize {
+    let mut places: HashMap<&[TenantId], Vec<usize>> = HashMap::new();
+    for (place, slow) in slow.iter().enumerate() {
+        places.entry(&slow.query.tenants).or_default().push(place);
+    }
+    let most = places.into_values().max_by_key(|places| (places.len(), Reverse(places[0])));
+    most.map_or(0, |places| places[0])
 }
 
 #[cfg(test)]
@@ -285,6 +297,23 @@ mod tests {
         assert_eq!(done, expected);
         // Outside of a query nobody asks.
         note_jobs(1);
+    }
+
+    #[tokio::test]
+    async fn slow_queries_of_one_tenant_do_not_push_out_those_of_another() {
+        let log = log(3);
+        for (number, tenant) in ["a", "b", "b", "b", "b"].into_iter().enumerate() {
+            let asked = Asked::new(number.to_string());
+            log.run(&tenants(&[tenant]), "search", asked, async { Ok(()) }).await.unwrap();
+        }
+        let texts = |tenant| {
+            let slow = log.slow(&tenants(&[tenant]));
+            slow.iter().map(|slow| slow.query.asked.text.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (texts("a"), texts("b")),
+            (vec!["0".to_owned()], vec!["4".to_owned(), "3".to_owned()])
+        );
     }
 
     #[tokio::test]

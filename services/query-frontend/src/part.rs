@@ -19,6 +19,7 @@ use tactus_query::{
 };
 use tactus_server::auth::{Access, guard};
 use tactus_server::bodies::NoMemory;
+use tactus_server::cross_site::{Changes, refuse_cross_site};
 use tokio_util::sync::CancellationToken;
 
 use crate::from_config;
@@ -127,7 +128,9 @@ fn add_routes(part: &mut Part, process: &Process, frontend: &Arc<Frontend>) {
     if config.query_frontend.mcp_server.enabled {
         part.endpoints.push("/api/mcp");
         let routes = std::mem::take(&mut part.read);
-        part.read = routes.merge(mcp_router(Arc::clone(frontend), process.registry()));
+        // A page of another site has no business there, whether a call only reads or not.
+        let mcp = mcp_router(Arc::clone(frontend), process.registry());
+        part.read = routes.merge(refuse_cross_site(mcp, Changes::Always));
     }
     let (limits, of) = overrides();
     part.change = change_router(limits, of);
@@ -139,6 +142,7 @@ fn pages(frontend: &Arc<Frontend>, tails: LiveTails, process: &Process) -> Route
     let api = ui_router(Arc::clone(frontend), tails, Arc::new(move || cluster.status_json()));
     let api = guard(api, Access::Read, process.authenticator());
     let change = ui_change_router(Arc::clone(frontend));
+    let change = refuse_cross_site(change, Changes::ByMethod);
     let api = api.merge(guard(change, Access::Administer, process.authenticator()));
     // The pages ask for credentials themselves. At a challenge, browsers would open a dialog of their own.
     let api = api.layer(map_response(async |mut response: Response| {

@@ -197,7 +197,7 @@ impl IntoResponse for Failure {
         let Self(error) = self;
         let status = error.http_status();
         if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
-            tracing::warn!(%error, %status, "query failed");
+            tactus_telemetry::log_limited!(warn, error = %error, status = %status, "query failed");
         }
         match error {
             Error::NotFound => status.into_response(),

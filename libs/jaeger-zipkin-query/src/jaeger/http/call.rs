@@ -52,7 +52,7 @@ impl<const VERSION: u8> IntoResponse for Refused<VERSION> {
     fn into_response(self) -> Response {
         let (error, status) = (&self.0, self.0.http_status());
         if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
-            tracing::warn!(%error, %status, "jaeger query failed");
+            tactus_telemetry::log_limited!(warn, error = %error, status = %status, "jaeger query failed");
         }
         let body = if VERSION == 3 { v3_refusal(error) } else { v1_refusal(error) };
         // Sent as text, as Jaeger does; clients parse it regardless.
