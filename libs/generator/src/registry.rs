@@ -283,7 +283,7 @@ impl Registry {
             self.series_bytes -= bytes;
             let set = self.sets.get(series.set);
             if series.collected {
-                let key = Ended::key(&metric.spec.name, set.hash);
+                let key = Ended::key(metric, set.hash);
                 let ended = Ended::new(metric, set, &series, self.last_commit_ms);
                 self.ended.insert(key, ended);
             }

@@ -44,8 +44,9 @@ struct Marks {
 const ZERO_REACH_MS: i64 = 61_000;
 
 impl Ended {
-    pub(super) fn key(name: &str, set: u64) -> u64 {
-        FixedState::with_seed(1).hash_one((name, set))
+    /// Histograms of another form have other series.
+    pub(super) fn key(metric: &Metric, set: u64) -> u64 {
+        FixedState::with_seed(1).hash_one((&metric.spec.name, set, metric.form()))
     }
 
     pub(super) fn new(metric: &Metric, set: &LabelSet, series: &Kept, last_ms: i64) -> Self {

@@ -154,6 +154,12 @@ impl Metric {
         matches!(self.spec.kind, Kind::Histogram(_))
     }
 
+    /// What tells its histograms from those of other buckets.
+    pub(super) fn form(&self) -> Option<(HistogramMode, Vec<u64>)> {
+        let Kind::Histogram(bounds) = &self.spec.kind else { return None };
+        Some((self.mode, bounds.iter().map(|bound| bound.to_bits()).collect()))
+    }
+
     /// Changes the form of histograms. There must be no series of the old form.
     pub(super) fn set_mode(&mut self, mode: HistogramMode) {
         self.mode = mode;

@@ -136,7 +136,7 @@ impl Registry {
         let slot = metric.slot_of(set).unwrap_or_else(|| {
             let ended = match self.ended.is_empty() {
                 true => None,
-                false => self.ended.remove(&Ended::key(&metric.spec.name, set_hash)),
+                false => self.ended.remove(&Ended::key(metric, set_hash)),
             };
             if !metric.spec.aliases.is_empty() {
                 self.sets.rename(set);

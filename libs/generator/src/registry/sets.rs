@@ -126,17 +126,19 @@ impl Sets {
             return;
         }
         let mut labels: Vec<Label> = set.labels.to_vec();
-        if labels.iter().any(|label| &*label.0 == "service") {
-            for label in &mut labels {
-                match &*label.0 {
-                    "service" => label.0 = Arc::from("service_name"),
-                    // A dimension. Without it, sets that differ in nothing else would be one series.
-                    "service_name" => label.0 = Arc::from("__service_name"),
-                    _ => {}
-                }
-            }
-            labels.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        // A dimension may have the name as well. Without another one for it, different sets would be one series.
+        let mut of_dimension = "__service_name".to_owned();
+        while labels.iter().any(|label| *label.0 == *of_dimension) {
+            of_dimension.insert_str(0, "__");
         }
+        for label in &mut labels {
+            match &*label.0 {
+                "service" => label.0 = Arc::from("service_name"),
+                "service_name" => label.0 = Arc::from(of_dimension.as_str()),
+                _ => {}
+            }
+        }
+        labels.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         set.renamed = Some(labels.into());
     }
 }

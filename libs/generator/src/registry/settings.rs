@@ -8,7 +8,7 @@ use super::histograms::NativeSettings;
 pub(crate) const STALE_CHECK_MS: i64 = 5 * 60_000;
 
 /// The form of histograms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum HistogramMode {
     /// Series of `_bucket`, `_sum` and `_count`.
     #[default]

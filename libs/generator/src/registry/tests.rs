@@ -226,6 +226,97 @@ fn demand_goes_beyond_the_limit() {
     assert!((850..1150).contains(&registry.entity_demand()), "{}", registry.entity_demand());
 }
 
+fn count_labels(registry: &mut Registry, metric: MetricId, labels: &[(&str, &str)]) {
+    let mut set = Labels::default();
+    registry.start(&mut set);
+    labels.iter().for_each(|(name, value)| set.set(&(*name).into(), value));
+    let set = registry.intern(&mut set);
+    let handle = registry.handle(metric, set, START_MS);
+    registry.release(set);
+    registry.add(metric, handle, 1.0, START_MS);
+}
+
+#[test]
+fn different_label_sets_stay_different_under_an_alias() {
+    let mut registry = registry_of(Settings::default());
+    let alias = Alias { name: "x".to_owned(), thousandfold: false };
+    let metric = registry.metric(MetricSpec { aliases: vec![alias], ..spec("m", Kind::Counter) });
+    let all = [("__service_name", "a"), ("service", "s"), ("service_name", "b")];
+    for labels in [&all[..], &all[1..], &all[1..2], &[("service_name", "s")]] {
+        count_labels(&mut registry, metric, labels);
+    }
+    let series = collect(&mut registry, START_MS).into_keys();
+    let mut of_alias: Vec<_> = series.filter(|name| name.starts_with("x ")).collect();
+    of_alias.sort_unstable();
+    assert_eq!(
+        of_alias,
+        [
+            "x ____service_name=b,__service_name=a,service_name=s None",
+            "x __service_name=b,service_name=s None",
+            "x __service_name=s None",
+            "x service_name=s None",
+        ]
+    );
+}
+
+/// The buckets of a collection that begin with zero, and those that end.
+#[derive(Default)]
+struct Ends {
+    now_ms: i64,
+    zeros: Vec<String>,
+    ended: Vec<String>,
+}
+
+impl Sink for Ends {
+    fn float(&mut self, series: &tactus_remote_write::series::Series<'_>, at_ms: i64, value: f64) {
+        let Some(le) = series.le else { return };
+        if at_ms < self.now_ms && value == 0.0 {
+            self.zeros.push(le.to_owned());
+        }
+        if value.to_bits() == tactus_remote_write::series::STALE.to_bits() {
+            self.ended.push(le.to_owned());
+        }
+    }
+
+    fn histogram(
+        &mut self,
+        _: &tactus_remote_write::series::Series<'_>,
+        _: i64,
+        _: &NativeHistogram,
+    ) {
+    }
+
+    fn exemplar(&mut self, _: &tactus_remote_write::series::Series<'_>, _: &Exemplar<'_>) {}
+}
+
+#[test]
+fn new_buckets_begin_with_zero_and_former_ones_end() {
+    let settings = Settings { staleness_markers: true, ..Settings::default() };
+    let mut registry = registry_of(settings);
+    for (second, bounds, zeros, ended) in [
+        (0, [0.1, 0.8], &["0.1", "0.8", "+Inf"], &[][..]),
+        (60, [0.1, 3.0], &["0.1", "3", "+Inf"], &["0.1", "0.8", "+Inf"]),
+    ] {
+        let now_ms = START_MS + second * 1_000;
+        let metric = registry.metric(spec("h", Kind::Histogram(bounds.into())));
+        let set = set_of(&mut registry, "a");
+        let handle = registry.handle(metric, set, now_ms);
+        registry.release(set);
+        registry.observe(metric, handle, (0.5, 1.0), TraceId([1; 16]), now_ms);
+        let mut ends = Ends { now_ms, ..Ends::default() };
+        let collected = registry.collect(now_ms, &mut ends);
+        registry.commit(collected);
+        // The queue leaves out zeros and ends of series that go on: they have a sample of that time or of a later one.
+        assert_eq!(
+            (&ends.zeros[..], &ends.ended[..]),
+            (
+                &zeros.map(str::to_owned)[..],
+                &ended.iter().map(|le| (*le).to_owned()).collect::<Vec<_>>()[..]
+            )
+        );
+    }
+}
+
 #[test]
 fn aliases_come_and_go_without_a_change_of_what_was_counted() {
     let mut registry = registry_of(Settings { limit: 4, ..Settings::default() });
