@@ -262,7 +262,7 @@ impl Tokens {
             form.append_pair("scope", &self.config.scopes.join(" "));
         }
         for (name, value) in &self.config.endpoint_params {
-            form.append_pair(name, value);
+            form.append_pair(name, value.reveal());
         }
         if let Some(secret) = secret_in_body {
             form.append_pair("client_id", &self.config.client_id);

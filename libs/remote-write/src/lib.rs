@@ -55,6 +55,9 @@ const MIN_PART_BYTES: u64 = 64 << 10;
 /// How long to wait for a tenant that is ending, whose senders have been told to stop.
 const ENDING: Duration = Duration::from_secs(5);
 
+/// How often what a tenant without a handle could not send is looked at for its age.
+const LIMITS_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Remote write cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -231,9 +234,13 @@ impl RemoteWrite {
 
     /// Ends a tenant without a handle after it has sent everything.
     async fn retire(self: Arc<Self>, tenant: Arc<Tenant>) {
-        tokio::select! {
-            () = self.stop.cancelled() => return,
-            () = tenant.drained() => {}
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tenant.drained() => break,
+                // No collection does that any more.
+                () = tokio::time::sleep(LIMITS_INTERVAL) => tenant.enforce_limits(),
+            }
         }
         if !self.claim(&tenant) {
             return;

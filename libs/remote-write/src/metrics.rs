@@ -142,7 +142,7 @@ impl TenantMetrics {
 
 impl RemoteMetrics {
     fn new(families: &Arc<Families>, tenant: &str, remote: &Remote) -> Self {
-        let url = without_password(&remote.url);
+        let url = without_secrets(&remote.url);
         let labels = [tenant, &remote.name, &url];
         families.shards_min.with(labels).set(remote.queue.min_shards as f64);
         families.shards_max.with(labels).set(remote.queue.max_shards as f64);
@@ -221,16 +221,20 @@ impl RemoteMetrics {
     }
 }
 
-/// As Prometheus shows it.
-fn without_password(url: &str) -> String {
-    match Url::parse(url) {
-        Ok(mut url) if url.password().is_some() => {
-            // Only addresses without a host refuse a password.
-            let _ = url.set_password(Some("xxxxx"));
-            url.to_string()
-        }
-        _ => url.to_owned(),
+/// As Prometheus shows it, but without what its query says either, which may be a token.
+fn without_secrets(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else { return text.to_owned() };
+    if url.password().is_none() && url.query().is_none() {
+        return text.to_owned();
     }
+    if url.password().is_some() {
+        // Only addresses without a host refuse a password.
+        let _ = url.set_password(Some("xxxxx"));
+    }
+    if url.query().is_some() {
+        url.set_query(Some("xxxxx"));
+    }
+    url.to_string()
 }
 
 fn add(counters: &ByKind<Counter>, counts: Counts) {

@@ -36,6 +36,8 @@ struct State {
     committed: Position,
     /// Parts that end with a collection that failed or was cut off, and where it begins.
     abandoned: BTreeMap<PartId, u64>,
+    /// What lies before this position was dropped because of a limit.
+    dropped: Position,
     /// When the last collection of a part was committed.
     newest: BTreeMap<PartId, Instant>,
     remotes: Vec<Remote>,
@@ -82,6 +84,7 @@ impl Queue {
         let mut state = State {
             committed,
             abandoned: cut_off(&wal, committed),
+            dropped: Position::default(),
             newest: newest.collect(),
             remotes: Vec::new(),
         };
@@ -162,10 +165,11 @@ impl Queue {
         self.wal.rotate();
     }
 
-    /// True if every remote has passed everything that is committed.
+    /// True if every remote has passed everything that is committed and was not dropped.
     pub(crate) fn is_drained(&self) -> bool {
         let state = self.state.lock();
-        state.remotes.iter().all(|remote| remote.mark.done.position() >= state.committed)
+        let passed = |remote: &Remote| remote.mark.done.position().max(state.dropped);
+        state.remotes.iter().all(|remote| passed(remote) >= state.committed)
     }
 
     /// Waits until every remote has passed everything that is committed.

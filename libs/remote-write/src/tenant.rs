@@ -77,9 +77,7 @@ impl Tenant {
                 remote.expect(counts);
             }
         }
-        for loss in queue.enforce_limits(Instant::now()) {
-            self.metrics.dropped(&loss);
-        }
+        self.enforce_limits();
         for (index, (remote, headers)) in self.remotes.iter().zip(&self.headers).enumerate() {
             let sender = Sender {
                 tenant: self.id.clone(),
@@ -92,6 +90,12 @@ impl Tenant {
             };
             self.senders.spawn_on(sender.run(), runtime);
         }
+    }
+
+    /// Drops what is older than the limits allow.
+    pub(super) fn enforce_limits(&self) {
+        let losses = self.queue.iter().flat_map(|queue| queue.enforce_limits(Instant::now()));
+        losses.for_each(|loss| self.metrics.dropped(&loss));
     }
 
     pub(super) fn set_headers(&self, overrides: &BTreeMap<String, Secret>) -> Result<(), Reason> {

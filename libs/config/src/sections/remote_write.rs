@@ -66,7 +66,7 @@ section! {
         client_secret_file: String, "file with the secret";
         scopes: Vec<String>, "scopes";
         token_url: String, "where tokens come from";
-        endpoint_params: BTreeMap<String, String>, "further parameters";
+        endpoint_params: BTreeMap<String, Secret>, "further parameters";
         tls_config: RemoteTls, "TLS";
         proxy_url: String, "proxy";
         no_proxy: String, "hosts without the proxy";

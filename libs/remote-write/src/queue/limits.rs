@@ -63,6 +63,8 @@ impl Queue {
                 // It could not be deleted: the next collection tries again.
                 return losses;
             }
+            self.state.lock().dropped = end;
+            self.progress.notify_waiters();
         }
     }
 

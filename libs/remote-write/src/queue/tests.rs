@@ -268,6 +268,7 @@ fn log_over_its_size_loses_the_oldest_and_says_what() {
     }
     assert_eq!(lost.floats, left.len() as u64);
     assert_eq!(tenant.read(0, 1_000).0, []);
+    assert!(tenant.queue().is_drained(), "what was dropped is not waited for");
 }
 
 #[test]

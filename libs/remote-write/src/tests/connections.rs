@@ -184,7 +184,7 @@ async fn oauth2_token_is_asked_for_once() {
             client_id: "id".to_owned(),
             client_secret: Secret::new("a b"),
             scopes: vec!["x".to_owned(), "y".to_owned()],
-            endpoint_params: [("audience".to_owned(), "z".to_owned())].into(),
+            endpoint_params: [("audience".to_owned(), Secret::new("z"))].into(),
             token_url,
             ..OAuth2::default()
         });
