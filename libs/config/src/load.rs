@@ -172,7 +172,7 @@ pub(crate) fn parse(text: &str) -> Result<Document, String> {
     let mut reader = Reader::default();
     let mut rewritten = Vec::new();
     rewrite::rewrite(&mut root, &mut rewritten);
-    let layout = rewrite::rewrite_main(&mut root, &mut reader.problems, &mut Vec::new());
+    let layout = rewrite::rewrite_main(&mut root, &mut reader.problems, &mut rewritten);
     // The one problem of the section is noted already.
     if matches!(layout, Layout::Broken(_)) {
         rewrite::take(&mut root, &["overrides"]);

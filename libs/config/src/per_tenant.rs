@@ -80,13 +80,12 @@ impl PerTenantOverrides {
             idle.extend(differences::without_effect(&limits, &format!("overrides.{tenant}")));
             file.overrides.tenants.insert(tenant, limits);
         }
-        // One line: a file that was Tempo's may say it of each tenant.
-        if let [first, others @ ..] = &idle[..] {
-            let more = match others.len() {
-                0 => String::new(),
-                others => format!(" (and {others} more)"),
-            };
-            file.advice.push(format!("{}{more}: {}", first.key, first.text));
+        if let Some((idle, more)) = first_of(idle) {
+            file.advice.push(format!("{}{more}: {}", idle.key, idle.text));
+        }
+        let ignored = reading.rewritten.into_iter().filter_map(|key| key.warning);
+        if let Some((warning, more)) = first_of(ignored) {
+            file.advice.push(warning + &more);
         }
         Ok(file)
     }
@@ -106,6 +105,17 @@ impl PerTenantOverrides {
     pub fn to_yaml(&self) -> String {
         crate::yaml::emit(&Value::Map(vec![("overrides".to_owned(), self.tenants.show())]))
     }
+}
+
+/// The first, and how many there are besides: a file that was Tempo's may have the same for each tenant.
+fn first_of<T>(all: impl IntoIterator<Item = T>) -> Option<(T, String)> {
+    let mut all = all.into_iter();
+    let first = all.next()?;
+    let more = match all.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Some((first, more))
 }
 
 /// Checks limits of one tenant that came by another way than the file, in the words of the file.

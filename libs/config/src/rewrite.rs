@@ -163,9 +163,15 @@ const REMOVED: &[(&str, &str)] = &[
     ("storage.trace.azure.use_v2_sdk", ""),
     ("distributor.log_received_traces", "distributor.log_received_spans.enabled"),
     ("distributor.max_span_attr_byte", "distributor.max_attribute_bytes"),
+    ("distributor.search_tags_deny_list", ""),
     ("backend_scheduler.tenant_measurement_interval", ""),
     ("backend_scheduler.provider.compaction.backoff", ""),
 ];
+
+/// What the log says of a key that has no effect any more.
+fn ignored(key: &str) -> String {
+    format!("deprecated key {key} ignored")
+}
 
 /// Takes the old keys out of the tree, putting values where they belong now. A key under its new
 /// name is stronger than the same key under its old one.
@@ -174,7 +180,7 @@ fn take_removed(root: &mut Node, rewritten: &mut Vec<Rewritten>) {
         let path: Vec<&str> = key.split('.').collect();
         let Some((found, value)) = take(root, &path) else { continue };
         let (to, text) = match *now {
-            "" => (None, format!("deprecated key {key} ignored")),
+            "" => (None, ignored(key)),
             now => {
                 let path: Vec<&str> = now.split('.').collect();
                 if put(root, &path, value, found.line) {

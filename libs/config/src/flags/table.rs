@@ -109,6 +109,9 @@ const PROCESS: &[(&str, Kind, &str, &str)] = &[
 
 /// What is accepted without effect.
 const IGNORED: &[(&str, Kind)] = &[
+    ("search.enabled", Kind::Bool),
+    ("use-otel-tracer", Kind::Bool),
+    ("autocomplete-filtering.enabled", Kind::Bool),
     ("mem-ballast-size-mbs", Kind::Int),
     ("mutex-profile-fraction", Kind::Int),
     ("block-profile-threshold", Kind::Int),

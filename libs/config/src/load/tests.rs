@@ -325,6 +325,24 @@ fn keys_without_effect_warn_but_pass_the_verification() {
 }
 
 #[test]
+fn limits_of_tempo_2_0_are_ignored() {
+    let loaded = loaded(
+        "distributor: {search_tags_deny_list: [a]}\n\
+         overrides: {ingestion_rate_limit_bytes: 7, max_search_bytes_per_trace: 5000, search_tags_allow_list: [b]}",
+        "",
+    );
+    assert_eq!(loaded.config.overrides.defaults.ingestion.rate_limit_bytes, 7);
+    for key in [
+        "distributor.search_tags_deny_list",
+        "overrides.max_search_bytes_per_trace",
+        "overrides.search_tags_allow_list",
+    ] {
+        let warning = format!("deprecated key {key} ignored");
+        assert!(loaded.warnings.contains(&warning), "{:?}", loaded.warnings);
+    }
+}
+
+#[test]
 fn bare_number_as_duration_warns() {
     let loaded = loaded("ingester: {flush_check_period: 10}", "");
     assert_eq!(

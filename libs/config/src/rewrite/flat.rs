@@ -1,7 +1,7 @@
 //! The older, flat layout of limits: `max_traces_per_user` instead of
 //! `ingestion.max_traces_per_user`.
 
-use super::{Rewritten, keys, put};
+use super::{Rewritten, ignored, keys, put};
 use crate::field::{Problem, ProblemKind, Reader, Section};
 use crate::sections::overrides::{Limits, Overrides};
 use crate::suggest::any_of;
@@ -14,6 +14,10 @@ const SECTION_KEYS: [&str; 4] = [
     "user_configurable_overrides",
     "enable_legacy_overrides",
 ];
+
+/// Limits of Tempo 2.0 that have no effect since 2.1.
+const REMOVED: [&str; 3] =
+    ["max_search_bytes_per_trace", "search_tags_allow_list", "search_tags_deny_list"];
 
 /// The type name in error texts.
 const FLAT_TYPE: &str = "overrides.legacyConfig";
@@ -146,6 +150,12 @@ pub(crate) fn flat_to_scoped(
     };
     let names = flat_names();
     for (key, value) in entries {
+        if REMOVED.contains(&key.text.as_str()) {
+            let from: Vec<_> = from.iter().cloned().chain([key.text.clone()]).collect();
+            let warning = Some(ignored(&from.join(".")));
+            rewritten.push(Rewritten { from, to: None, warning });
+            continue;
+        }
         let Some((_, path)) = names.iter().find(|(flat, _)| *flat == key.text) else {
             let text = format!("field {} not found in type {FLAT_TYPE}", key.text);
             reader.problem(key, text, ProblemKind::Unknown);
