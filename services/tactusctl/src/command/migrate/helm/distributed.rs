@@ -3,6 +3,7 @@
 use tactus_config::{Value, Verdict};
 
 use super::rules::{COMPONENTS, DISTRIBUTED, OF_COMPONENT, Rule};
+use super::single::RECEIVERS;
 use super::{Move, configuration, values};
 
 /// The chart's default retention, which differs from ours.
@@ -31,17 +32,7 @@ pub(super) fn convert(moved: &mut Move) {
     for component in COMPONENTS {
         arguments(moved, &format!("{component}.extraArgs"));
     }
-    for protocol in ["grpc", "http"] {
-        let path = format!("traces.otlp.{protocol}.enabled");
-        if moved.has(&path).is_none() {
-            moved.add(
-                &path,
-                Value::Bool(false),
-                Verdict::Honoured,
-                "off unless switched on, as in the other chart",
-            );
-        }
-    }
+    receivers(moved);
     minio(moved);
     moved.leave_out(
         "metricsGenerator.config.storage.path",
@@ -53,6 +44,25 @@ pub(super) fn convert(moved: &mut Move) {
     copies(moved);
     retention(moved, RETENTION);
     bucket(moved);
+}
+
+/// Switches receivers on that only the configuration names: the ports of services depend on the values. Those of OTLP are
+/// off unless somebody names them, as in the other chart.
+fn receivers(moved: &mut Move) {
+    for (protocol, section, _) in RECEIVERS {
+        let path = format!("traces.{section}.enabled");
+        if moved.has(&path).is_some() {
+            continue;
+        }
+        let named = format!("tactus.structuredConfig.distributor.receivers.{protocol}");
+        if values::get(&moved.to, &named).is_some() {
+            let why = "tempo.structuredConfig names this receiver";
+            moved.add(&path, Value::Bool(true), Verdict::Honoured, why);
+        } else if section.starts_with("otlp.") {
+            let why = "off unless switched on, as in the other chart";
+            moved.add(&path, Value::Bool(false), Verdict::Honoured, why);
+        }
+    }
 }
 
 /// Before version 1.0, the chart had other names for the limits of all tenants and of each tenant.
@@ -149,7 +159,9 @@ fn caches(moved: &mut Move, uses_memcached: bool) {
     let is_own = |cache: &Value| {
         let host = values::get(cache, "memcached.host").and_then(values::text);
         host.is_some_and(|host| {
-            host.contains("include \"tempo.fullname\"") || host.ends_with("-memcached")
+            // Without the other chart's memcached a plain name is that of a server somewhere else.
+            host.contains("include \"tempo.fullname\"")
+                || (uses_memcached && host.ends_with("-memcached"))
         })
     };
     let (own, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);

@@ -9,7 +9,7 @@ use super::{Move, configuration, distributed, values};
 const RETENTION: &str = "24h";
 
 /// Receivers of the configuration, by their values, with the port that the chart opens.
-const RECEIVERS: [(&str, &str, &str); 7] = [
+pub(super) const RECEIVERS: [(&str, &str, &str); 7] = [
     ("otlp.protocols.grpc", "otlp.grpc", "4317"),
     ("otlp.protocols.http", "otlp.http", "4318"),
     ("jaeger.protocols.grpc", "jaeger.grpc", "14250"),
