@@ -21,9 +21,10 @@ use crate::layout::{
 use crate::meta::BlockMeta;
 
 pub use orphans::{
-    Leftovers, Orphan, clear_leftovers, clear_orphan, has_clock, list_orphans, store_time,
+    Leftovers, Orphan, clear_leftovers, clear_orphan, has_clock, list_orphans,
+    remove_empty_directories, store_time,
 };
-pub(crate) use orphans::{is_older, our_time, remove_empty_directories};
+pub(crate) use orphans::{is_older, our_time, remove_old_directory};
 
 /// Files of a block that are checked at the same time.
 const CONFIRM_CONCURRENCY: usize = 8;

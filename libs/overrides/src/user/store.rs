@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tactus_storage::Bucket;
+use tactus_storage::block_io::remove_empty_directories;
 use tactus_telemetry::error_text;
 use tokio::sync::MutexGuard;
 
@@ -172,7 +173,12 @@ impl Store {
     /// Deletes the document if it is of this version.
     pub(crate) async fn delete(&self, tenant: &str, expected: &str) -> Result<(), StoreError> {
         match self.bucket.delete_if_version(&key(tenant), expected).await {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                // Otherwise it is looked into for ever. What another process has just written there stays.
+                let directory = format!("{DIRECTORY}/{tenant}");
+                remove_empty_directories(&self.bucket, &directory).await?;
+                Ok(())
+            }
             Ok(false) => Err(StoreError::Version),
             Err(error) if error.is_not_found() => Err(StoreError::NotFound),
             Err(error) => Err(error.into()),

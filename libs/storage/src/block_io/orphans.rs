@@ -128,17 +128,40 @@ pub async fn clear_orphan(bucket: &Bucket, tenant: &str, orphan: &Orphan) -> Res
 }
 
 /// Removes, from a local store, empty directories right under `prefix`, then itself if it is empty.
-pub(crate) async fn remove_empty_directories(bucket: &Bucket, prefix: &str) -> Result<()> {
+pub async fn remove_empty_directories(bucket: &Bucket, prefix: &str) -> Result<()> {
     let Some(path) = bucket.local_path(prefix.trim_end_matches('/')) else { return Ok(()) };
     blocking_write(prefix, move || {
-        // Directories that are not empty, or already gone, are ignored.
-        for entry in read_dir(&path).into_iter().flatten() {
-            let _ = std::fs::remove_dir(entry.path());
-        }
-        let _ = std::fs::remove_dir(path);
+        remove_empty(&path);
         Ok(())
     })
     .await
+}
+
+/// Removes a directory of a local store if it has had nothing but empty directories for as long as `age`. True if it is gone.
+pub(crate) async fn remove_old_directory(
+    bucket: &Bucket,
+    prefix: &str,
+    age: Duration,
+) -> Result<bool> {
+    let Some(path) = bucket.local_path(prefix) else { return Ok(false) };
+    blocking_write(prefix, move || {
+        let changed = std::fs::metadata(&path).and_then(|directory| directory.modified());
+        let changed = changed.ok().and_then(|changed| Timestamp::try_from(changed).ok());
+        if !changed.is_some_and(|changed| is_older(changed, age, our_time())) {
+            return Ok(false);
+        }
+        remove_empty(&path);
+        Ok(!path.exists())
+    })
+    .await
+}
+
+fn remove_empty(path: &Path) {
+    // Directories that are not empty, or already gone, are ignored.
+    for entry in read_dir(path).into_iter().flatten() {
+        let _ = std::fs::remove_dir(entry.path());
+    }
+    let _ = std::fs::remove_dir(path);
 }
 
 /// True if the store has a clock of its own, which [`store_time`] tells.

@@ -187,6 +187,9 @@ impl Poller {
     /// old. True if it did.
     async fn delete_empty_tenant(&self, tenant: &str, listed: &ListedBlocks) -> Result<bool> {
         let Some(age) = self.settings.empty_tenant_deletion else { return Ok(false) };
+        if listed.newest.is_none() {
+            return block_io::remove_old_directory(&self.bucket, tenant, age).await;
+        }
         let is_old =
             |newest: Option<Timestamp>, now| newest.is_some_and(|at| is_older(at, age, now));
         let ours = block_io::our_time();

@@ -45,6 +45,19 @@ async fn tenant_without_blocks_is_deleted_once_all_of_it_is_old() {
 }
 
 #[tokio::test]
+async fn directory_of_a_tenant_without_anything_is_removed_once_it_is_old() {
+    let store = Store::new();
+    let directory = store.bucket.local_path("t").unwrap();
+    std::fs::create_dir_all(directory.join("empty")).unwrap();
+    let poll = async || store.deleting().poll_once().await.unwrap().deleted_tenants;
+    assert!(poll().await.is_empty() && directory.exists());
+    let old = SystemTime::now() - 2 * HOUR;
+    File::open(&directory).unwrap().set_modified(old).unwrap();
+    assert_eq!(poll().await, ["t"]);
+    assert!(!directory.exists());
+}
+
+#[tokio::test]
 async fn tenant_with_a_block_or_with_things_of_others_is_not_deleted() {
     let store = Store::new();
     let id = store.add("t").await;
