@@ -109,7 +109,7 @@ enum Keys<'a> {
 impl<'a> Keys<'a> {
     fn of(selection: Option<&'a AttributeSelection>) -> Self {
         match selection {
-            None | Some(AttributeSelection::Names | AttributeSelection::All) => Self::All,
+            None | Some(AttributeSelection::Names(_) | AttributeSelection::All) => Self::All,
             Some(AttributeSelection::None) => Self::None,
             Some(some) => Self::Some(some, HashMap::default()),
         }

@@ -10,8 +10,8 @@ pub enum AttributeSelection {
     None,
     /// Those with one of these keys.
     Keys(BTreeSet<Vec<u8>>),
-    /// All, but only which keys each owner has. Values may be missing.
-    Names,
+    /// All, but only which keys each owner has. Values may be missing, except those of these keys.
+    Names(BTreeSet<Vec<u8>>),
     /// All.
     All,
 }
@@ -128,9 +128,16 @@ impl AttributeSelection {
             Self::Keys(keys) => {
                 keys.insert(key.to_vec());
             }
-            Self::Names => *self = Self::All,
+            Self::Names(valued) => {
+                valued.insert(key.to_vec());
+            }
             Self::All => {}
         }
+    }
+
+    /// All, but without values.
+    pub fn names() -> Self {
+        Self::Names(BTreeSet::new())
     }
 
     /// True if an attribute with this key is wanted.
@@ -138,7 +145,7 @@ impl AttributeSelection {
         match self {
             Self::None => false,
             Self::Keys(keys) => keys.contains(key),
-            Self::Names | Self::All => true,
+            Self::Names(_) | Self::All => true,
         }
     }
 
@@ -152,9 +159,15 @@ impl AttributeSelection {
         match other {
             Self::None => {}
             Self::Keys(keys) => keys.iter().for_each(|key| self.add(key)),
-            Self::Names if self.is_none() => *self = Self::Names,
-            Self::Names if *self == Self::Names => {}
-            Self::Names | Self::All => *self = Self::All,
+            Self::Names(valued) => {
+                *self = match std::mem::take(self) {
+                    Self::None => Self::names(),
+                    Self::Keys(keys) => Self::Names(keys),
+                    other => other,
+                };
+                valued.iter().for_each(|key| self.add(key));
+            }
+            Self::All => *self = Self::All,
         }
     }
 }

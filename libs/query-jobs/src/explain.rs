@@ -157,12 +157,15 @@ fn column_names(columns: &Projection) -> Vec<String> {
         ("link", &columns.link_attributes),
     ];
     for (scope, selection) in scopes {
+        let name_of = |key: &Vec<u8>| format!("{scope}.{}", String::from_utf8_lossy(key));
         match selection {
             AttributeSelection::None => {}
-            AttributeSelection::Names => names.push(format!("names of {scope}.*")),
+            AttributeSelection::Names(valued) => {
+                names.push(format!("names of {scope}.*"));
+                names.extend(valued.iter().map(&name_of));
+            }
             AttributeSelection::All => names.push(format!("{scope}.*")),
-            AttributeSelection::Keys(keys) => names
-                .extend(keys.iter().map(|key| format!("{scope}.{}", String::from_utf8_lossy(key)))),
+            AttributeSelection::Keys(keys) => names.extend(keys.iter().map(&name_of)),
         }
     }
     names

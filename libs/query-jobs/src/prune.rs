@@ -261,8 +261,10 @@ impl Pruner {
     }
 
     fn all(parts: impl IntoIterator<Item = Self>) -> Self {
-        let parts: Vec<_> =
+        let mut parts: Vec<_> =
             parts.into_iter().filter(|part| !matches!(part, Self::Unknown)).collect();
+        // Bounds come first: they are known without reading anything.
+        parts.sort_by_key(|part| !matches!(part, Self::Number { .. }));
         if parts.is_empty() { Self::Unknown } else { Self::All(parts) }
     }
 

@@ -61,6 +61,18 @@ pub(crate) fn value_leaves(columns: &ListColumns) -> Vec<Leaf> {
     leaves.into_iter().flatten().collect()
 }
 
+/// True if values of generic attributes are wanted whatever keys there are.
+pub(crate) fn wants_values(columns: &ListColumns, selection: &AttributeSelection) -> bool {
+    match selection {
+        AttributeSelection::None | AttributeSelection::Keys(_) => false,
+        AttributeSelection::Names(valued) => {
+            let has_column = |key: &Vec<u8>| columns.fixed.iter().any(|fixed| fixed.key == *key);
+            !valued.iter().all(has_column)
+        }
+        AttributeSelection::All => true,
+    }
+}
+
 /// Reads the attributes of all owners of a kind, in the order generic, dedicated, static.
 ///
 /// `keys` is the result of [`scan_keys`]. The columns above must have been fetched; those of values only if it found
@@ -72,11 +84,18 @@ pub(crate) fn read_list(
     keys: KeyScan,
     owners: usize,
 ) -> Result<AttributeList> {
-    let generic = match &columns.generic {
-        Some(_) if *selection == AttributeSelection::Names && !keys.is_empty() => {
-            assemble::Generic::without_values(keys)
+    let generic = match (&columns.generic, selection) {
+        (Some(leaves), AttributeSelection::Names(valued)) if !keys.is_empty() => {
+            let codes = valued.iter().map(|key| task.intern(leaves.key, key));
+            let picked = keys.picked(&codes.collect::<Result<Vec<_>>>()?);
+            let mut generic = assemble::Generic::without_values(keys);
+            if !picked.is_empty() {
+                let values = values::read_values(task, leaves, columns.level, &picked)?;
+                generic.fill_in(&picked, &values);
+            }
+            generic
         }
-        Some(leaves) if !keys.is_empty() => {
+        (Some(leaves), _) if !keys.is_empty() => {
             let values = values::read_values(task, leaves, columns.level, &keys)?;
             assemble::settle_valueless(task, keys, values)?
         }

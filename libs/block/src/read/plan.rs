@@ -2,7 +2,7 @@
 
 use tactus_model::{AttributeSelection, Projection};
 
-use super::attributes::{fixed_columns, key_leaf, value_leaves};
+use super::attributes::{fixed_columns, key_leaf, value_leaves, wants_values};
 use super::cache::Slot;
 use super::columns::{Columns, Leaf, LinkColumns, ListColumns};
 use crate::attribute_owner::AttributeOwner;
@@ -34,7 +34,7 @@ impl ListPlan<'_> {
         let mut leaves = Vec::new();
         leaves.extend(key_leaf(self.columns, self.selection));
         leaves.extend(fixed_columns(self.columns, self.selection).map(|column| column.leaf));
-        if *self.selection == AttributeSelection::All {
+        if wants_values(self.columns, self.selection) {
             leaves.extend(value_leaves(self.columns));
         }
         leaves

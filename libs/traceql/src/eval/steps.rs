@@ -89,7 +89,7 @@ fn cost_of(columns: &Projection) -> Cost {
             let number = ["http.status_code"];
             !keys.iter().all(|key| own.iter().chain(&number).any(|own| own.as_bytes() == key))
         }
-        AttributeSelection::Names | AttributeSelection::All => true,
+        AttributeSelection::Names(_) | AttributeSelection::All => true,
     };
     if generic(&columns.resource_attributes, &RESOURCE_COLUMNS)
         || generic(&columns.span_attributes, &SPAN_COLUMNS)

@@ -187,21 +187,21 @@ pub fn tags_projection(scopes: &[TagScope]) -> Projection {
     let mut columns = Projection::default();
     let wanted = |one| scopes.contains(&one);
     if wanted(TagScope::Resource) {
-        columns.resource_attributes = AttributeSelection::Names;
+        columns.resource_attributes = AttributeSelection::names();
     }
     if wanted(TagScope::Span) {
-        columns.span_attributes = AttributeSelection::Names;
+        columns.span_attributes = AttributeSelection::names();
     }
     if wanted(TagScope::Instrumentation) {
-        columns.scope_attributes = AttributeSelection::Names;
+        columns.scope_attributes = AttributeSelection::names();
     }
     if wanted(TagScope::Event) {
         columns.events = true;
-        columns.event_attributes = AttributeSelection::Names;
+        columns.event_attributes = AttributeSelection::names();
     }
     if wanted(TagScope::Link) {
         columns.links = true;
-        columns.link_attributes = AttributeSelection::Names;
+        columns.link_attributes = AttributeSelection::names();
     }
     columns
 }

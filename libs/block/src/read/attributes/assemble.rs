@@ -31,6 +31,17 @@ impl Generic {
         let payloads = vec![0; keys.len()];
         Self { starts, keys, values: Values { types, payloads } }
     }
+
+    /// Adds the values of picked attributes.
+    pub(super) fn fill_in(&mut self, picked: &KeyScan, values: &Values) {
+        let values = values.types.iter().zip(&values.payloads);
+        for (&ordinal, (&value_type, &payload)) in picked.ordinals.iter().flatten().zip(values) {
+            if value_type != NOTHING {
+                self.values.types[ordinal as usize] = value_type;
+                self.values.payloads[ordinal as usize] = payload;
+            }
+        }
+    }
 }
 
 /// Handles keys for which no column has a value: vParquet4 keeps them, vParquet5 drops them.

@@ -30,6 +30,14 @@ pub(crate) struct KeyScan {
 }
 
 impl KeyScan {
+    /// Of a scan of all attributes, those whose key has one of these codes, without where those of an owner start.
+    pub(super) fn picked(&self, codes: &[u32]) -> Self {
+        let wanted = (0u32..).zip(&self.keys).filter(|(_, code)| codes.contains(code));
+        let (ordinals, keys) = wanted.unzip();
+        let Self { attributes, entries, .. } = *self;
+        Self { starts: Vec::new(), keys, ordinals: Some(ordinals), attributes, entries }
+    }
+
     /// True if no attribute is wanted.
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
@@ -54,7 +62,7 @@ pub(crate) fn scan_keys(
     let needs = Needs { rep: true, def: true };
     match selection {
         AttributeSelection::None => return Ok(scan),
-        AttributeSelection::Names | AttributeSelection::All => {
+        AttributeSelection::Names(_) | AttributeSelection::All => {
             let (starts, keys) = (&mut scan.starts, &mut scan.keys);
             starts.reserve(owners + 1);
             keys.reserve(task.entries_to_read(leaf));
