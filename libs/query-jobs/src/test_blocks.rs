@@ -6,10 +6,15 @@ use std::sync::Arc;
 use tactus_block::read::{BlockFacts, BlockReader, BytesSource};
 use tactus_block::{BlockSummary, BlockWriter, WriterSettings};
 use tactus_model::any_value::{AnyValueRef, encode};
-use tactus_model::merge::merge;
+use tactus_model::merge::{gather_traces, merge};
 use tactus_model::wire::{put_bytes_field, put_fixed64_field, put_message_field};
 use tactus_model::{BatchBuilder, BuilderLimits, SpanBatch};
 use tactus_storage::meta::BlockVersion;
+
+/// Some traces of a sorted batch.
+pub(crate) fn traces_of(batch: &SpanBatch, traces: Range<usize>) -> SpanBatch {
+    gather_traces(&[batch], |id| batch.traces.ids[traces.clone()].contains(&id))
+}
 
 /// Spans with these ids, spread over `traces` traces: span `i` starts at `i` seconds, lasts `i` milliseconds, is called
 /// `op` and `i` modulo 3, and has an attribute `n` = `i`.

@@ -1,8 +1,8 @@
 //! Evaluates conditions on batches.
 
-use std::{cell::OnceCell, ops::Range, time::Duration};
+use std::{cell::OnceCell, time::Duration};
 
-use tactus_model::{SpanBatch, slice_traces};
+use tactus_model::{SpanBatch, merge::gather_traces};
 use tactus_traceql::eval::{Bitmap, CompiledQuery, Window};
 use tactus_work::{Work, is_over};
 
@@ -154,7 +154,7 @@ impl<'b> View<'b> {
                     matches.traces.iter().for_each(|it| found.insert(it.trace as usize));
                 }
                 // A single trace may cause the error: smaller and smaller groups are evaluated.
-                Err(_) => self.find_in(query, 0..self.traces(), candidates, &mut found, failed),
+                Err(_) => find_in(query, self.batch, 0, candidates, &mut found, failed),
             }
         });
         if evaluated.is_err() {
@@ -164,33 +164,35 @@ impl<'b> View<'b> {
         }
         found
     }
+}
 
-    /// Evaluates smaller and smaller parts of the batch, to find the traces on which the evaluation fails.
-    fn find_in(
-        &self,
-        query: &CompiledQuery,
-        traces: Range<usize>,
-        candidates: &Bitmap,
-        found: &mut Bitmap,
-        failed: &mut Bitmap,
-    ) {
-        let wanted = traces.clone().filter(|&trace| candidates.contains(trace)).count();
-        if wanted == 0 {
-            return;
+/// Evaluates smaller and smaller parts of a batch, to find the traces on which the evaluation fails. `first`: the place
+/// of its first trace among the candidates.
+fn find_in(
+    query: &CompiledQuery,
+    batch: &SpanBatch,
+    first: usize,
+    candidates: &Bitmap,
+    found: &mut Bitmap,
+    failed: &mut Bitmap,
+) {
+    let ids = &batch.traces.ids;
+    let among = Bitmap::from_fn(ids.len(), |trace| candidates.contains(first + trace));
+    if among.count() == 0 {
+        return;
+    }
+    match query.find_newest_among(batch, Window::default(), 0, Some(&among)) {
+        Ok(matches) => {
+            matches.traces.iter().for_each(|it| found.insert(first + it.trace as usize));
         }
-        let slice = slice_traces(self.batch, traces.clone());
-        let among = Bitmap::from_fn(traces.len(), |it| candidates.contains(traces.start + it));
-        match query.find_newest_among(&slice, Window::default(), 0, Some(&among)) {
-            Ok(matches) => {
-                let rows = matches.traces.iter().map(|it| traces.start + it.trace as usize);
-                rows.for_each(|trace| found.insert(trace));
-            }
-            Err(_) if traces.len() == 1 => failed.insert(traces.start),
-            Err(_) => {
-                let middle = traces.start + traces.len() / 2;
-                self.find_in(query, traces.start..middle, candidates, found, failed);
-                self.find_in(query, middle..traces.end, candidates, found, failed);
-            }
+        Err(_) if ids.len() == 1 => failed.insert(first),
+        Err(_) => {
+            let half = ids.len() / 2;
+            let middle = ids[half];
+            let low = gather_traces(&[batch], |id| id < middle);
+            find_in(query, &low, first, candidates, found, failed);
+            let high = gather_traces(&[batch], |id| id >= middle);
+            find_in(query, &high, first + half, candidates, found, failed);
         }
     }
 }

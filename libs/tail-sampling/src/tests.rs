@@ -4,9 +4,8 @@ use tactus_config::sections::tail_sampling::TailSampling;
 use tactus_model::{
     BatchBuilder, BuilderLimits, SpanBatch, TraceId,
     any_value::{AnyValueRef, encode},
-    merge::merge,
+    merge::{gather_traces, merge},
     otlp::encode_traces_data,
-    slice_traces,
     wire::{put_bytes_field, put_fixed64_field, put_message_field, put_varint_field},
 };
 use tactus_traceql::eval::Bitmap;

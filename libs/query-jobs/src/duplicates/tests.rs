@@ -4,10 +4,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use tactus_block::read::ByteSource;
-use tactus_model::slice_traces;
 
 use super::*;
-use crate::test_blocks::{batch_of_spans, reader_of};
+use crate::test_blocks::{batch_of_spans, reader_of, traces_of};
 
 /// A source that remembers what was read of it.
 struct Recorded {
@@ -125,7 +124,7 @@ fn spans_of_common_traces_at_other_times_are_not_read() {
 fn blocks_of_many_row_groups_are_asked_for_few_ranges_if_they_are_remote() {
     let whole = batch_of_spans(0..700, 70);
     let row_groups: Vec<_> =
-        (0..70).step_by(2).map(|trace| slice_traces(&whole, trace..trace + 2)).collect();
+        (0..70).step_by(2).map(|trace| traces_of(&whole, trace..trace + 2)).collect();
     let of = |is_remote| {
         let (one, two) = (reader_of(&row_groups), reader_of(&row_groups[5..30]));
         let (one, two) = (recorded(one, is_remote), recorded(two, is_remote));
@@ -142,8 +141,8 @@ fn blocks_of_many_row_groups_are_asked_for_few_ranges_if_they_are_remote() {
 #[test]
 fn blocks_without_a_common_trace_share_nothing() {
     let whole = batch_of_spans(0..70, 7);
-    let one = reader_of(&[slice_traces(&whole, 0..3)]);
-    let two = reader_of(&[slice_traces(&whole, 3..5), slice_traces(&whole, 5..7)]);
+    let one = reader_of(&[traces_of(&whole, 0..3)]);
+    let two = reader_of(&[traces_of(&whole, 3..5), traces_of(&whole, 5..7)]);
     assert_eq!(left_out(&one, &two), (0, 0));
 }
 
@@ -158,7 +157,7 @@ proptest! {
         let blocks = batches.each_ref().map(|batch| {
             let count = batch.traces.ids.len();
             let step = count.div_ceil(groups).max(1);
-            let part = |from| slice_traces(batch, from..(from + step).min(count));
+            let part = |from| traces_of(batch, from..(from + step).min(count));
             reader_of(&(0..count).step_by(step).map(part).collect::<Vec<_>>())
         });
         let ids = [1, 2].map(Uuid::from_u128);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tactus_config::sections::querier::Querier as Section;
-use tactus_model::{SpanBatch, slice_traces};
+use tactus_model::SpanBatch;
 use tactus_storage::BlockMeta;
 use tactus_storage::block_io::{BlockFiles, ObjectSource, write_block};
 use tactus_storage::meta::BlockVersion;
 
 use super::*;
-use crate::test_blocks::{batch_of_spans, block_of};
+use crate::test_blocks::{batch_of_spans, block_of, traces_of};
 
 pub(super) const BLOCK: &str = "44444444-4444-4444-8444-444444444444";
 
@@ -42,7 +42,7 @@ async fn generated_with(
     let traces = batch.traces.ids.len();
     let starts = (0..traces).step_by(traces_each);
     let row_groups: Vec<_> =
-        starts.map(|first| slice_traces(batch, first..(first + traces_each).min(traces))).collect();
+        starts.map(|first| traces_of(batch, first..(first + traces_each).min(traces))).collect();
     let (data, summary) = block_of(&row_groups);
     let mut meta = BlockMeta::new(BlockVersion::VParquet4, TENANT, Uuid::parse_str(BLOCK).unwrap());
     (meta.size, meta.footer_size) = (summary.size, summary.footer_size);
