@@ -67,11 +67,14 @@ function Times({ from, to }: Range) {
     setLast(fieldOf(to));
     setProblem(null);
   }, [from, to]);
+  /** False if the address has changed, which runs the query, or cannot. */
   const ask = () => {
     const asked = rangeOfFields(first, last, { from, to });
-    setProblem(typeof asked === "string" ? asked : null);
-    if (typeof asked === "string" || (asked.from === from && asked.to === to)) return;
+    const problem = typeof asked === "string" ? asked : null;
+    setProblem(problem);
+    if (typeof asked === "string" || (asked.from === from && asked.to === to)) return problem === null;
     setParams(fixed(asked), false);
+    return false;
   };
   const field = (label: string, value: string, set: (value: string) => void) => (
     <input
@@ -82,7 +85,7 @@ function Times({ from, to }: Range) {
       value={value}
       onInput={(event) => set(event.currentTarget.value)}
       onBlur={ask}
-      onKeyDown={(event) => event.key === "Enter" && ask()}
+      onKeyDown={(event) => event.key === "Enter" && !ask() && event.preventDefault()}
     />
   );
   const said = (seconds: number) => <span class="muted nowrap">{zone(seconds)}</span>;

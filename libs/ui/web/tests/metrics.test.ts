@@ -4,6 +4,7 @@ import { csvOf, stacked, stepAt, tableOf } from "../src/explore/table";
 import {
   type Box,
   boundOf,
+  boundsOf,
   columnsOf,
   countIn,
   type Grid,
@@ -109,7 +110,16 @@ test("box of a heatmap becomes a query and a range", () => {
 test("largest series are the lines of a heatmap", () => {
   const all = [one({ name: "a" }, [1_020_000, 1]), one({ name: "b" }, [1_050_000, 5], [1_020_000, 0])];
   const lines = linesOf(all, columnsOf(RANGE, 30), 1);
-  expect(lines.map(({ series, values }) => [series.labels.name, values])).toEqual([["b", [0, 5, 0]]]);
+  expect(lines.map(({ series, values }) => [series.labels.name, values])).toEqual([
+    ["b", [0, 5, Number.NaN]],
+  ]);
+  expect(boundsOf(lines.map(({ values }) => values))).toEqual({ least: 0, most: 5 });
+  expect(
+    boundsOf([
+      [Number.NaN, -2],
+      [-7, -1],
+    ]),
+  ).toEqual({ least: -7, most: 0 });
 });
 
 test("series are read from their compact form", () => {

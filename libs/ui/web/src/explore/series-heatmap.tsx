@@ -1,7 +1,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { time } from "../format";
 import { HeatCanvas } from "../heatmap/canvas";
-import { type Box, columnsOf, linesOf, rangeIn } from "../heatmap/grid";
+import { type Box, boundsOf, columnsOf, linesOf, rangeIn } from "../heatmap/grid";
 import type { Series } from "../metrics";
 import { visible } from "../names";
 import type { Range } from "../range";
@@ -23,27 +23,30 @@ interface Props {
 /** Series over each other, the largest above: the darker a step, the larger its value. Dragging zooms. */
 export function SeriesHeatmap({ series, range, step, format, zoom, ready }: Props) {
   const [box, setBox] = useState<Box | null>(null);
-  const { columns, lines, most } = useMemo(() => {
+  const { columns, lines } = useMemo(() => {
     const columns = columnsOf(range, step);
     // Drawn from below.
     const lines = linesOf(series, columns, MOST_LINES).reverse();
-    let most = 0;
-    for (const { values } of lines) for (const value of values) most = Math.max(most, value);
-    return { columns, lines, most };
+    return { columns, lines };
   }, [series, range, step]);
   const cells = useMemo(() => lines.map(({ values }) => values), [lines]);
+  const bounds = useMemo(() => {
+    const { least, most } = boundsOf(cells);
+    return least < 0 ? `from ${format(least)} up to ${format(most)}` : `up to ${format(most)}`;
+  }, [cells, format]);
+  const shown = (value: number) => (Number.isNaN(value) ? "nothing" : format(value));
   return (
     <figure class="heatmap of-series">
       <figcaption>
         <span class="muted">
-          up to {format(most)}
+          {bounds}
           {series.length > MOST_LINES && ` · the ${MOST_LINES} largest of ${series.length} series`}
         </span>
       </figcaption>
       <HeatCanvas
         cells={cells}
         lineHeight={LINE}
-        label={`Series over time, up to ${format(most)}; the table below has their values`}
+        label={`Series over time, ${bounds}; the table below has their values`}
         range={range}
         scale={
           <div class="scale">
@@ -56,7 +59,7 @@ export function SeriesHeatmap({ series, range, step, format, zoom, ready }: Prop
         }
         box={box}
         tell={({ line, column }) =>
-          `${time((columns.from + column * step) * 1000)}, ${visible(nameOf(lines[line].series))}: ${format(lines[line].values[column])}`
+          `${time((columns.from + column * step) * 1000)}, ${visible(nameOf(lines[line].series))}: ${shown(lines[line].values[column])}`
         }
         draw={setBox}
         drawn={(box) => {

@@ -4,10 +4,10 @@ import { time } from "../format";
 import type { Range } from "../range";
 import { isDark } from "../theme";
 import { useWidth } from "../width";
-import type { Box, Place } from "./grid";
+import { type Box, boundsOf, type Place } from "./grid";
 
 interface Props {
-  /** By line, from below, and column; 0 is drawn as nothing. */
+  /** By line, from below, and column. NaN is drawn as nothing, and so is 0 if it is the least. */
   cells: number[][];
   /** Of a line, in pixels. */
   lineHeight: number;
@@ -54,15 +54,14 @@ export function HeatCanvas({ cells, lineHeight, label, range, scale, box, tell, 
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
     context.fillStyle = getComputedStyle(element).getPropertyValue("--accent");
-    let most = 0;
-    for (const line of cells) for (const value of line) most = Math.max(most, value);
+    const { least, most } = boundsOf(cells);
     cells.forEach((line, at) => {
       const top = (lines - 1 - at) * lineHeight;
       line.forEach((value, column) => {
-        if (value <= 0) return;
+        if (Number.isNaN(value) || (value === 0 && least === 0)) return;
         const left = Math.floor((column / columns) * width);
         const right = Math.floor(((column + 1) / columns) * width);
-        context.globalAlpha = 0.2 + 0.8 * (Math.log1p(value) / Math.log1p(most));
+        context.globalAlpha = 0.2 + 0.8 * (Math.log1p(value - least) / Math.log1p(most - least));
         context.fillRect(left, top, Math.max(1, right - left), lineHeight);
       });
     });

@@ -110,21 +110,37 @@ export function scaleOf(grid: Grid): number[] {
   return Array.from({ length: MARKS }, (_, at) => boundOf(grid, lines - 1 - (at * lines) / (MARKS - 1)));
 }
 
-/** Series, the largest first, as lines of a grid: at most so many. */
+/** Series, the largest first, as lines of a grid: at most so many. NaN where a series has no value. */
 export function linesOf(
   all: Series[],
   columns: Columns,
   most: number,
 ): { series: Series; values: number[] }[] {
   const lines = all.map((series) => {
-    const values = new Array<number>(columns.count).fill(0);
+    const values = new Array<number>(columns.count).fill(Number.NaN);
+    let sum = 0;
     for (const [millis, value] of series.points) {
       const column = columnOf(columns, millis);
-      if (column >= 0) values[column] = value;
+      if (column < 0) continue;
+      values[column] = value;
+      sum += value;
     }
-    return { series, values, sum: values.reduce((sum, value) => sum + value, 0) };
+    return { series, values, sum };
   });
   return lines.sort((a, b) => b.sum - a.sum).slice(0, most);
+}
+
+/** The least and the most of the numbers of a grid, and of 0. */
+export function boundsOf(cells: number[][]): { least: number; most: number } {
+  let [least, most] = [0, 0];
+  for (const line of cells) {
+    for (const value of line) {
+      // Not by the library's functions, to which NaN is both.
+      if (value < least) least = value;
+      if (value > most) most = value;
+    }
+  }
+  return { least, most };
 }
 
 /** A box as the address has it: the time and the bucket of its first corner and of its second. */

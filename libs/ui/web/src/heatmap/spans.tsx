@@ -5,7 +5,18 @@ import type { Series } from "../metrics";
 import type { Range } from "../range";
 import { forget, params, setParams, writeSoon } from "../router";
 import { HeatCanvas } from "./canvas";
-import { type Box, boundOf, boxOf, countIn, gridOf, queryIn, rangeIn, scaleOf, textOf } from "./grid";
+import {
+  type Box,
+  boundOf,
+  boundsOf,
+  boxOf,
+  countIn,
+  gridOf,
+  queryIn,
+  rangeIn,
+  scaleOf,
+  textOf,
+} from "./grid";
 
 /** Pixels that all lines take, about. */
 const HEIGHT = 200;
@@ -60,8 +71,7 @@ export function SpanHeatmap(props: Props) {
   );
   if (grid === null) return <p class="hint">No span in this range matches.</p>;
   const { counts } = grid;
-  let most = 0;
-  for (const line of counts) for (const count of line) most = Math.max(most, count);
+  const { most } = boundsOf(counts);
   // Of a range that moves on, a box may have left a part behind: its text stays.
   const text = drawn ?? asked;
   const box = boxOf(text, grid);

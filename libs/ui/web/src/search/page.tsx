@@ -97,6 +97,13 @@ export function SearchPage() {
   const typed = text.value;
   const range = useMemo(() => current?.range ?? rangeOf(params.value, longest), [current, asked]);
   const { problem, cost } = useCheck(typed, "search", range);
+  /** Puts the columns into the address; false if they are there. */
+  const show = (text: string) => {
+    const columns = text.trim() || null;
+    if (columns === params.value.get("columns")) return false;
+    setParams({ columns }, false);
+    return true;
+  };
   const submit = () => {
     const id = traceId(text.value);
     if (id) return navigate(address(`trace/${id.trace}`, { span: id.span }));
@@ -151,7 +158,11 @@ export function SearchPage() {
           placeholder="columns: span.http.route"
           spellcheck={false}
           autocomplete="off"
-          onChange={(event) => setParams({ columns: event.currentTarget.value.trim() || null }, false)}
+          onChange={(event) => show(event.currentTarget.value)}
+          // The changed address runs the query, so the form must not do it as well.
+          onKeyDown={(event) =>
+            event.key === "Enter" && show(event.currentTarget.value) && event.preventDefault()
+          }
         />
       </QueryBar>
       <Cost cost={cost} />
