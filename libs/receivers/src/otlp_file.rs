@@ -143,7 +143,7 @@ impl Receiver {
         let request = match tokio::task::spawn_blocking(move || read_export_request(&json)).await {
             Ok(Ok(request)) => request,
             Ok(Err(error)) => {
-                tracing::warn!(file = %file.display(), %error, "skipped a line that is no export request");
+                tactus_telemetry::log_limited!(warn, file = %file.display(), error = %error, "skipped a line that is no export request");
                 return Some(());
             }
             Err(_) => return Some(()),
