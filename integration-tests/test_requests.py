@@ -107,6 +107,8 @@ def test_requests_of_each_kind_of_query_are_few(stored):
         ('{ span.http.route =~ "/no.*" }', 0, 1),
         ('{ span.absent = "x" }', 0, 1),
         ("{ span.size > 6 }", 0, 1),
+        ("{ duration > 1h }", 0, 0),
+        ('{ span.http.route = "/pay" && duration > 1h }', 0, 0),
         ("{ span.size = 2.5 || span.retry < 1 }", 0, 1),
         ("{ span.size > 5 }", TRACES // 7, 12),
     ):
@@ -114,11 +116,14 @@ def test_requests_of_each_kind_of_query_are_few(stored):
         assert len(found) == traces and count <= most, (query, len(found), count)
 
     for query, spans in (
-        ("{ } | rate() by (resource.service.name)", None), ('{ span.http.route = "/pay" } | count_over_time()', TRACES // 3 * SPANS),
+        ("{ } | rate() by (resource.service.name)", None),
+        ('{ span.http.route = "/pay" } | count_over_time()', TRACES // 3 * SPANS),
     ):
         answer, count = cold(server, get(server, "/api/metrics/query_range", q=query, step="60s"))
         assert answer["series"] and count <= 12, (query, count)
         assert spans is None or series(answer) == spans
+    answer, count = cold(server, get(server, "/api/metrics/query", q="{ duration > 1h } | count_over_time()"))
+    assert (sum(float(one.get("value", 0)) for one in answer["series"]), count) == (0, 0)
 
 
 ORDERS = 6000

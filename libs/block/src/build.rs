@@ -104,6 +104,8 @@ impl<W> BuiltBlock<W> {
         meta.bloom_shards = u32::try_from(self.blooms.len()).unwrap_or(u32::MAX);
         meta.footer_size = self.summary.footer_size;
         meta.note_starts(self.summary.start_unix_nanos, self.summary.end_unix_nanos);
-        meta.extension.get_or_insert_default().summary = Some(self.summary_file.parts);
+        let extension = meta.extension.get_or_insert_default();
+        extension.summary = Some(self.summary_file.parts);
+        extension.durations = self.summary.durations;
     }
 }

@@ -122,6 +122,8 @@ pub struct BlockSummary {
     pub start_unix_nanos: u64,
     /// Latest end of a span, unix nanoseconds.
     pub end_unix_nanos: u64,
+    /// The shortest and the longest of the stored durations of spans, nanoseconds; `None` without spans.
+    pub durations: Option<(u64, u64)>,
     /// Last trace id of each row group.
     pub last_ids: Vec<TraceId>,
 }
@@ -216,6 +218,9 @@ impl<W: Write + Send> BlockWriter<W> {
         self.scratch.traces = traces;
         self.scratch.leaves = leaf_scratch;
         self.add_to_summary(&info);
+        let durations = self.summary.durations.into_iter();
+        let durations = batch.spans.duration.iter().map(|&one| (one, one)).chain(durations);
+        self.summary.durations = durations.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         self.values.add(batch, info.column_bytes.iter().sum());
         Ok(info)
     }

@@ -1,11 +1,12 @@
 //! Finds row groups that cannot match a query, before their values are read.
 //!
-//! A condition on a string is checked against the column's dictionary, one on a number against the column's bounds. If
-//! that does not decide, the row group may match: pruning only saves work, and never changes an answer.
+//! A condition on a string is checked against the column's dictionary, one on a number against the column's bounds, and one on
+//! the duration also against the bounds in the block's meta. If that does not decide, the row group may match: pruning only saves work, and never changes an answer.
 
 use tactus_block::read::{
     AttributeOwner, BlockReader, NumberColumn, StringColumn, StringPredicate,
 };
+use tactus_storage::BlockMeta;
 use tactus_traceql::{
     Attribute, AttributeScope, BinaryOperator, ComparisonOperator, CompiledRegex, Completion,
     FieldExpression, Intrinsic, Kind, LogicalOperator, Pipeline, PipelineStage, RelationMode,
@@ -347,16 +348,37 @@ impl Pruner {
                 Ok(Some(self))
             }
             Self::Number { column, min, max, .. } => {
-                let may_match = |(smallest, largest)| {
-                    // A span that ends before it starts lasts 0, and is stored as a number beyond this.
-                    let has_wrapped =
-                        *column == NumberColumn::SpanDuration && largest > i64::MAX as u64;
-                    let smallest = if has_wrapped { 0 } else { smallest };
-                    smallest <= *max && largest >= *min
-                };
                 let bounds = block.row_group_bounds(row_group, *column);
+                let may_match = |bounds| may_be_within(*column, bounds, (*min, *max));
                 Ok(if bounds.is_none_or(may_match) { None } else { Some(self) })
             }
+        }
+    }
+
+    /// True if the meta of a block tells that none of its spans meets the condition.
+    pub(crate) fn is_unmet_in(&self, meta: &BlockMeta) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().any(|part| part.is_unmet_in(meta)),
+            Self::Any(parts) => {
+                !parts.is_empty() && parts.iter().all(|part| part.is_unmet_in(meta))
+            }
+            Self::Number { column: column @ NumberColumn::SpanDuration, min, max, .. } => {
+                let durations = meta.extension.as_ref().and_then(|extension| extension.durations);
+                durations.is_some_and(|bounds| !may_be_within(*column, bounds, (*min, *max)))
+            }
+            Self::Unknown | Self::Present { .. } | Self::String { .. } | Self::Number { .. } => {
+                false
+            }
+        }
+    }
+
+    /// True if a meta may tell something of it.
+    pub(crate) fn asks_meta(&self) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().any(Self::asks_meta),
+            Self::Any(parts) => !parts.is_empty() && parts.iter().all(Self::asks_meta),
+            Self::Number { column, .. } => *column == NumberColumn::SpanDuration,
+            Self::Unknown | Self::Present { .. } | Self::String { .. } => false,
         }
     }
 
@@ -375,5 +397,57 @@ impl Pruner {
                 format!("bounds of {}", Attribute::Intrinsic(*intrinsic))
             }
         }
+    }
+}
+
+/// True if a value between the smallest and the largest of a column may be between these, all inclusive.
+fn may_be_within(
+    column: NumberColumn,
+    (smallest, largest): (u64, u64),
+    (min, max): (u64, u64),
+) -> bool {
+    // A span that ends before it starts lasts 0, and is stored as a number beyond this.
+    let has_wrapped = column == NumberColumn::SpanDuration && largest > i64::MAX as u64;
+    let smallest = if has_wrapped { 0 } else { smallest };
+    smallest <= max && largest >= min
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tactus_storage::Uuid;
+    use tactus_storage::meta::{BlockVersion, Extension};
+
+    #[test]
+    fn meta_tells_that_no_span_lasts_as_long() {
+        let is_unmet = |query: &str, durations| {
+            let mut meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::nil());
+            meta.extension = Some(Box::new(Extension { durations, ..Extension::default() }));
+            Pruner::of(&tactus_traceql::parse(query).unwrap()).is_unmet_in(&meta)
+        };
+        let some = Some((1_000, 2_000_000));
+        for query in [
+            "{ duration > 1s }",
+            "{ duration < 1ns }",
+            "{ duration = 3ms }",
+            "{ span.a = 1 && duration > 1s }",
+            "{ duration > 1s || duration < 1ns }",
+            "{ duration > 1s } | count() > 2",
+        ] {
+            assert!(is_unmet(query, some), "{query}");
+            assert!(!is_unmet(query, None), "{query}");
+        }
+        for query in [
+            "{ duration > 1ms }",
+            "{ duration = 2ms }",
+            "{ duration != 3ms }",
+            "{ duration > 1s || span.a = 1 }",
+            "{ traceDuration > 1s }",
+            "{ span.a = 1 }",
+        ] {
+            assert!(!is_unmet(query, some), "{query}");
+        }
+        // A span that ends before it starts lasts 0.
+        assert!(!is_unmet("{ duration < 1ns }", Some((1_000, u64::MAX))));
     }
 }

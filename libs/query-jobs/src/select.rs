@@ -25,7 +25,7 @@ pub(crate) async fn select_blocks(
     options: JobOptions,
 ) -> Result<SelectBlocksResponse> {
     let count = block_ids.len();
-    if !pruner.asks_values() {
+    if !pruner.asks_values() && !pruner.asks_meta() {
         let all = selected(std::iter::repeat_n(true, count), 0);
         return Ok(SelectBlocksResponse { tells_nothing: true, ..all });
     }

@@ -14,6 +14,9 @@ use crate::error::Result;
 use crate::pool::Job;
 use crate::summaries::NeedsFilter;
 
+/// Row groups of a block about which something is noted. Blocks have some hundreds at most.
+const MAX_ROW_GROUPS: u32 = 1 << 20;
+
 /// What the summary says of a row group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
@@ -40,6 +43,9 @@ impl ToldRowGroups {
         meta: &BlockMeta,
         job: &Job,
     ) -> Result<Self> {
+        if pruner.is_unmet_in(meta) {
+            return Ok(Self::nothing_in(meta));
+        }
         if !pruner.asks_values() {
             return Ok(Self::default());
         }
@@ -59,6 +65,13 @@ impl ToldRowGroups {
         Ok(Self { of })
     }
 
+    /// Nothing of the block can match.
+    fn nothing_in(meta: &BlockMeta) -> Self {
+        // A meta may claim any number of row groups.
+        let row_groups = meta.total_records.min(MAX_ROW_GROUPS);
+        Self { of: vec![Told::No; row_groups as usize] }
+    }
+
     /// As [`Self::ask`], of a block in object storage: see [`Summaries::read_many`]. Also the bytes read.
     ///
     /// [`Summaries::read_many`]: crate::summaries::Summaries::read_many
@@ -67,6 +80,12 @@ impl ToldRowGroups {
         blocks: &Blocks,
         meta: &BlockMeta,
     ) -> Result<(Self, u64)> {
+        if pruner.is_unmet_in(meta) {
+            return Ok((Self::nothing_in(meta), 0));
+        }
+        if !pruner.asks_values() {
+            return Ok((Self::default(), 0));
+        }
         let is_next = |values: &BlockValues| needs_filter(&pruner.told(values, None));
         let is_next: Option<NeedsFilter<'_>> = pruner.has_equality().then_some(&is_next);
         let (values, filter, bytes) = blocks.summaries().read_many(meta, is_next).await?;

@@ -45,6 +45,10 @@ pub struct Extension {
     /// [`BlockMeta::note_starts`](super::BlockMeta::note_starts). Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub starts: Option<(i64, i64)>,
+    /// The shortest and the longest of the stored durations of spans, nanoseconds. A span that ends before it starts has one
+    /// beyond [`i64::MAX`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durations: Option<(u64, u64)>,
     /// What lies in the block's summary; `None` for a block without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<SummaryParts>,
