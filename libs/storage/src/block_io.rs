@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tactus_model::OriginSet;
@@ -55,6 +56,9 @@ pub struct BlockFiles {
     pub no_compact: bool,
 }
 
+/// Objects of a block that are written at a time, besides its data.
+const PUT_CONCURRENCY: usize = 8;
+
 /// Writes a block under the tenant and id of its meta, `meta.json` last: until then the block does
 /// not exist for anybody. Doing it again with the same id replaces the same objects.
 ///
@@ -69,23 +73,28 @@ pub async fn write_block(bucket: &Bucket, meta: &BlockMeta, files: &BlockFiles) 
     }
     let (tenant, id) = (meta.tenant_id.as_str(), meta.block_id);
     let key = |file| block_key(tenant, id, file);
-    let written = put(bucket, &key(DATA), &files.data).await?;
-    if written != meta.size {
-        let reason = format!("{written} bytes of data, {} in the meta", meta.size);
-        return Err(Error::invalid("block size", reason));
-    }
+    let data = async {
+        let written = put(bucket, &key(DATA), &files.data).await?;
+        if written != meta.size {
+            let reason = format!("{written} bytes of data, {} in the meta", meta.size);
+            return Err(Error::invalid("block size", reason));
+        }
+        Ok(())
+    };
+    let blooms = (0..).zip(&files.blooms);
+    let mut others: Vec<_> =
+        blooms.map(|(shard, bloom)| (bloom_key(tenant, id, shard), bloom.clone())).collect();
+    others.extend(files.index.iter().map(|index| (key(INDEX), index.clone())));
+    others.extend(files.summary.iter().map(|summary| (key(SUMMARY), summary.clone())));
     if files.no_compact {
-        bucket.put(&key(NO_COMPACT), Bytes::new()).await?;
+        others.push((key(NO_COMPACT), ObjectSource::Bytes(Bytes::new())));
     }
-    for (shard, bloom) in (0..).zip(&files.blooms) {
-        put(bucket, &bloom_key(tenant, id, shard), bloom).await?;
-    }
-    if let Some(index) = &files.index {
-        put(bucket, &key(INDEX), index).await?;
-    }
-    if let Some(summary) = &files.summary {
-        put(bucket, &key(SUMMARY), summary).await?;
-    }
+    let others = others.into_iter().map(|(key, source)| {
+        let bucket = bucket.clone();
+        async move { put(&bucket, &key, &source).await.map(drop) }
+    });
+    let others = stream::iter(others).buffer_unordered(PUT_CONCURRENCY).try_collect::<()>();
+    try_join(data, others).await?;
     bucket.put(&key(META), meta_that_fits(meta).into()).await?;
     confirm_block(bucket, meta).await
 }
@@ -282,6 +291,9 @@ pub struct ListedBlocks {
     pub newest: Option<Timestamp>,
 }
 
+/// Objects that stores list with one request.
+const PAGE_OBJECTS: u64 = 1_000;
+
 /// Blocks of a tenant that a listing may name: many more than one process can keep in its list.
 const MAX_LISTED_BLOCKS: usize = 3 << 20;
 
@@ -292,7 +304,8 @@ pub async fn list_tenants(bucket: &Bucket) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// All blocks of a tenant, from `concurrency` listings side by side over ranges of block ids.
+/// All blocks of a tenant. What is beyond the first page of a store comes from `concurrency` listings side by side over
+/// ranges of block ids.
 ///
 /// More than one needs a store that lists in key order, as S3 does. A local store is walked once.
 pub async fn list_blocks(
@@ -302,12 +315,28 @@ pub async fn list_blocks(
 ) -> Result<ListedBlocks> {
     layout::check_tenant(tenant)?;
     let ranges = if bucket.local_path(tenant).is_some() { 1 } else { concurrency.max(1) };
-    let parts = stream::iter(0..ranges)
-        .map(|range| list_range(bucket, tenant, range as u64, ranges as u64))
+    let page = if ranges == 1 { u64::MAX } else { PAGE_OBJECTS };
+    let mut all = ListedBlocks::default();
+    let most_blocks = MAX_LISTED_BLOCKS / ranges;
+    let most = (page, most_blocks);
+    let last = list_range(bucket, tenant, (None, None), most, &mut all).await?;
+    let mut rest = Vec::new();
+    for range in 0..last.as_ref().map_or(0, |_| ranges as u64) {
+        let (start, end) = range_bounds(tenant, range, ranges as u64);
+        let start = start.max(last.clone());
+        if end.is_none() || end > start {
+            rest.push((start, end));
+        }
+    }
+    let parts = stream::iter(rest)
+        .map(|bounds| async move {
+            let mut part = ListedBlocks::default();
+            list_range(bucket, tenant, bounds, (u64::MAX, most_blocks), &mut part).await?;
+            Ok(part)
+        })
         .buffer_unordered(ranges)
         .try_collect::<Vec<_>>()
         .await?;
-    let mut all = ListedBlocks::default();
     for part in parts {
         all.live.extend(part.live);
         all.live_written.extend(part.live_written);
@@ -332,43 +361,48 @@ fn range_bounds(tenant: &str, range: u64, ranges: u64) -> (Option<String>, Optio
     (bound(range), bound(range + 1))
 }
 
+/// Adds the objects between two keys, `most_objects` at most. Returns the last key if there may be more.
 async fn list_range(
     bucket: &Bucket,
     tenant: &str,
-    range: u64,
-    ranges: u64,
-) -> Result<ListedBlocks> {
-    let (start, end) = range_bounds(tenant, range, ranges);
-    let most = MAX_LISTED_BLOCKS / ranges as usize;
+    (start, end): (Option<String>, Option<String>),
+    (most_objects, most_blocks): (u64, usize),
+    listed: &mut ListedBlocks,
+) -> Result<Option<String>> {
     let mut objects = bucket.list_stream(tenant, start.as_deref())?;
-    let mut listed = ListedBlocks::default();
     let (is_local, mut unfinished) = (bucket.local_path(tenant).is_some(), HashSet::new());
+    let mut count = 0;
     while let Some(object) = objects.try_next().await? {
         if end.as_ref().is_some_and(|end| object.key >= *end) {
             break;
         }
         let time = object.last_modified;
+        count += 1;
         listed.objects += 1;
         listed.newest = listed.newest.max(Some(time));
         if is_tenant_index(&object.key) {
             listed.index_written = listed.index_written.max(Some(time));
         }
-        let Some((_, id, file)) = parse_block_key(&object.key) else { continue };
-        if is_local {
-            unfinished.insert(id);
-        }
-        if listed.live.len() + listed.compacted.len() >= most {
-            let source = format!("more than {MAX_LISTED_BLOCKS} blocks are listed").into();
-            return Err(Error::Unavailable { key: tenant.to_owned(), source });
-        }
-        match file {
-            META => {
-                listed.live.push(id);
-                listed.live_written.push((id, time));
+        if let Some((_, id, file)) = parse_block_key(&object.key) {
+            if is_local {
+                unfinished.insert(id);
             }
-            COMPACTED_META => listed.compacted.push((id, time)),
-            NO_COMPACT => drop(listed.no_compact.insert(id)),
-            _ => {}
+            if listed.live.len() + listed.compacted.len() >= most_blocks {
+                let source = format!("more than {MAX_LISTED_BLOCKS} blocks are listed").into();
+                return Err(Error::Unavailable { key: tenant.to_owned(), source });
+            }
+            match file {
+                META => {
+                    listed.live.push(id);
+                    listed.live_written.push((id, time));
+                }
+                COMPACTED_META => listed.compacted.push((id, time)),
+                NO_COMPACT => drop(listed.no_compact.insert(id)),
+                _ => {}
+            }
+        }
+        if count == most_objects {
+            return Ok(Some(object.key));
         }
     }
     for id in listed.live.iter().chain(listed.compacted.iter().map(|(id, _)| id)) {
@@ -380,7 +414,7 @@ async fn list_range(
             listed.live.push(id);
         }
     }
-    Ok(listed)
+    Ok(None)
 }
 
 #[cfg(test)]

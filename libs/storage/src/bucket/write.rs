@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use super::{Bucket, failure, local};
@@ -73,12 +73,21 @@ impl Bucket {
         }
     }
 
-    /// Deletes several objects, a bounded number at a time; stops at the first error.
+    /// Deletes several objects, by few requests if the store can do that; stops at the first error.
     pub async fn delete_all(&self, keys: Vec<String>) -> Result<()> {
-        futures_util::stream::iter(keys)
-            .map(|key| async move { self.delete(&key).await })
-            .buffer_unordered(DELETE_CONCURRENCY)
-            .try_collect()
-            .await
+        let Some(first) = keys.first().cloned() else { return Ok(()) };
+        if self.checked_local_path(&first)?.is_some() {
+            let deleted = stream::iter(keys).map(|key| async move { self.delete(&key).await });
+            return deleted.buffer_unordered(DELETE_CONCURRENCY).try_collect().await;
+        }
+        let paths = keys.iter().map(|key| self.object_path(key)).collect::<Result<Vec<_>>>()?;
+        let mut deleted = self.inner.store.delete_stream(stream::iter(paths).map(Ok).boxed());
+        while let Some(deleted) = deleted.next().await {
+            match deleted {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(failure::from_store(&first, error)),
+            }
+        }
+        Ok(())
     }
 }
