@@ -47,6 +47,9 @@ impl Compactor {
             // Many jobs must not hold up merges, and merges must not hold up jobs: they share the time equally.
             let most = self.settings.compaction.max_time_per_tenant.as_std();
             self.run_jobs(self.cycle().max(merges_took).min(most), stop).await;
+            if stop.is_cancelled() {
+                return;
+            }
             let tenants = self.blocklist.tenants();
             let known: HashSet<&str> = tenants.iter().map(String::as_str).collect();
             self.metrics.keep_tenants(|tenant| known.contains(tenant));

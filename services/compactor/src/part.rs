@@ -1,11 +1,15 @@
 //! A compactor as part of a process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tactus_block_lifecycle::{Compactor, http};
 use tactus_process::{Error, Part, Process, settings::tenancy};
 
 use crate::from_config;
+
+/// When the process stops, a call of object storage may take this long.
+const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// Merges and deletes blocks in the background, unless that is turned off in the configuration.
 ///
@@ -45,7 +49,11 @@ pub async fn part(process: &Process) -> Result<Part, Error> {
     let ring = process.cluster().clone();
     part.stop = Some(Box::pin(async move {
         stop.cancel();
-        let _ = end.await;
+        if tokio::time::timeout(STOP_GRACE, end).await.is_err() {
+            tracing::warn!(
+                "the compactor still waits for object storage: what it does is given up, as if it was killed"
+            );
+        }
         ring.compactors().leave().await;
     }));
     Ok(part)
