@@ -93,21 +93,21 @@ impl Frontend {
             let listed = self.blocklist.tenant(&request.tenant);
             let is_outdated = has_other_new_blocks(&listed, &known, &recent);
             if is_outdated && rounds < MAX_ROUNDS {
-                known = self.blocklist.tenant(&request.tenant);
+                known = listed;
                 looked_up = LookedUp::default();
                 request.stored_traces.clear();
                 request.block_times = self.block_times(&known, window, grid);
             } else {
                 let uncounted = self.uncounted_blocks(&known, request, window, &recent);
-                let is_new = !looked_up.covers(&uncounted, &outcome);
-                if is_new {
+                let mut is_settled = looked_up.covers(&uncounted, &outcome);
+                if !is_settled {
                     let (stored, is_whole) =
                         self.spans_sent_again(&request.tenant, &outcome, &uncounted, grid).await?;
                     is_exact &= is_whole;
+                    is_settled = stored.is_empty() && request.stored_traces.is_empty();
                     request.stored_traces = stored;
                     looked_up = LookedUp::of(&uncounted, &outcome);
                 }
-                let is_settled = !is_new || request.stored_traces.is_empty();
                 if is_settled || rounds == MAX_ROUNDS {
                     is_exact &= is_settled && !is_outdated;
                     let counted = recent.counted.iter().filter(|&&id| known.has_live(id)).count();
