@@ -133,6 +133,11 @@ impl Disk {
     pub(crate) fn lack(&self, live_bytes: u64) -> Option<String> {
         let Room { free, kept } = (*self.lack.lock())?;
         let directory = self.directory.display();
+        if self.space.lock().is_some_and(|space| space.lacks_files) {
+            return Some(format!(
+                "the disk of {directory} has no room for more files (inodes): {live_bytes} bytes of live spans wait to be cut"
+            ));
+        }
         Some(format!(
             "{free} bytes are free on the disk of {directory}, {kept} are kept for what is here already: {live_bytes} bytes of \
              live spans wait to be cut"
