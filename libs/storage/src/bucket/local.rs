@@ -129,9 +129,16 @@ pub(super) struct Staged {
 
 impl Staged {
     pub(super) fn create(target: &Path) -> io::Result<Self> {
-        create_parents(target)?;
         let path = staged_path(target);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let open = || {
+            create_parents(target)?;
+            OpenOptions::new().write(true).create_new(true).open(&path)
+        };
+        // Somebody may have removed a directory that was empty until now.
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => open()?,
+            opened => opened?,
+        };
         let file = BufWriter::with_capacity(STAGED_BUFFER_BYTES, file);
         Ok(Self { file, path, target: target.to_owned(), published: false })
     }
