@@ -1,7 +1,8 @@
 //! Finds row groups that cannot match a query, before their values are read.
 //!
 //! A condition on a string is checked against the column's dictionary, one on a number against the column's bounds, and one on
-//! the duration also against the bounds in the block's meta. If that does not decide, the row group may match: pruning only saves work, and never changes an answer.
+//! the duration also against the bounds in the block's meta. If that does not decide, the row group may match: pruning only
+//! saves work, and never changes an answer.
 
 use tactus_block::read::{
     AttributeOwner, BlockReader, NumberColumn, StringColumn, StringPredicate,
