@@ -9,7 +9,7 @@ use tactus_process::{Error, Part, Process, settings::tenancy};
 use crate::from_config;
 
 /// When the process stops, a call of object storage may take this long.
-const STOP_GRACE: Duration = Duration::from_secs(15);
+const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Merges and deletes blocks in the background, unless that is turned off in the configuration.
 ///
