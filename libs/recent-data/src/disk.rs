@@ -61,6 +61,7 @@ struct Space {
 pub(crate) struct Room {
     pub(crate) free: u64,
     pub(crate) kept: u64,
+    lacks_files: bool,
 }
 
 impl Disk {
@@ -118,7 +119,7 @@ impl Disk {
         let written = self.written.fetch_add(new_bytes, Ordering::Relaxed) + new_bytes;
         let free = if space.lacks_files { 0 } else { space.free.saturating_sub(written) };
         let kept = self.min_free.min(space.total / MOST_KEPT_FREE).saturating_add(live_bytes);
-        Some(Room { free, kept: kept.max(1) })
+        Some(Room { free, kept: kept.max(1), lacks_files: space.lacks_files })
     }
 
     /// Records whether there is too little space, and returns true if so.
@@ -131,9 +132,9 @@ impl Disk {
     /// The message for operators if there was too little space when the system was last asked. `live_bytes` are still
     /// to be cut. Does not ask the system.
     pub(crate) fn lack(&self, live_bytes: u64) -> Option<String> {
-        let Room { free, kept } = (*self.lack.lock())?;
+        let Room { free, kept, lacks_files } = (*self.lack.lock())?;
         let directory = self.directory.display();
-        if self.space.lock().is_some_and(|space| space.lacks_files) {
+        if lacks_files {
             return Some(format!(
                 "the disk of {directory} has no room for more files (inodes): {live_bytes} bytes of live spans wait to be cut"
             ));
@@ -229,16 +230,19 @@ mod tests {
         let looked = Instant::now() + LOOK_AGAIN * 600;
         let space = Space { looked, free: 1000, total: 10_000, lacks_files: false };
         *disk.space.lock() = Some(space);
-        assert_eq!(disk.room(100, 50), Some(Room { free: 900, kept: 51 }));
+        assert_eq!(disk.room(100, 50), Some(Room { free: 900, kept: 51, lacks_files: false }));
         let room = disk.room(849, 50).unwrap();
-        assert_eq!(room, Room { free: 51, kept: 51 });
+        assert_eq!(room, Room { free: 51, kept: 51, lacks_files: false });
         assert!(!room.is_full() && room.is_low());
         assert!(disk.room(1, 50).unwrap().is_full());
         let disk = Disk::new(folder.path(), 5_000);
         *disk.space.lock() = Some(space);
         assert_eq!(disk.room(0, 0).unwrap().kept, 1_000, "a tenth of a small disk");
         *disk.space.lock() = Some(Space { lacks_files: true, ..space });
-        assert!(disk.room(0, 0).unwrap().is_full(), "no file can be made");
+        assert!(disk.note(disk.room(0, 0)), "no file can be made");
+        // Somebody else asks the system, and the disk hangs.
+        let _asking = disk.space.lock();
+        assert!(disk.lack(7).unwrap().contains("no room for more files (inodes): 7 bytes"));
         assert_eq!(Disk::new(folder.path(), 0).room(1, 1), None);
         assert!(Disk::new(folder.path(), 1).room(0, 0).is_some(), "as the system tells");
     }
