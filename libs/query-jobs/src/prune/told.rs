@@ -43,11 +43,8 @@ impl ToldRowGroups {
         meta: &BlockMeta,
         job: &Job,
     ) -> Result<Self> {
-        if pruner.is_unmet_in(meta) {
-            return Ok(Self::nothing_in(meta));
-        }
-        if !pruner.asks_values() {
-            return Ok(Self::default());
+        if let Some(told) = Self::without_summary(pruner, meta) {
+            return Ok(told);
         }
         let summaries = blocks.summaries();
         let is_next = |values: &BlockValues| needs_filter(&pruner.told(values, None));
@@ -65,11 +62,14 @@ impl ToldRowGroups {
         Ok(Self { of })
     }
 
-    /// Nothing of the block can match.
-    fn nothing_in(meta: &BlockMeta) -> Self {
-        // A meta may claim any number of row groups.
-        let row_groups = meta.total_records.min(MAX_ROW_GROUPS);
-        Self { of: vec![Told::No; row_groups as usize] }
+    /// What is known if the summary need not be asked: the meta rules out the block, or the summary tells nothing of it.
+    fn without_summary(pruner: &Pruner, meta: &BlockMeta) -> Option<Self> {
+        if pruner.is_unmet_in(meta) {
+            // A meta may claim any number of row groups.
+            let row_groups = meta.total_records.min(MAX_ROW_GROUPS);
+            return Some(Self { of: vec![Told::No; row_groups as usize] });
+        }
+        (!pruner.asks_values()).then(Self::default)
     }
 
     /// As [`Self::ask`], of a block in object storage: see [`Summaries::read_many`]. Also the bytes read.
@@ -80,11 +80,8 @@ impl ToldRowGroups {
         blocks: &Blocks,
         meta: &BlockMeta,
     ) -> Result<(Self, u64)> {
-        if pruner.is_unmet_in(meta) {
-            return Ok((Self::nothing_in(meta), 0));
-        }
-        if !pruner.asks_values() {
-            return Ok((Self::default(), 0));
+        if let Some(told) = Self::without_summary(pruner, meta) {
+            return Ok((told, 0));
         }
         let is_next = |values: &BlockValues| needs_filter(&pruner.told(values, None));
         let is_next: Option<NeedsFilter<'_>> = pruner.has_equality().then_some(&is_next);

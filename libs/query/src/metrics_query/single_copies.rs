@@ -106,13 +106,13 @@ impl Frontend {
                     is_exact &= is_whole;
                     is_settled = stored.is_empty() && request.stored_traces.is_empty();
                     request.stored_traces = stored;
-                    looked_up = LookedUp::of(&uncounted, &outcome);
                 }
                 if is_settled || rounds == MAX_ROUNDS {
                     is_exact &= is_settled && !is_outdated;
                     let counted = recent.counted.iter().filter(|&&id| known.has_live(id)).count();
                     return Ok(Settled { outcome, counted, uncounted, is_exact });
                 }
+                looked_up = LookedUp::of(&uncounted, &outcome);
             }
             rounds += 1;
             outcome = ask(&self.queue, request.clone()).await?;
