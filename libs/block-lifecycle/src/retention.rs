@@ -315,8 +315,7 @@ fn oldest_beyond(
 mod tests {
     use super::*;
     use tactus_config::sections::overrides::RetentionPolicy;
-    use tactus_storage::meta::BlockVersion;
-    use tactus_storage::meta::Extension;
+    use tactus_storage::meta::{BlockVersion, Extension};
 
     #[test]
     fn longest_retention_counts_and_zero_is_for_ever() {

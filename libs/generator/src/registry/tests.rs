@@ -20,30 +20,53 @@ fn spec(name: &str, kind: Kind) -> MetricSpec {
     MetricSpec { processor, name: name.to_owned(), kind, aliases: Vec::new() }
 }
 
-fn set_of(registry: &mut Registry, value: &str) -> Set {
+fn set_of_labels(registry: &mut Registry, pairs: &[(&str, &str)]) -> Set {
     let mut labels = Labels::default();
     registry.start(&mut labels);
-    labels.set(&"l".into(), value);
+    pairs.iter().for_each(|(name, value)| labels.set(&(*name).into(), value));
     registry.intern(&mut labels)
+}
+
+fn set_of(registry: &mut Registry, value: &str) -> Set {
+    set_of_labels(registry, &[("l", value)])
 }
 
 fn count(registry: &mut Registry, metric: MetricId, value: &str, now_ms: i64) {
     let set = set_of(registry, value);
+    count_set(registry, metric, set, now_ms);
+}
+
+fn count_set(registry: &mut Registry, metric: MetricId, set: Set, now_ms: i64) {
     let handle = registry.handle(metric, set, now_ms);
     registry.release(set);
     registry.add(metric, handle, 1.0, now_ms);
 }
 
-/// The last value of each series, and its reference.
-#[derive(Debug, Default)]
-struct Last(HashMap<String, (f64, u64)>);
+/// A sample of a series that is no native histogram.
+#[derive(Debug)]
+struct Sample {
+    /// Name, labels and bucket.
+    series: String,
+    le: Option<String>,
+    reference: u64,
+    at_ms: i64,
+    value: f64,
+}
 
-impl Sink for Last {
-    fn float(&mut self, series: &tactus_remote_write::series::Series<'_>, _: i64, value: f64) {
+#[derive(Debug, Default)]
+struct Samples(Vec<Sample>);
+
+impl Sink for Samples {
+    fn float(&mut self, series: &tactus_remote_write::series::Series<'_>, at_ms: i64, value: f64) {
         let labels: Vec<String> =
             series.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let name = format!("{} {} {:?}", series.name, labels.join(","), series.le);
-        self.0.insert(name, (value, series.reference));
+        self.0.push(Sample {
+            series: format!("{} {} {:?}", series.name, labels.join(","), series.le),
+            le: series.le.map(str::to_owned),
+            reference: series.reference,
+            at_ms,
+            value,
+        });
     }
 
     fn histogram(
@@ -57,11 +80,17 @@ impl Sink for Last {
     fn exemplar(&mut self, _: &tactus_remote_write::series::Series<'_>, _: &Exemplar<'_>) {}
 }
 
-fn collect(registry: &mut Registry, now_ms: i64) -> HashMap<String, (f64, u64)> {
-    let mut last = Last::default();
-    let collected = registry.collect(now_ms, &mut last);
+fn samples(registry: &mut Registry, now_ms: i64) -> Vec<Sample> {
+    let mut samples = Samples::default();
+    let collected = registry.collect(now_ms, &mut samples);
     registry.commit(collected);
-    last.0
+    samples.0
+}
+
+/// The last value of each series, and its reference.
+fn collect(registry: &mut Registry, now_ms: i64) -> HashMap<String, (f64, u64)> {
+    let last = |sample: Sample| (sample.series, (sample.value, sample.reference));
+    samples(registry, now_ms).into_iter().map(last).collect()
 }
 
 #[test]
@@ -226,16 +255,6 @@ fn demand_goes_beyond_the_limit() {
     assert!((850..1150).contains(&registry.entity_demand()), "{}", registry.entity_demand());
 }
 
-fn count_labels(registry: &mut Registry, metric: MetricId, labels: &[(&str, &str)]) {
-    let mut set = Labels::default();
-    registry.start(&mut set);
-    labels.iter().for_each(|(name, value)| set.set(&(*name).into(), value));
-    let set = registry.intern(&mut set);
-    let handle = registry.handle(metric, set, START_MS);
-    registry.release(set);
-    registry.add(metric, handle, 1.0, START_MS);
-}
-
 #[test]
 fn different_label_sets_stay_different_under_an_alias() {
     let mut registry = registry_of(Settings::default());
@@ -243,7 +262,8 @@ fn different_label_sets_stay_different_under_an_alias() {
     let metric = registry.metric(MetricSpec { aliases: vec![alias], ..spec("m", Kind::Counter) });
     let all = [("__service_name", "a"), ("service", "s"), ("service_name", "b")];
     for labels in [&all[..], &all[1..], &all[1..2], &[("service_name", "s")]] {
-        count_labels(&mut registry, metric, labels);
+        let set = set_of_labels(&mut registry, labels);
+        count_set(&mut registry, metric, set, START_MS);
     }
     let series = collect(&mut registry, START_MS).into_keys();
     let mut of_alias: Vec<_> = series.filter(|name| name.starts_with("x ")).collect();
@@ -257,36 +277,6 @@ fn different_label_sets_stay_different_under_an_alias() {
             "x service_name=s None",
         ]
     );
-}
-
-/// The buckets of a collection that begin with zero, and those that end.
-#[derive(Default)]
-struct Ends {
-    now_ms: i64,
-    zeros: Vec<String>,
-    ended: Vec<String>,
-}
-
-impl Sink for Ends {
-    fn float(&mut self, series: &tactus_remote_write::series::Series<'_>, at_ms: i64, value: f64) {
-        let Some(le) = series.le else { return };
-        if at_ms < self.now_ms && value == 0.0 {
-            self.zeros.push(le.to_owned());
-        }
-        if value.to_bits() == tactus_remote_write::series::STALE.to_bits() {
-            self.ended.push(le.to_owned());
-        }
-    }
-
-    fn histogram(
-        &mut self,
-        _: &tactus_remote_write::series::Series<'_>,
-        _: i64,
-        _: &NativeHistogram,
-    ) {
-    }
-
-    fn exemplar(&mut self, _: &tactus_remote_write::series::Series<'_>, _: &Exemplar<'_>) {}
 }
 
 #[test]
@@ -303,17 +293,14 @@ fn new_buckets_begin_with_zero_and_former_ones_end() {
         let handle = registry.handle(metric, set, now_ms);
         registry.release(set);
         registry.observe(metric, handle, (0.5, 1.0), TraceId([1; 16]), now_ms);
-        let mut ends = Ends { now_ms, ..Ends::default() };
-        let collected = registry.collect(now_ms, &mut ends);
-        registry.commit(collected);
+        let all = samples(&mut registry, now_ms);
+        let buckets = |wanted: &dyn Fn(&Sample) -> bool| -> Vec<&str> {
+            all.iter().filter(|sample| wanted(sample)).filter_map(|it| it.le.as_deref()).collect()
+        };
         // The queue leaves out zeros and ends of series that go on: they have a sample of that time or of a later one.
-        assert_eq!(
-            (&ends.zeros[..], &ends.ended[..]),
-            (
-                &zeros.map(str::to_owned)[..],
-                &ended.iter().map(|le| (*le).to_owned()).collect::<Vec<_>>()[..]
-            )
-        );
+        assert_eq!(buckets(&|sample| sample.at_ms < now_ms && sample.value == 0.0), zeros);
+        let stale = tactus_remote_write::series::STALE.to_bits();
+        assert_eq!(buckets(&|sample| sample.value.to_bits() == stale), ended);
     }
 }
 

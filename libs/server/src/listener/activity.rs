@@ -137,7 +137,7 @@ impl Activity {
     }
 
     /// Notes that a piece of a request's body has come.
-    pub(super) fn has_body(&self) {
+    pub(super) fn note_body(&self) {
         self.fruitless_bytes.store(0, Relaxed);
     }
 
@@ -175,7 +175,7 @@ impl Activity {
         self.is_used.store(true, Relaxed);
         self.head_since.store(NONE, Relaxed);
         self.is_unread.store(false, Relaxed);
-        self.has_body();
+        self.note_body();
     }
 
     /// Others may have the window of this connection.

@@ -72,7 +72,7 @@ impl Body for ReceivedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         self.ended |= !matches!(frame, Some(Ok(_)));
-        self.activity.has_body();
+        self.activity.note_body();
         Poll::Ready(frame)
     }
 

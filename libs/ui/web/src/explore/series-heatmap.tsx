@@ -30,10 +30,8 @@ export function SeriesHeatmap({ series, range, step, format, zoom, ready }: Prop
     return { columns, lines };
   }, [series, range, step]);
   const cells = useMemo(() => lines.map(({ values }) => values), [lines]);
-  const bounds = useMemo(() => {
-    const { least, most } = boundsOf(cells);
-    return least < 0 ? `from ${format(least)} up to ${format(most)}` : `up to ${format(most)}`;
-  }, [cells, format]);
+  const { least, most } = useMemo(() => boundsOf(cells), [cells]);
+  const bounds = least < 0 ? `from ${format(least)} up to ${format(most)}` : `up to ${format(most)}`;
   const shown = (value: number) => (Number.isNaN(value) ? "nothing" : format(value));
   return (
     <figure class="heatmap of-series">
