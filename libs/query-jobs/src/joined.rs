@@ -6,16 +6,18 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
 use tactus_block::STRIPE_BYTES;
 use tactus_block::read::{BlockReader, ByteSource};
 use tactus_model::Projection;
 
 use crate::error::Result;
-use crate::pool::pause_job;
+
+mod windows;
+
+use windows::{Window, windows_of};
 
 /// Up to this many unneeded bytes are read to save a request.
 const MAX_GAP: u64 = 2 << 20;
@@ -120,10 +122,8 @@ impl JoinedReads {
             })
         };
         let join = |projections: &[&Projection]| {
-            let parts = parts(projections);
-            let [alone, rest] = parts.map(|part| join(part, MAX_GAP, most));
-            let few = FEW_REQUESTS.saturating_sub(alone.len());
-            alone.into_iter().chain(join_closest(rest, few, most)).collect::<Vec<_>>()
+            let [alone, rest] = parts(projections);
+            windows_of(alone, rest, most)
         };
         let first = join(&[wanted.first]);
         let all = wanted.then.map_or_else(Vec::new, |then| join(&[wanted.first, then]));
@@ -174,121 +174,6 @@ fn with_windows(block: &BlockReader, windows: Windows) -> JoinedReads {
     JoinedReads { block: block.with_source(shared), source: Some(source) }
 }
 
-/// A part of a file, for some row groups.
-#[derive(Debug)]
-struct Window {
-    range: Range<u64>,
-    /// Ascending.
-    row_groups: Vec<usize>,
-    /// Row groups that may still be read.
-    left: AtomicUsize,
-    bytes: Mutex<Option<Bytes>>,
-}
-
-impl Window {
-    fn new(range: Range<u64>, row_groups: Vec<usize>) -> Self {
-        let left = AtomicUsize::new(row_groups.len());
-        Self { range, row_groups, left, bytes: Mutex::default() }
-    }
-
-    fn length(&self) -> u64 {
-        self.range.end - self.range.start
-    }
-
-    fn covers(&self, range: &Range<u64>) -> bool {
-        range.start >= self.range.start && range.end <= self.range.end
-    }
-
-    /// Other threads of the job may be waiting for the same bytes.
-    fn lock(&self) -> MutexGuard<'_, Option<Bytes>> {
-        match self.bytes.try_lock() {
-            Some(bytes) => bytes,
-            None => pause_job(|| self.bytes.lock()),
-        }
-    }
-
-    /// True if the bytes have arrived. False while they are being read.
-    fn is_read(&self) -> bool {
-        self.bytes.try_lock().is_some_and(|bytes| bytes.is_some())
-    }
-
-    /// Must not wait for the bytes: who holds them may be waiting for the turn of the caller. Then they go when it is done,
-    /// see [`JoinedSource::cut`].
-    fn end(&self, row_group: usize) {
-        let is_of_it = self.row_groups.binary_search(&row_group).is_ok();
-        if is_of_it
-            && self.left.fetch_sub(1, Ordering::Relaxed) == 1
-            && let Some(mut bytes) = self.bytes.try_lock()
-        {
-            *bytes = None;
-        }
-    }
-
-    /// True once nobody is expected to read it.
-    fn has_ended(&self) -> bool {
-        self.left.load(Ordering::Relaxed) == 0
-    }
-
-    /// A range that it covers, out of its bytes.
-    fn cut(&self, range: &Range<u64>, bytes: &Bytes) -> tactus_block::Result<Bytes> {
-        let from = (range.start - self.range.start) as usize;
-        let to = (range.end - self.range.start) as usize;
-        bytes.get(from..to).map(|part| bytes.slice_ref(part)).ok_or_else(|| {
-            tactus_block::Error::Corrupt { what: "a source returned too few bytes".to_owned() }
-        })
-    }
-}
-
-/// Joins ranges of row groups with no more than `gap` bytes between them to no more than `most`; the ranges of the result ascend.
-fn join(mut ranges: Vec<(Range<u64>, usize)>, gap: u64, most: u64) -> Vec<Window> {
-    ranges.retain(|(range, _)| !range.is_empty());
-    ranges.sort_unstable_by_key(|(range, _)| (range.start, range.end));
-    let mut joined: Vec<(Range<u64>, Vec<usize>)> = Vec::new();
-    for (range, row_group) in ranges {
-        match joined.last_mut() {
-            Some((last, row_groups))
-                if range.end <= last.end
-                    || (range.start <= last.end.saturating_add(gap)
-                        && range.end - last.start <= most) =>
-            {
-                last.end = last.end.max(range.end);
-                row_groups.push(row_group);
-            }
-            _ => joined.push((range, vec![row_group])),
-        }
-    }
-    let window = |(range, mut row_groups): (Range<u64>, Vec<usize>)| {
-        row_groups.sort_unstable();
-        row_groups.dedup();
-        Window::new(range, row_groups)
-    };
-    joined.into_iter().map(window).collect()
-}
-
-/// Joins further neighbours, the closest first, until there are no more than `few`, none is close enough, or twice as much
-/// would be read.
-fn join_closest(mut windows: Vec<Window>, few: usize, most: u64) -> Vec<Window> {
-    let all = |windows: &[Window]| windows.iter().map(Window::length).sum::<u64>();
-    let mut spare = all(&windows);
-    while windows.len() > few {
-        let gap = |pair: &[Window]| {
-            let length = pair[1].range.end - pair[0].range.start;
-            let gap = pair[1].range.start.saturating_sub(pair[0].range.end);
-            (length <= most && gap <= 2 * MAX_GAP).then_some(gap)
-        };
-        let gaps = windows.windows(2).enumerate().filter_map(|(at, pair)| Some((gap(pair)?, at)));
-        let Some((gap, at)) = gaps.min().filter(|(gap, _)| *gap <= spare) else { break };
-        spare -= gap;
-        let second = windows.remove(at + 1);
-        let range = windows[at].range.start..windows[at].range.end.max(second.range.end);
-        let mut row_groups = [windows[at].row_groups.as_slice(), &second.row_groups].concat();
-        row_groups.sort_unstable();
-        row_groups.dedup();
-        windows[at] = Window::new(range, row_groups);
-    }
-    windows
-}
-
 /// A source of which windows are read as a whole.
 struct JoinedSource {
     inner: Arc<dyn ByteSource>,
@@ -307,7 +192,8 @@ impl JoinedSource {
             return Some(read);
         }
         let (first, all) = self.windows.split_at(self.firsts);
-        let covers = |window: &Window| window.covers(range);
+        // One whose row groups have ended does not keep its bytes: the next range of it would be another request.
+        let covers = |window: &Window| window.covers(range) && !window.has_ended();
         let in_first = first.iter().position(covers);
         let in_all = all.iter().position(covers).map(|place| place + self.firsts);
         let (Some(one), Some(other)) = (in_first, in_all) else {

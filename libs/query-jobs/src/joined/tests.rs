@@ -1,8 +1,9 @@
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use proptest::prelude::*;
 use tactus_block::read::BytesSource;
 
+use super::windows::{join, join_closest};
 use super::*;
 
 /// A file whose bytes tell their places, and how often it was read.
@@ -43,12 +44,16 @@ fn source(
     first: &[(Range<u64>, usize)],
     then: &[(Range<u64>, usize)],
 ) -> (JoinedSource, Arc<Counting>) {
+    let all = join(first.iter().chain(then).cloned().collect(), MAX_GAP, MAX_BYTES);
+    with(join(first.to_vec(), MAX_GAP, MAX_BYTES), all)
+}
+
+fn with(first: Vec<Window>, all: Vec<Window>) -> (JoinedSource, Arc<Counting>) {
     let file = BytesSource::new(FILE.clone());
     let inner =
         Arc::new(Counting { file, requests: AtomicUsize::new(0), bytes: AtomicU64::new(0) });
-    let mut windows = join(first.to_vec(), MAX_GAP, MAX_BYTES);
-    let firsts = windows.len();
-    windows.extend(join(first.iter().chain(then).cloned().collect(), MAX_GAP, MAX_BYTES));
+    let firsts = first.len();
+    let windows = first.into_iter().chain(all).collect();
     let shared: Arc<dyn ByteSource> = Arc::clone(&inner) as _;
     (JoinedSource { inner: shared, windows, firsts, reads_all: AtomicBool::new(false) }, inner)
 }
@@ -167,6 +172,47 @@ fn what_was_needed_once_is_read_with_the_rest_from_then_on() {
 fn matches_in_few_row_groups_ask_for_these() {
     let (requests, _) = read_stripes(|group| group == 19);
     assert_eq!(requests, 6);
+}
+
+/// Requests for two columns of the row groups of a stripe, of which the first is read alone. `far`: bytes between the columns.
+fn read_stripe(far: u64) -> usize {
+    const GROUPS: usize = 6;
+    let length = 100 << 10;
+    let columns = |group: usize| {
+        [0, GROUPS as u64 * length + far].map(|at| {
+            let start = at + group as u64 * length;
+            start..start + length
+        })
+    };
+    let of = |groups: Range<usize>| -> Vec<_> {
+        groups.flat_map(|group| columns(group).map(|range| (range, group))).collect()
+    };
+    let (source, inner) = with(windows_of(of(0..1), of(1..GROUPS), MAX_BYTES), Vec::new());
+    for group in 0..GROUPS {
+        for range in columns(group) {
+            assert_eq!(source.read(range.clone()).unwrap(), expected(&range));
+        }
+        source.windows.iter().for_each(|window| window.end(group));
+    }
+    inner.requests.load(Ordering::Relaxed)
+}
+
+#[test]
+fn row_groups_among_each_other_are_one_request() {
+    assert_eq!(read_stripe(1 << 20), 1);
+    assert_eq!(read_stripe(8 << 20), 2);
+}
+
+#[test]
+fn bytes_that_were_dropped_are_not_asked_for_again() {
+    let window = |range, group| Window::new(range, vec![group]);
+    let (source, inner) = with(vec![window(0..100, 0), window(50..150, 1)], Vec::new());
+    source.read(0..100).unwrap();
+    source.windows.iter().for_each(|window| window.end(0));
+    for at in [50, 60, 70] {
+        assert_eq!(source.read(at..at + 10).unwrap(), expected(&(at..at + 10)));
+    }
+    assert_eq!(inner.requests.load(Ordering::Relaxed), 2);
 }
 
 #[test]
