@@ -1,9 +1,11 @@
 //! A round for one tenant: merges that are due, then rewrites of blocks from which a retention policy removes
 //! something.
 
+mod control;
+
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tactus_compaction::{
     BoxError, Cancelled, Changes, OutputBlock, RewriteSettings, RewriteStats, Rewritten,
@@ -14,10 +16,8 @@ use tactus_storage::block_io::read_meta;
 use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::layout::{NO_COMPACT, block_key};
 use tactus_storage::meta::time_from_unix_nanos;
-use tactus_storage::poller::Owns;
 use tactus_storage::{BlockMeta, Timestamp, Uuid};
 use tactus_telemetry::{error_text, work_span};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -28,6 +28,7 @@ use crate::jobs::JobStatus;
 use crate::jobs::store::load;
 use crate::selection::{Selected, select, written_version};
 use crate::settings::Limits;
+use control::Control;
 
 /// The purpose of a rewrite. It is part of the id of the new block, so that doing it twice writes the same block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,15 +49,24 @@ pub(crate) struct Rewrite {
     pub(crate) changes: Changes,
 }
 
+/// Rewrites that may fail for passing reasons in a tenant's turn. More of them mean that the bucket does not answer.
+const MAX_FAILURES: usize = 8;
+
 impl Compactor {
     /// Runs the merges of a tenant that are due, for as long as a tenant's turn may last.
     pub(crate) async fn compact_tenant(&self, tenant: &str, stop: &CancellationToken) {
         let started = Instant::now();
+        // One that fails again and again must not hold up all others.
+        let (mut failures, mut failed) = (0, HashSet::new());
         loop {
             let now = time_from_unix_nanos(tactus_clock::unix_nanos());
             let limits = (self.settings.limits)(tenant);
             let due = self.due(tenant, &limits, now);
-            let mine = due.into_iter().find(|rewrite| (self.owns)(&rewrite.owner));
+            let is_new = |rewrite: &Rewrite| {
+                !rewrite.inputs.iter().any(|meta| failed.contains(&meta.block_id))
+            };
+            let mine =
+                due.into_iter().find(|rewrite| is_new(rewrite) && (self.owns)(&rewrite.owner));
             let Some(rewrite) = mine else { return };
             let inputs: Vec<Uuid> = rewrite.inputs.iter().map(|meta| meta.block_id).collect();
             let span = work_span!("merge", tenant, blocks = rewrite.inputs.len());
@@ -64,7 +74,13 @@ impl Compactor {
                 Ok(_) => {}
                 Err(error) if error.is_cancelled() => return,
                 Err(error) if self.failed(tenant, &error) => {}
-                Err(error) if error.may_pass() => return,
+                Err(error) if error.may_pass() => {
+                    failures += 1;
+                    if failures == MAX_FAILURES {
+                        return;
+                    }
+                    failed.extend(inputs);
+                }
                 // Nobody to blame, and it would fail again: it must not hold up all other merges.
                 Err(_) => {
                     inputs.iter().for_each(|&block| self.leave_out(tenant, block, Reason::Other));
@@ -263,6 +279,11 @@ impl Compactor {
         if let Error::Flagged(_) = error {
             return true;
         }
+        if let Error::Rewrite(tactus_compaction::Error::MadeBefore(_)) = error {
+            // If a live block has the spans of the inputs, retention marks them.
+            tracing::warn!(tenant, error = error_text(error), "blocks are not merged");
+            return false;
+        }
         self.metrics.errors.inc();
         let text = error_text(error);
         let Some((block, reason)) = error.blamed_block() else {
@@ -339,56 +360,5 @@ impl Purpose {
             Self::Expire(marker) => format!("expire {marker}"),
             Self::Job(id) => format!("job {id}"),
         }
-    }
-}
-
-/// How often ownership is looked at.
-const INTERVAL: Duration = Duration::from_secs(1);
-
-/// Cancels a rewrite when the process stops, or when another compactor becomes responsible. Checks as long as it lives.
-#[derive(Debug)]
-struct Control {
-    flag: Arc<Flag>,
-    task: JoinHandle<()>,
-}
-
-/// Set once the rewrite shall end.
-#[derive(Debug, Default)]
-struct Flag {
-    cancelled: AtomicBool,
-}
-
-impl Control {
-    pub(crate) fn watch(owns: Owns, owner: String, stop: &CancellationToken) -> Self {
-        let flag = Arc::new(Flag::default());
-        let (watched, stop) = (Arc::clone(&flag), stop.clone());
-        let task = tokio::spawn(async move {
-            while owns(&owner) {
-                tokio::select! {
-                    () = tokio::time::sleep(INTERVAL) => {}
-                    () = stop.cancelled() => break,
-                }
-            }
-            watched.cancelled.store(true, Ordering::Relaxed);
-        });
-        Self { flag, task }
-    }
-
-    pub(crate) fn shared(&self) -> Arc<Flag> {
-        Arc::clone(&self.flag)
-    }
-}
-
-impl Drop for Control {
-    /// A rewrite whose caller is gone shall end, too.
-    fn drop(&mut self) {
-        self.task.abort();
-        self.flag.cancelled.store(true, Ordering::Relaxed);
-    }
-}
-
-impl tactus_compaction::Control for Flag {
-    fn check(&self) -> Result<(), Cancelled> {
-        if self.cancelled.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
     }
 }

@@ -3,12 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tactus_block::read::MAX_FOOTER_BYTES;
 use tactus_config::sections::compactor::Compaction;
 use tactus_storage::meta::{BlockVersion, MAX_SOURCES};
 use tactus_storage::{BlockMeta, Timestamp};
 
 /// How long blocks are merged level by level.
 const ACTIVE_SECONDS: i64 = 24 * 3600;
+
+/// Most bytes of the footers of blocks that are merged. The footer of the merged block may be larger than them together.
+const MAX_INPUT_FOOTER_BYTES: u64 = MAX_FOOTER_BYTES / 2;
+
+/// What a row group takes in a footer, about.
+const ROW_GROUP_FOOTER_BYTES: u64 = 20_000;
 
 /// Blocks that shall become one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +107,7 @@ fn entry<'a>(
 
 /// How many entries, from the first one on, may become one block.
 fn run_length(first: &Entry<'_>, entries: &[Entry<'_>], settings: &Compaction) -> usize {
-    let (mut objects, mut bytes) = (0u64, 0u64);
+    let (mut objects, mut bytes, mut footer) = (0u64, 0u64, 0u64);
     let fits = |entry: &&Entry<'_>| {
         let alike = settings.adopt_block_settings
             || (entry.meta.format == first.meta.format
@@ -108,12 +115,19 @@ fn run_length(first: &Entry<'_>, entries: &[Entry<'_>], settings: &Compaction) -
                 && entry.columns_hash == first.columns_hash);
         objects = objects.saturating_add(entry.meta.total_objects);
         bytes = bytes.saturating_add(entry.meta.size);
+        footer = footer.saturating_add(footer_bytes(entry.meta));
         entry.group == first.group
             && alike
             && objects <= settings.max_compaction_objects
             && bytes <= settings.max_block_bytes
+            && footer <= MAX_INPUT_FOOTER_BYTES
     };
     entries.iter().take(settings.max_input_blocks.clamp(2, MAX_SOURCES)).take_while(fits).count()
+}
+
+/// What a block adds to the footer of a merged one, at most. Its own may be of a writer with shorter ones.
+fn footer_bytes(meta: &BlockMeta) -> u64 {
+    (u64::from(meta.total_records) * ROW_GROUP_FOOTER_BYTES).max(meta.footer_size.into())
 }
 
 /// The version in which blocks of this version are rewritten. vParquet3 is only read.

@@ -24,6 +24,9 @@ pub enum Error {
     /// More data than a page or a column chunk can hold.
     #[error("{0} is too large for a row group")]
     TooLarge(&'static str),
+    /// More row groups than a file can describe: readers would not open it.
+    #[error("too many row groups: the footer would have {0} bytes, more than readers accept")]
+    FooterTooLarge(u64),
     /// Bytes that do not follow the format.
     #[error("corrupt block: {what}")]
     Corrupt {

@@ -44,6 +44,7 @@ mod values;
 pub use crate::attribute_owner::AttributeOwner;
 use cache::CachedBlock;
 pub use cache::ColumnCache;
+pub use footer::MAX_FOOTER_BYTES;
 pub use info::ColumnInfo;
 use kept_footer::KeptFooter;
 pub use prune::{NumberColumn, StringColumn, StringPredicate};

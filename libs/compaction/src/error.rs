@@ -53,6 +53,11 @@ pub enum Error {
         #[source]
         source: BlockProblem,
     },
+    /// The output was written before, and is marked compacted.
+    #[error(
+        "block {0} was made of the same blocks before and is marked compacted: they stay as they are. If they were restored, delete the objects of that block to make it again"
+    )]
+    MadeBefore(Uuid),
     /// The output cannot be written: bad settings, or its sink failed.
     #[error("the output block")]
     Output(#[source] tactus_block::Error),

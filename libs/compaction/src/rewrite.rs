@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 use tactus_model::OriginSet;
-use tactus_storage::block_io::{confirm_block, missing_file, read_meta};
+use tactus_storage::block_io::{confirm_block, meta_that_fits, missing_file, read_meta};
 use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, SUMMARY, block_key, bloom_key};
 use tactus_storage::meta::{Extension, time_from_unix_nanos};
 use tactus_storage::{BlockMeta, Bucket, Uuid};
@@ -37,8 +37,7 @@ pub struct OutputBlock {
 /// A finished rewrite.
 #[derive(Debug, Clone)]
 pub struct Rewritten {
-    /// The new block, live in the bucket. `None` if nothing was left, or if it had been written before and has been
-    /// merged further since.
+    /// The new block, live in the bucket. `None` if nothing was left.
     pub meta: Option<BlockMeta>,
     /// Nothing was written, because the changes have nothing to do in the inputs.
     pub unchanged: bool,
@@ -83,7 +82,8 @@ pub fn fingerprint(settings: &RewriteSettings, changes: &Changes) -> String {
 /// live. If somebody has written the block already, it is not written again. The inputs are not changed; once the new
 /// block is live, readers ignore them because of its `sources`.
 ///
-/// Errors: `Block` names the input at fault. `Invalid` for no input, a duplicate one, or inputs of different tenants or
+/// Errors: `Block` names the input at fault. `MadeBefore` if the new block is marked compacted: nothing is known to have
+/// the spans of the inputs, which must stay. `Invalid` for no input, a duplicate one, or inputs of different tenants or
 /// replication factors. Dropping the future ends the merge.
 pub async fn rewrite_blocks<F, Fut>(
     bucket: &Bucket,
@@ -103,8 +103,9 @@ where
     inputs.sort_by_key(|meta| meta.block_id);
     check_inputs(&inputs, &output)?;
     let tenant = inputs[0].tenant_id.clone();
-    if let Some(meta) = find_made(bucket, &tenant, output.id).await? {
+    if let Some(made) = find_made(bucket, &tenant, output.id).await? {
         before_commit().await.map_err(Error::Refused)?;
+        let meta = Some(made.ok_or(Error::MadeBefore(output.id))?);
         return Ok(Rewritten { meta, unchanged: false, stats: RewriteStats::default() });
     }
     let meta = describe(&inputs, &output);
@@ -135,7 +136,7 @@ where
     bucket.put(&block_key(&tenant, output.id, INDEX), index).await?;
     bucket.put(&block_key(&tenant, output.id, SUMMARY), summary).await?;
     before_commit().await.map_err(Error::Refused)?;
-    bucket.put(&block_key(&tenant, output.id, META), meta.to_json().into()).await?;
+    bucket.put(&block_key(&tenant, output.id, META), meta_that_fits(&meta).into()).await?;
     confirm_block(bucket, &meta).await?;
     Ok(Rewritten { meta: Some(meta), unchanged, stats })
 }
@@ -177,7 +178,8 @@ async fn find_made(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<Opt
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),
     }
-    // It was written, merged further and marked, so it must not become live again.
+    // It was written and marked. If it was merged further, it must not become live again. But if somebody went back to
+    // the inputs, no other block has their spans.
     match bucket.head(&block_key(tenant, id, COMPACTED_META)).await {
         Ok(_) => Ok(Some(None)),
         Err(error) if error.is_not_found() => Ok(None),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tactus_storage::blocklist::TenantBlocks;
 use tactus_storage::layout::{META, block_key};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn, Extension, default_columns};
-use tactus_storage::tenant_index::TenantIndex;
+use tactus_storage::tenant_index::{META_FORM, TenantIndex};
 use tactus_storage::{
     BlockMeta, Blocklist, Bucket, BucketSettings, Poller, PollerSettings, Timestamp, Uuid,
 };
@@ -140,6 +140,7 @@ fn measure_list(list: &Blocklist, blocks: u64, columns: &[DedicatedColumn]) {
         compacted: Vec::new(),
         left_out: 0,
         unread: 0,
+        form: META_FORM,
     };
     let clock = Clock::start();
     let proto = index.to_proto_zst();

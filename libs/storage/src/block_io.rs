@@ -147,9 +147,9 @@ pub async fn missing_file(bucket: &Bucket, meta: &BlockMeta) -> Result<Option<St
     }
 }
 
-/// The bytes of `meta.json`. If they exceed [`MAX_META_BYTES`], the list of pushes is left out. Copies of its spans
+/// The bytes of `meta.json`. If they are more than is read of one, the list of pushes is left out. Copies of its spans
 /// are then found by their ids, which takes longer.
-fn meta_that_fits(meta: &BlockMeta) -> Vec<u8> {
+pub fn meta_that_fits(meta: &BlockMeta) -> Vec<u8> {
     let json = meta.to_json();
     if json.len() as u64 <= MAX_META_BYTES {
         return json;

@@ -15,6 +15,10 @@ pub const COMPACTED_META: &str = "meta.compacted.json";
 pub const INDEX: &str = "index";
 /// The parts of a block that most queries need first. Only this product writes and reads this file.
 pub const SUMMARY: &str = "tactus-summary";
+/// The data of a block of Tempo's version v2.
+const DATA_OF_V2: &str = "data";
+/// The meta of a block that an operator took out.
+const DELETED_META: &str = "meta.deleted.json";
 /// Marker: leave this block out of compaction.
 pub const NO_COMPACT: &str = "nocompact.flg";
 /// Tenant index, zstd of protobuf.
@@ -37,6 +41,14 @@ pub fn block_prefix(tenant: &str, block_id: Uuid) -> String {
 /// File name of bloom shard `shard`.
 pub fn bloom_name(shard: u32) -> String {
     format!("bloom-{shard}")
+}
+
+/// True for the names of the files that blocks have. A directory with other files belongs to another program.
+pub(crate) fn is_block_file(name: &str) -> bool {
+    const NAMES: [&str; 8] =
+        [DATA, META, COMPACTED_META, INDEX, SUMMARY, NO_COMPACT, DATA_OF_V2, DELETED_META];
+    let shard = name.strip_prefix("bloom-");
+    NAMES.contains(&name) || shard.is_some_and(|shard| shard.parse::<u32>().is_ok())
 }
 
 /// Key of bloom shard `shard` of a block.
@@ -101,6 +113,16 @@ mod tests {
         assert_eq!(key, format!("t(1)'s!*/{ID}/data.parquet"));
         assert_eq!(parse_block_key(&key), Some(("t(1)'s!*", id, DATA)));
         assert_eq!(bloom_key("t", id, 12), block_key("t", id, &bloom_name(12)));
+    }
+
+    #[test]
+    fn only_files_of_blocks_are_block_files() {
+        for name in [DATA, META, COMPACTED_META, "bloom-0", "bloom-12", "data", "nocompact.flg"] {
+            assert!(is_block_file(name), "{name}");
+        }
+        for name in ["", "photo.jpg", "bloom-", "bloom-x", "data/1", "index.json.gz"] {
+            assert!(!is_block_file(name), "{name}");
+        }
     }
 
     #[test]

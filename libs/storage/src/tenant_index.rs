@@ -32,6 +32,10 @@ use entries::{Bounds, Entries};
 /// The largest index as it is stored, in bytes: several times what two million blocks take.
 pub const MAX_STORED_BYTES: u64 = 256 << 20;
 
+/// The number of what this program knows of a block's meta beyond Tempo. To be raised with each key: who does not know a key
+/// leaves it out of the index.
+pub const META_FORM: u64 = 1;
+
 /// Bytes that are compressed at a time.
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -48,6 +52,8 @@ pub struct TenantIndex {
     pub left_out: u64,
     /// Live blocks whose meta whoever wrote the index could not read.
     pub unread: u64,
+    /// [`META_FORM`] of whoever wrote the index; 0 is that of Tempo and of programs before there was one.
+    pub form: u64,
 }
 
 #[derive(Serialize)]
@@ -60,12 +66,21 @@ struct JsonOut<'a> {
     left_out: u64,
     #[serde(rename = "tactusUnread", skip_serializing_if = "is_default")]
     unread: u64,
+    #[serde(rename = "tactusForm", skip_serializing_if = "is_default")]
+    form: u64,
 }
 
 impl TenantIndex {
     /// An index without blocks.
     pub fn empty(created_at: Timestamp) -> Self {
-        Self { created_at, live: Vec::new(), compacted: Vec::new(), left_out: 0, unread: 0 }
+        Self {
+            created_at,
+            live: Vec::new(),
+            compacted: Vec::new(),
+            left_out: 0,
+            unread: 0,
+            form: 0,
+        }
     }
 
     /// The bytes of `index.json.gz`. CPU: large indexes take a second; call off the async runtime.
@@ -79,6 +94,7 @@ impl TenantIndex {
                 .map(|()| self.compacted.iter().map(AsRef::as_ref).collect()),
             left_out: self.left_out,
             unread: self.unread,
+            form: self.form,
         };
         let write = || {
             let gzip = GzBuilder::new().filename("index.json");
@@ -108,7 +124,8 @@ impl TenantIndex {
     /// The bytes of `index.pb.zst`. CPU as [`TenantIndex::to_json_gz`].
     pub fn to_proto_zst(&self) -> Vec<u8> {
         let created_at = Some(self.created_at.into());
-        let head = protobuf::Head { created_at, left_out: self.left_out, unread: self.unread };
+        let &Self { left_out, unread, form, .. } = self;
+        let head = protobuf::Head { created_at, left_out, unread, form };
         let write = || {
             let mut zstd = zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?;
             // So that a flipped bit is noticed. The JSON form has one anyway.

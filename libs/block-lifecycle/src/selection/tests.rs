@@ -93,6 +93,17 @@ fn limits_on_objects_bytes_and_inputs_hold() {
     assert!(found.iter().all(|job| job.blocks.len() == 2));
 }
 
+#[test]
+fn merged_block_has_no_footer_that_readers_refuse() {
+    let with = |records: u32, footer: u32| {
+        let meta = block(1_700_000_060, 0, 1);
+        Arc::new(BlockMeta { total_records: records, footer_size: footer, ..(*meta).clone() })
+    };
+    assert_eq!(selected(&[with(10, 150_000), with(1_500, 0), with(1_500, 0)])[0].blocks.len(), 3);
+    assert!(selected(&[with(2_000, 0), with(2_000, 0)]).is_empty());
+    assert!(selected(&[with(1, 40 << 20), with(1, 40 << 20)]).is_empty());
+}
+
 proptest! {
     #[test]
     fn each_block_is_in_one_merge_at_most(

@@ -28,8 +28,9 @@ const TAIL_BYTES: u64 = 8;
 /// Bytes to read first if the meta does not say how long the footer is.
 const FOOTER_GUESS_BYTES: u64 = 64 * 1024;
 
-/// A longer footer counts as damage. Blocks of hundreds of gigabytes have shorter ones.
-const MAX_FOOTER_BYTES: u64 = 128 << 20;
+/// Most bytes of a footer: a longer one counts as damage, and none is written. Blocks of hundreds of gigabytes have
+/// shorter ones.
+pub const MAX_FOOTER_BYTES: u64 = 128 << 20;
 
 /// A longer footer is read only if the file itself declares it. The meta's word is not enough.
 const MAX_TRUSTED_BYTES: u64 = 8 << 20;

@@ -16,7 +16,8 @@ use parquet::file::writer::TrackedWrite;
 use parquet::schema::types::SchemaDescPtr;
 
 use super::chunk::{FinishedChunk, PlacedChunk};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::read::MAX_FOOTER_BYTES;
 use crate::schema::Schema;
 
 /// The [`super::WriterSettings::stripe_bytes`] of written blocks. Reading a trace reads this much at once.
@@ -128,7 +129,8 @@ impl<W: Write> DataFile<W> {
         Ok(())
     }
 
-    /// Writes the last stripe, the page indexes and the footer. Errors: those of the sink.
+    /// Writes the last stripe, the page indexes and the footer. Errors: those of the sink; a footer that readers would
+    /// refuse.
     pub(super) fn finish(mut self) -> Result<FileEnd<W>> {
         self.write_stripe()?;
         let leaves = self.schema.num_columns();
@@ -164,15 +166,14 @@ impl<W: Write> DataFile<W> {
         let mut out = TrackedWrite::new(After { skip: self.written, out: &mut end });
         pass_over(&mut out, self.written)?;
         ParquetMetaDataWriter::new_with_tracked(out, &metadata).finish()?;
+        let footer_size = end.last_chunk::<END_BYTES>().and_then(|tail| tail.first_chunk());
+        let footer_size = footer_size.map_or(0, |length| u32::from_le_bytes(*length));
+        if u64::from(footer_size) > MAX_FOOTER_BYTES {
+            return Err(Error::FooterTooLarge(footer_size.into()));
+        }
         self.sink.write_all(&end)?;
         self.sink.flush()?;
-        let footer_size = end.last_chunk::<END_BYTES>().and_then(|tail| tail.first_chunk());
-        Ok(FileEnd {
-            sink: self.sink,
-            size: self.written + end.len() as u64,
-            footer_size: footer_size.map_or(0, |length| u32::from_le_bytes(*length)),
-            end,
-        })
+        Ok(FileEnd { sink: self.sink, size: self.written + end.len() as u64, footer_size, end })
     }
 }
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::bucket::{Bucket, blocking_write};
 use crate::error::{Error, Result};
 use crate::layout::{
-    self, CLOCK, COMPACTED_META, META, is_tenant_index, parse_block_id, parse_block_key,
+    self, CLOCK, COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, is_block_file,
+    is_tenant_index, parse_block_id, parse_block_key,
 };
 
 /// How much later than a tenant's index our clock may be. Every poll writes the index, so a larger difference means
@@ -33,11 +34,14 @@ pub struct Orphan {
 #[derive(Default)]
 struct Directory {
     has_meta: bool,
+    /// Has a file that no block has, so that another program may need all of it.
+    is_foreign: bool,
     bytes: u64,
     newest: Option<Timestamp>,
 }
 
-/// Blocks of a tenant that nobody finished, all of whose objects are older than `older_than`; by block id.
+/// Blocks of a tenant that nobody finished, all of whose objects are older than `older_than`; by block id. A directory
+/// with a file that no block has is not a block.
 ///
 /// Any of them may belong to an upload in progress, so choose a time that is much longer than an upload. Age is
 /// measured with the store's clock, or with ours if that is earlier. Writes an object to find out the store's time.
@@ -57,10 +61,17 @@ pub async fn list_orphans(
         let Some((_, id, file)) = parse_block_key(&object.key) else { continue };
         let directory = directories.entry(id).or_default();
         directory.has_meta |= file == META || file == COMPACTED_META;
+        directory.is_foreign |= !is_block_file(file);
         directory.bytes = directory.bytes.saturating_add(object.size);
         directory.newest = directory.newest.max(Some(object.last_modified));
     }
-    let orphans = directories.into_iter().filter(|(_, directory)| !directory.has_meta);
+    directories.retain(|_, directory| !directory.has_meta);
+    let foreign = || directories.iter().filter(|(_, directory)| directory.is_foreign);
+    if let Some((directory, _)) = foreign().next() {
+        let others = foreign().count() - 1;
+        tracing::info!(tenant, %directory, others, "a directory has a file that no block has: it is not a block and is left alone");
+    }
+    let orphans = directories.into_iter().filter(|(_, directory)| !directory.is_foreign);
     let mut orphans: Vec<_> = orphans
         .filter_map(|(block_id, found)| {
             Some(Orphan { block_id, bytes: found.bytes, newest: found.newest? })
@@ -116,8 +127,12 @@ pub async fn clear_orphan(bucket: &Bucket, tenant: &str, orphan: &Orphan) -> Res
     let is_meta = |key: &str| {
         parse_block_key(key).is_some_and(|(_, _, file)| file == META || file == COMPACTED_META)
     };
-    let has_changed =
-        objects.iter().any(|object| is_meta(&object.key) || object.last_modified > orphan.newest);
+    let is_foreign = |key: &str| {
+        key.strip_prefix(&prefix).is_some_and(|file| !file.is_empty() && !is_block_file(file))
+    };
+    let has_changed = objects.iter().any(|object| {
+        is_meta(&object.key) || is_foreign(&object.key) || object.last_modified > orphan.newest
+    });
     if has_changed || has_meta(bucket, tenant, orphan.block_id).await? {
         return Ok(false);
     }
@@ -235,7 +250,12 @@ fn clear_leftovers_of(tenant: &Path, older_than: Duration) -> std::io::Result<Le
     }
     for directory in directories {
         let entries = read_dir(&directory)?;
-        let mut is_empty = entries.is_empty() && directory != tenant;
+        let is_block = directory != tenant;
+        let is_own = |name: &str| match is_block {
+            true => is_block_file(name),
+            false => [TENANT_INDEX_PROTO, TENANT_INDEX_JSON].contains(&name),
+        };
+        let mut is_empty = entries.is_empty() && is_block;
         if is_empty {
             is_empty = directory.metadata().is_ok_and(|found| is_old(&found, older_than));
         }
@@ -246,7 +266,7 @@ fn clear_leftovers_of(tenant: &Path, older_than: Duration) -> std::io::Result<Le
             let name = entry.file_name();
             let Ok(found) = entry.metadata() else { continue };
             if !found.is_file()
-                || !is_staged(&name.to_string_lossy())
+                || !name.to_str().and_then(staged_name).is_some_and(is_own)
                 || !is_old(&found, older_than)
             {
                 continue;
@@ -269,10 +289,10 @@ fn read_dir(path: &Path) -> std::io::Result<Vec<std::fs::DirEntry>> {
     }
 }
 
-/// `name#<digits>`, as the local store calls a file before it renames it.
-fn is_staged(name: &str) -> bool {
-    name.rsplit_once('#')
-        .is_some_and(|(_, end)| !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit()))
+/// The name in `name#<digits>`, as the local store calls a file before it renames it.
+fn staged_name(staged: &str) -> Option<&str> {
+    let (name, end) = staged.rsplit_once('#')?;
+    (!end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
 
 fn is_old(found: &std::fs::Metadata, older_than: Duration) -> bool {

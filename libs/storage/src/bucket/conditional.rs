@@ -86,9 +86,10 @@ impl Bucket {
             Ok(written) => self.version(written.e_tag, written.version, key).map(Some),
             Err(
                 object_store::Error::AlreadyExists { .. }
-                | object_store::Error::Precondition { .. }
-                | object_store::Error::NotFound { .. },
+                | object_store::Error::Precondition { .. },
             ) => Ok(None),
+            // Of a new object it is the bucket that is missing.
+            Err(object_store::Error::NotFound { .. }) if expected.is_some() => Ok(None),
             Err(error) => match failure::from_store(key, error) {
                 Error::Unsupported { .. } => {
                     self.put(key, bytes).await?;

@@ -20,7 +20,7 @@ use crate::layout::{
     tenant_index_key,
 };
 use crate::meta::{BlockMeta, CompactedBlockMeta};
-use crate::tenant_index::TenantIndex;
+use crate::tenant_index::{META_FORM, TenantIndex};
 
 /// The least number of blocks for which a poller reads the index first when it sees a tenant for the first time.
 const MIN_RECALLED: usize = 32;
@@ -51,7 +51,11 @@ impl Poller {
         let list = block_io::list_blocks(&self.bucket, name, self.settings.list_concurrency);
         let mut listed = list.await?;
         let mut known = Known {
-            live: previous.all_live().map(|meta| (meta.block_id, meta)).collect(),
+            live: match self.memory.is_of_old_form(name) {
+                // Metas of an index that lacks keys of ours are read again.
+                true => HashMap::new(),
+                false => previous.all_live().map(|meta| (meta.block_id, meta)).collect(),
+            },
             compacted: previous.compacted().iter().map(|b| (b.meta.block_id, b)).collect(),
             read: self.memory.take_read(name),
         };
@@ -89,7 +93,9 @@ impl Poller {
 
         let no_compact = Arc::new(std::mem::take(&mut listed.no_compact));
         let left_out = metas.left_out;
-        let index = TenantIndex { created_at, live, compacted, left_out: left_out as u64, unread };
+        let (left_out_here, form) = (left_out as u64, META_FORM);
+        let index =
+            TenantIndex { created_at, live, compacted, left_out: left_out_here, unread, form };
         let mut poll = TenantPoll {
             metas_read,
             metas_corrupt,
@@ -118,14 +124,15 @@ impl Poller {
             (false, _) => index,
         };
         poll.blocks = self.arrange(name, index, no_compact).await?;
-        if metas_missing > 0 {
-            poll.blocks = poll.blocks.part();
+        match metas_missing {
+            0 => self.memory.set_old_form(name, false),
+            _ => poll.blocks = poll.blocks.part(),
         }
         Ok(poll)
     }
 
     /// Takes metas from the JSON index, which carries a checksum, instead of reading each: those that
-    /// were written well before it. Without an index that is usable nothing is known.
+    /// were written well before it. Without an index that is usable, or of an older form, nothing is known.
     async fn recall(
         &self,
         tenant: &Tenant,
@@ -151,6 +158,9 @@ impl Poller {
             }
         };
         self.memory.set_index(&tenant.name, Some(index.created_at));
+        if index.form < META_FORM {
+            return;
+        }
         let old = listed.live_before(index.created_at.min(index_written));
         let known = index.live.into_iter().filter(|meta| old.contains(&meta.block_id));
         let known = known.filter(|meta| share.take(meta.memory_bytes()));

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::layout::{
     COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, block_key, tenant_index_key,
 };
-use crate::tenant_index::{Choose, MAX_STORED_BYTES, TenantIndex};
+use crate::tenant_index::{Choose, MAX_STORED_BYTES, META_FORM, TenantIndex};
 
 /// An index that claims to be newer than this is not believed to be fresh.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
@@ -43,6 +43,7 @@ impl Poller {
         let elsewhere = usize::try_from(index.left_out).unwrap_or(usize::MAX);
         index.left_out = refused.no_room.load(Relaxed).saturating_add(elsewhere) as u64;
         let unseen = self.add_own(tenant, &mut index).await?;
+        self.memory.set_old_form(&tenant.name, index.form < META_FORM);
         let blocks = self.arrange(&tenant.name, index, Arc::default()).await?;
         Ok(Some(TenantPoll {
             left_out: blocks.left_out(),

@@ -21,6 +21,8 @@ pub(super) struct Memory {
     listed: Mutex<HashMap<String, Timestamp>>,
     /// When the index of a tenant was made that was last read or written, whether it could be used or not.
     indexes: Mutex<HashMap<String, Timestamp>>,
+    /// Tenants of which this process knows the blocks from an index that may lack keys of their metas.
+    old_forms: Mutex<HashSet<String>>,
 }
 
 impl Memory {
@@ -47,6 +49,22 @@ impl Memory {
         self.read.lock().retain(|tenant, _| tenants.contains(tenant));
         self.listed.lock().retain(|tenant, _| tenants.contains(tenant));
         self.indexes.lock().retain(|tenant, _| tenants.contains(tenant));
+        self.old_forms.lock().retain(|tenant| tenants.contains(tenant));
+    }
+
+    /// Notes whether the tenant's blocks are known from an index of a form before [`META_FORM`].
+    ///
+    /// [`META_FORM`]: crate::tenant_index::META_FORM
+    pub(super) fn set_old_form(&self, tenant: &str, is_old: bool) {
+        let mut tenants = self.old_forms.lock();
+        match is_old {
+            true => drop(tenants.insert(tenant.to_owned())),
+            false => drop(tenants.remove(tenant)),
+        }
+    }
+
+    pub(super) fn is_of_old_form(&self, tenant: &str) -> bool {
+        self.old_forms.lock().contains(tenant)
     }
 
     /// Notes when the index in the bucket was made; `None` if there is none.

@@ -78,6 +78,10 @@ impl<K: Choose> Entries<K> {
         self.index.unread = blocks;
     }
 
+    pub(super) fn form(&mut self, form: u64) {
+        self.index.form = form;
+    }
+
     pub(super) fn live(&mut self, meta: BlockMeta) -> Result<()> {
         match self.keep.live(meta) {
             Some(meta) => self.index.live.push(meta),

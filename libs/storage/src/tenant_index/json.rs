@@ -71,6 +71,9 @@ impl<'de, K: Choose> Visitor<'de> for Index<'_, K> {
                 "tactusunread" => {
                     entries.unread(map.next_value::<Option<u64>>()?.unwrap_or_default());
                 }
+                "tactusform" => {
+                    entries.form(map.next_value::<Option<u64>>()?.unwrap_or_default());
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }

@@ -17,6 +17,8 @@ pub(super) struct Head {
     pub(super) left_out: u64,
     #[prost(uint64, tag = "1001")]
     pub(super) unread: u64,
+    #[prost(uint64, tag = "1002")]
+    pub(super) form: u64,
 }
 
 /// Fields of the index.
@@ -25,6 +27,7 @@ const LIVE: u64 = 2;
 const COMPACTED: u64 = 3;
 const LEFT_OUT: u64 = 1000;
 const UNREAD: u64 = 1001;
+const FORM: u64 = 1002;
 
 /// Forms of values.
 const VARINT: u64 = 0;
@@ -56,6 +59,9 @@ pub(super) fn decode<K: Choose>(reader: impl Read, entries: &mut Entries<K>) -> 
             }
             (UNREAD, VARINT) => {
                 entries.unread(fields.varint().map_err(unreadable)?.ok_or_else(malformed)?);
+            }
+            (FORM, VARINT) => {
+                entries.form(fields.varint().map_err(unreadable)?.ok_or_else(malformed)?);
             }
             (0 | CREATED_AT..=COMPACTED, _) => return Err(malformed()),
             (_, form) => {

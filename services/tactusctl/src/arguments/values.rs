@@ -68,6 +68,9 @@ pub(super) fn unix_seconds(text: &str) -> Result<String, String> {
     let form =
         "expecting RFC 3339, such as 2023-11-14T22:13:20Z, or Unix seconds, such as 1700000000";
     let time: Timestamp = text.parse().map_err(|_| form.to_owned())?;
+    if time.subsec_nanosecond() != 0 {
+        return Err("expecting whole seconds, without a fraction".to_owned());
+    }
     let seconds = u32::try_from(time.as_second())
         .map_err(|_| "expecting a time from 1970 to 2106".to_owned())?;
     Ok(seconds.to_string())

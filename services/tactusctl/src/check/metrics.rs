@@ -37,7 +37,7 @@ tactus_telemetry::metrics! {
         found_seconds: HistogramVec<1> = "tactus_check_found_seconds",
             "Time from the acknowledgement of a trace until it is found in full.", ["query"], &exponential_buckets(0.005, 2.0, 14);
         skipped: CounterVec<1> = "tactus_check_skipped_total",
-            "Traces that were not written, and looks at traces that were not taken, for want of time.", ["what"];
+            "Writes and checks that were skipped because there was no time for them.", ["what"];
         known: GaugeVec<1> = "tactus_check_known_traces", "Traces within the retention that the server has acknowledged.", ["tenant"];
         oldest: GaugeVec<1> = "tactus_check_oldest_known_timestamp_seconds",
             "Unix time of the oldest trace that is known to be there.", ["tenant"];

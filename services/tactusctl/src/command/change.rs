@@ -14,8 +14,8 @@ use tactus_block_lifecycle::{Compactor, Limits, Settings};
 use tactus_compaction::RedactionScope;
 use tactus_config::Config;
 use tactus_config::sections::compactor::{Compaction, CompactorJobs};
-use tactus_storage::Bucket;
 use tactus_storage::meta::BlockVersion;
+use tactus_storage::{Bucket, Uuid};
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -106,6 +106,9 @@ struct DryRun {
     dry_run: bool,
     request: JobRequest,
     blocks: Vec<Preview>,
+    /// Blocks that could not be looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<Uuid>,
 }
 
 async fn run(
@@ -122,12 +125,33 @@ async fn run(
     let blocks = bucket::blocks(bucket, tenant).await?;
     if yes {
         let record = carry_out(bucket, tenant, request, &blocks, config).await?;
-        return output.show(&record, || record_text(&record));
+        output.show(&record, || record_text(&record))?;
+        return match unreadable_text(&blocks.unreadable) {
+            None => Ok(()),
+            Some(text) => Err(Error::Setup(text)),
+        };
     }
-    let affected =
-        preview::of(bucket, blocks.blocklist(tenant).tenant(tenant).live(), &request).await?;
-    let dry_run = DryRun { dry_run: true, request, blocks: affected };
-    output.show(&dry_run, || dry_run_text(&dry_run.blocks))
+    let live = blocks.blocklist(tenant).tenant(tenant);
+    let affected = preview::of(bucket, live.live(), &request).await?;
+    let mut unreadable = blocks.unreadable;
+    let unknown = live.live().iter().filter(|meta| meta.version().is_err());
+    unreadable.extend(unknown.map(|meta| meta.block_id));
+    let dry_run = DryRun { dry_run: true, request, blocks: affected, unreadable };
+    output.show(&dry_run, || dry_run_text(&dry_run.blocks, &dry_run.unreadable))
+}
+
+/// Most blocks that are named in a text.
+const NAMED_BLOCKS: usize = 3;
+
+/// Says which blocks were not looked at; `None` if there are none.
+fn unreadable_text(blocks: &[Uuid]) -> Option<String> {
+    if blocks.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = blocks.iter().take(NAMED_BLOCKS).map(Uuid::to_string).collect();
+    let (count, named) = (format::counted(blocks.len(), "block"), named.join(", "));
+    let more = if blocks.len() > NAMED_BLOCKS { ", …" } else { "" };
+    Some(format!("{count} cannot be read and may have it too (see verify): {named}{more}"))
 }
 
 async fn carry_out(
@@ -175,7 +199,7 @@ fn settings(config: Option<&Config>) -> Settings {
     }
 }
 
-fn dry_run_text(blocks: &[Preview]) -> String {
+fn dry_run_text(blocks: &[Preview], unreadable: &[Uuid]) -> String {
     let lines = Table::of(blocks)
         .left("BLOCK", |block| block.block.to_string())
         .right("TRACES", |block| block.traces.to_string())
@@ -185,7 +209,9 @@ fn dry_run_text(blocks: &[Preview]) -> String {
         .render();
     let note =
         if blocks.is_empty() { "nothing to do" } else { "nothing is changed: add --yes to do it" };
-    format!("{lines}{} would be written anew; {note}\n", format::counted(blocks.len(), "block"))
+    let count = format::counted(blocks.len(), "block");
+    let unreadable = unreadable_text(unreadable).map(|text| text + "\n").unwrap_or_default();
+    format!("{lines}{count} would be written anew; {note}\n{unreadable}")
 }
 
 fn record_text(record: &JobRecord) -> String {
@@ -201,4 +227,17 @@ fn record_text(record: &JobRecord) -> String {
     let blocks = format::counted(record.blocks.len(), "block");
     let (id, status) = (record.id, record.status.name());
     format!("{lines}{blocks} written anew; job {id} is {status}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dry_run_tells_which_blocks_were_not_looked_at() {
+        assert!(!dry_run_text(&[], &[]).contains("cannot be read"));
+        let text = dry_run_text(&[], &[1, 2, 3, 4].map(Uuid::from_u128));
+        assert!(text.contains("4 blocks cannot be read"), "{text}");
+        assert!(text.contains("000000000003, …") && !text.contains("000000000004"), "{text}");
+    }
 }

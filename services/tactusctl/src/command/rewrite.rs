@@ -41,7 +41,10 @@ pub(super) async fn run(
 ) -> Result<()> {
     let Rewrite { tenant, blocks, form } = command;
     let mut inputs = Vec::with_capacity(blocks.len());
-    for &block in blocks {
+    for (number, &block) in blocks.iter().enumerate() {
+        if blocks[..number].contains(&block) {
+            return Err(Error::Usage(format!("block {block} is given twice")));
+        }
         if bucket.exists(&block_key(tenant, block, NO_COMPACT)).await? {
             let text =
                 format!("block {block} has a {NO_COMPACT}: another writer wants it left alone");

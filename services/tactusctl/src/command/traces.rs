@@ -47,8 +47,8 @@ pub(super) async fn query(
         .map_err(|error| Error::Usage(format!("TraceQL: {error}")))?;
     let form = if root.metrics().is_some() { Form::Metrics } else { Form::Search };
     let path = |blocks: &Blocks| {
-        let query =
-            &TraceQl { text: command.query.text.clone(), ..whole_range(&command.query, blocks) };
+        let text = command.query.text.clone();
+        let query = &TraceQl { text, ..whole_range(&command.query, blocks, form) };
         match form {
             Form::Metrics => metrics_path(query, &command.interval, command.explain),
             _ => search_path(query, &command.most, command.explain),
@@ -92,13 +92,21 @@ async fn ask(bucket: Bucket, tenant: &str, path: impl FnOnce(&Blocks) -> String)
     Ok(answer)
 }
 
-/// The query with the range of all blocks if it has none of its own.
-fn whole_range(query: &TraceQl, blocks: &Blocks) -> TraceQl {
+/// The query with the range of all blocks if it has none of its own. Spans may lie outside of the range that the meta of
+/// their block says, so a search takes all times up to now. The series of a metrics query would become too long.
+fn whole_range(query: &TraceQl, blocks: &Blocks, form: Form) -> TraceQl {
+    /// The last second that the API takes.
+    const LAST: i64 = u32::MAX as i64;
     let seconds = |of: fn(&BlockMeta) -> i64| blocks.live.iter().map(move |meta| of(meta));
     let (mut start, mut end) = (query.start.clone(), query.end.clone());
     if query.since.is_none() {
-        let first = seconds(BlockMeta::start_unix_seconds).min().unwrap_or(0).max(1);
-        let last = seconds(BlockMeta::end_unix_seconds).max().unwrap_or(0).max(first) + 1;
+        let mut first = seconds(BlockMeta::start_unix_seconds).min().unwrap_or(0);
+        let mut last = seconds(BlockMeta::end_unix_seconds).max().unwrap_or(0);
+        if form == Form::Search {
+            (first, last) = (1, last.max(tactus_clock::unix_seconds()));
+        }
+        let first = first.clamp(1, LAST - 1);
+        let last = last.clamp(first, LAST - 1) + 1;
         start = start.or_else(|| Some(first.to_string()));
         end = end.or_else(|| Some(last.to_string()));
     }
@@ -211,8 +219,33 @@ fn render(answer: &Search) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tactus_storage::Timestamp;
+
     use super::*;
     use crate::answers::parse;
+
+    #[test]
+    fn query_without_a_range_is_about_all_blocks() {
+        let time = |seconds| Timestamp::from_second(seconds).unwrap();
+        let block = |start, end| {
+            let (start_time, end_time) = (time(start), time(end));
+            Arc::new(BlockMeta { start_time, end_time, ..BlockMeta::default() })
+        };
+        let query = TraceQl { text: String::new(), since: None, start: None, end: None };
+        let range = |end, form| {
+            let live = vec![block(1_000, 2_000), block(1_500, end)];
+            let whole = whole_range(&query, &Blocks { live, ..Blocks::default() }, form);
+            (whole.start.unwrap(), whole.end.unwrap())
+        };
+        let text = |start: &str, end: &str| (start.to_owned(), end.to_owned());
+        assert_eq!(range(2_500, Form::Metrics), text("1000", "2501"));
+        assert_eq!(range(7_000_000_000, Form::Metrics), text("1000", "4294967295"));
+        assert_eq!(range(7_000_000_000, Form::Search), text("1", "4294967295"));
+        let (start, end) = range(2_500, Form::Search);
+        assert!(start == "1" && end.parse::<i64>().unwrap() > 1_700_000_000, "{end}");
+    }
 
     #[test]
     fn traces_are_shown_with_whole_ids() {

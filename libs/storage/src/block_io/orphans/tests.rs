@@ -55,6 +55,17 @@ async fn only_old_directories_without_any_meta_are_orphans() {
 }
 
 #[tokio::test]
+async fn directory_of_another_program_is_no_orphan() {
+    let (_directory, bucket) = local();
+    let id = unfinished(&bucket, 3 * HOUR).await;
+    let found = list_orphans(&bucket, "t", HOUR).await.unwrap();
+    put(&bucket, &block_key("t", id, "photo.jpg"), 3 * HOUR).await;
+    assert!(orphans(&bucket, HOUR).await.is_empty());
+    assert!(!clear_orphan(&bucket, "t", &found[0]).await.unwrap());
+    assert!(bucket.head(&block_key("t", id, DATA)).await.is_ok());
+}
+
+#[tokio::test]
 async fn block_with_something_else_in_the_place_of_its_meta_is_damaged_and_no_orphan() {
     let (_directory, bucket) = local();
     let mut blocks = Vec::new();
@@ -131,12 +142,18 @@ async fn old_temporary_files_and_empty_directories_are_deleted() {
     let empty = tenant.join(Uuid::new_v4().to_string());
     fs::create_dir(&empty).unwrap();
     let mut old = vec![tenant.join("index.pb.zst#17"), block.join("data.parquet#99")];
-    let kept = [block.join("data.parquet#new"), block.join("bloom-0#5"), tenant.join("x#y#")];
+    let kept = [
+        block.join("data.parquet#new"),
+        block.join("bloom-0#5"),
+        tenant.join("x#y#"),
+        tenant.join("notes#2024"),
+        block.join("notes#2024"),
+    ];
     for path in old.iter().chain(&kept) {
         fs::write(path, b"1234").unwrap();
     }
     old.push(empty);
-    for path in old.iter().chain([&kept[0], &kept[2]]) {
+    for path in old.iter().chain(kept.iter().filter(|path| !path.ends_with("bloom-0#5"))) {
         set_age(path, 2 * HOUR);
     }
     let cleared = clear_leftovers(&bucket, "t", HOUR).await.unwrap();

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::faulty_store::FaultyStore;
 use super::*;
 use crate::layout::DATA;
+use crate::tenant_index::TenantIndex;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -171,6 +172,22 @@ async fn restarted_builder_reads_only_metas_that_the_index_may_not_have() {
     let poller = store.builder();
     assert!((10..=11).contains(&poller.poll_once().await.unwrap().metas_read));
     assert_eq!(live(&poller, "t"), ids);
+    // Another program leaves out of an index what it does not know of metas.
+    for (name, of_json) in [("t/index.json.gz", true), ("t/index.pb.zst", false)] {
+        let bytes = store.bucket.get("t/index.json.gz").await.unwrap();
+        let index = TenantIndex { form: 0, ..TenantIndex::from_json_gz(&bytes).unwrap() };
+        let bytes = if of_json { index.to_json_gz() } else { index.to_proto_zst() };
+        store.bucket.put(name, bytes.into()).await.unwrap();
+    }
+    let reader = store.reader(PollerSettings::default());
+    // It lists first, then it takes the index.
+    for read in [40, 0] {
+        assert_eq!(reader.poll_once().await.unwrap().metas_read, read);
+    }
+    let poller = store.builder();
+    for read in [40, 0] {
+        assert_eq!(poller.poll_once().await.unwrap().metas_read, read);
+    }
     // An index that is damaged is no help, and no harm.
     store.bucket.put("t/index.json.gz", Bytes::from_static(b"damaged")).await.unwrap();
     let poller = store.builder();

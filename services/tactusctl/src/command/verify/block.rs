@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use tactus_block::read::{BlockFacts, BlockReader, StoredSource, facts_of};
-use tactus_storage::block_io::read_meta;
+use tactus_storage::block_io::{meta_that_fits, read_meta};
 use tactus_storage::bloom::BloomShard;
 use tactus_storage::index::RowGroupIndex;
 use tactus_storage::layout::{COMPACTED_META, DATA, INDEX, META, block_key, bloom_key, bloom_name};
@@ -21,6 +21,9 @@ use crate::output::format;
 
 /// How many missing bloom filters are named. Of the others, only the number is given.
 const NAMED_BLOOMS: usize = 3;
+
+/// Bloom filters of a block at most; no writer makes more.
+const MAX_BLOOMS: u32 = 1000;
 
 /// Checks a block. Errors: only errors of the bucket that say nothing about the block, for example that it cannot be reached.
 pub(super) async fn check(
@@ -171,7 +174,12 @@ impl Check {
     }
 
     fn check_bloom_files(&mut self, meta: &BlockMeta, listed: &ListedBlock) {
-        let names = (0..meta.bloom_shard_count()).map(bloom_name);
+        let shards = meta.bloom_shard_count();
+        if shards > MAX_BLOOMS {
+            self.add(Problem::Meta, format!("{shards} bloom filters: no block has so many"));
+            return;
+        }
+        let names = (0..shards).map(bloom_name);
         let missing: Vec<_> = names.filter(|name| !listed.files.contains_key(name)).collect();
         if missing.is_empty() {
             return;
@@ -191,7 +199,8 @@ impl Check {
         listed: &ListedBlock,
     ) -> Result<Side> {
         let mut side = Side::default();
-        for shard in 0..meta.bloom_shard_count() {
+        let shards = Some(meta.bloom_shard_count()).filter(|shards| *shards <= MAX_BLOOMS);
+        for shard in 0..shards.unwrap_or(0) {
             if !listed.files.contains_key(&bloom_name(shard)) {
                 side.blooms.push(None);
                 continue;
@@ -280,6 +289,6 @@ pub(super) async fn set_aside(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
     let mut hidden = meta.clone();
     hidden.format.push_str(SET_ASIDE);
     let key = block_key(&meta.tenant_id, meta.block_id, META);
-    bucket.put(&key, hidden.to_json().into()).await?;
+    bucket.put(&key, meta_that_fits(&hidden).into()).await?;
     Ok(())
 }

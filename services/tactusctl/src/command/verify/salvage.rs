@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tactus_block::read::BlockReader;
 use tactus_block::{BlockBuilder, BuiltBlock};
 use tactus_model::merge::{gather_traces, merge};
-use tactus_model::{Projection, SpanBatch, TraceId};
+use tactus_model::{OriginSet, Projection, SpanBatch, TraceId};
 use tactus_storage::block_io::{BlockFiles, ObjectSource, mark_compacted, write_block};
 use tactus_storage::layout::{NO_COMPACT, block_key};
 use tactus_storage::meta::Extension;
@@ -38,10 +38,7 @@ pub(super) async fn run(
         set_aside(bucket, meta).await?;
         return Ok(Some("no trace can be read: the block is set aside".to_owned()));
     }
-    let mut sources = meta.sources().to_vec();
-    // After its next poll, a running server leaves out the old block, which has no other readable data.
-    sources.push(old);
-    let extension = Extension { sources, ..meta.extension.as_deref().cloned().unwrap_or_default() };
+    let extension = extension(meta, lost);
     let mut new = BlockMeta {
         block_id: Uuid::new_v4(),
         extension: (!extension.is_empty()).then(|| Box::new(extension)),
@@ -66,6 +63,21 @@ pub(super) async fn run(
     Ok(Some(format!(
         "{traces} traces saved in block {id}; {lost} cannot be read and stay in this one, which is set aside"
     )))
+}
+
+/// The extension of the block in which all but `lost` traces of a block are saved.
+fn extension(meta: &BlockMeta, lost: u64) -> Extension {
+    let mut extension = meta.extension.as_deref().cloned().unwrap_or_default();
+    if lost == 0 {
+        // After its next poll, a running server leaves out the old block.
+        extension.sources.push(meta.block_id);
+        return extension;
+    }
+    // Sources are deleted, but only they have the lost traces. The old block is hidden by its version.
+    extension.sources.clear();
+    extension.incomplete_origins.unite(&std::mem::take(&mut extension.origins));
+    extension.thinned_origins = OriginSet::new();
+    extension
 }
 
 struct Saved {
@@ -264,6 +276,23 @@ mod tests {
                 assert_eq!(written.row_groups().len(), reader.row_groups().len());
             }
         }
+    }
+
+    #[test]
+    fn block_that_lacks_traces_replaces_no_other() {
+        let mut meta = BlockMeta { block_id: Uuid::from_u128(2), ..BlockMeta::default() };
+        meta.extension = Some(Box::new(Extension {
+            sources: vec![Uuid::from_u128(1)],
+            origins: OriginSet::from_bounds(&[1, 5]).unwrap(),
+            incomplete_origins: OriginSet::from_bounds(&[9, 9]).unwrap(),
+            ..Extension::default()
+        }));
+        let whole = extension(&meta, 0);
+        assert_eq!(whole.sources, [1, 2].map(Uuid::from_u128));
+        assert_eq!(whole.origins.bounds(), [1, 5]);
+        let part = extension(&meta, 3);
+        assert!(part.sources.is_empty() && part.origins.is_empty());
+        assert_eq!(part.incomplete_origins.bounds(), [1, 5, 9, 9]);
     }
 
     #[tokio::test]

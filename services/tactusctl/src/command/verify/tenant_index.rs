@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use tactus_storage::layout::{
     COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, tenant_index_key,
 };
-use tactus_storage::tenant_index::TenantIndex;
+use tactus_storage::tenant_index::{META_FORM, TenantIndex};
 use tactus_storage::{BlockMeta, Bucket, Timestamp, Uuid};
 
 use super::finding::{Check, Finding, Problem, Severity};
@@ -80,7 +80,9 @@ fn differences(
         });
         match indexed.get(&check.id) {
             None if !is_newer => unlisted.push(check.id),
-            Some(known) if *known != meta && !is_newer => changed.push(check.id),
+            Some(known) if !is_same(known, meta, index.form) && !is_newer => {
+                changed.push(check.id);
+            }
             _ => {}
         }
     }
@@ -104,6 +106,12 @@ fn differences(
     told.map(|(what, blocks)| format!("{} {what}: {}", blocks.len(), names(&blocks))).collect()
 }
 
+/// True if the index has this meta. Tempo, and programs before [`META_FORM`], leave out what they do not know.
+fn is_same(known: &BlockMeta, meta: &BlockMeta, form: u64) -> bool {
+    let without = |meta: &BlockMeta| BlockMeta { extension: None, ..meta.clone() };
+    known == meta || (form < META_FORM && without(known) == without(meta))
+}
+
 fn names(blocks: &[Uuid]) -> String {
     let mut names: Vec<_> = blocks.iter().take(NAMED).map(Uuid::to_string).collect();
     if blocks.len() > NAMED {
@@ -123,7 +131,8 @@ pub(super) async fn rebuild(bucket: &Bucket, tenant: &str) -> Result<String> {
         }
         return Ok("the tenant index is deleted: there is no block".to_owned());
     }
-    let index = TenantIndex { created_at, live, compacted, left_out: 0, unread: 0 };
+    let form = META_FORM;
+    let index = TenantIndex { created_at, live, compacted, left_out: 0, unread: 0, form };
     let encoded = tokio::task::spawn_blocking(move || (index.to_proto_zst(), index.to_json_gz()));
     let (proto, json) = encoded.await.map_err(Error::thread)?;
     for (name, bytes) in [(TENANT_INDEX_PROTO, proto), (TENANT_INDEX_JSON, json)] {
