@@ -123,6 +123,11 @@ impl RateLimiter {
 }
 
 impl Exceeded {
+    /// True if so many bytes exceed the limit whenever they come.
+    pub(crate) fn is_never_met(self, bytes: u64) -> bool {
+        bytes > self.0.burst_bytes
+    }
+
     /// What the client reads. Operators have alerts on logs that match its beginning.
     pub(crate) fn message(self, tenant: &TenantId, bytes: u64) -> String {
         let Rate { bytes_per_second: rate, burst_bytes: burst, global_bytes_per_second } = self.0;
@@ -233,6 +238,7 @@ mod tests {
     fn request_larger_than_the_burst_is_told_so() {
         let limiter = RateLimiter::default();
         let refused = limiter.take(&TenantId::single(), 21, Rate::local(10, 20)).unwrap_err();
+        assert!(refused.is_never_met(21) && !refused.is_never_met(20));
         assert_eq!(
             refused.message(&TenantId::single(), 21),
             "RATE_LIMITED: batch size (21 bytes) exceeds ingestion limit (local: 10 bytes/s, global: 0 bytes/s, \

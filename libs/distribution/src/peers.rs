@@ -15,9 +15,9 @@ use tactus_ring::Instance;
 use tactus_rpc::IngesterOf;
 use tactus_telemetry::{log_limited, metrics::Counter};
 use tokio::time::timeout;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, votes::is_unfit};
 
 /// An ingester is suspect after this many failed or late calls in a row.
 const SUSPECT_AFTER: u32 = 3;
@@ -172,9 +172,9 @@ async fn call(
             (timeout(rest, call).await.unwrap_or_else(|_| Err(overdue())), false)
         }
     };
-    // A client that sends invalid OTLP must not make an ingester suspect.
+    // A client that sends invalid or too much OTLP must not make an ingester suspect.
     match &result {
-        Err(status) if status.code() != Code::InvalidArgument => {
+        Err(status) if !is_unfit(status) => {
             in_flight.count_in_row(&in_flight.peer.failed_in_row);
         }
         _ if in_time => in_flight.peer.answered_in_time(),

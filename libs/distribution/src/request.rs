@@ -253,7 +253,10 @@ impl Distributor {
         if let Err(limit) = self.limiter.take(tenant, size, self.rate(&request.limits)) {
             self.discard_some(request, "rate_limited", export.received, export.received);
             let message = limit.message(tenant, size);
-            let retry_after = self.retry_after(&request.limits);
+            let retry_after = match limit.is_never_met(size) {
+                true => Duration::ZERO,
+                false => self.retry_after(&request.limits),
+            };
             return Err(PushError::RateLimited { message, retry_after });
         }
         self.metrics.received(tenant, export.received, size);
@@ -361,12 +364,20 @@ impl Distributor {
     fn failed(&self, request: &Arrived<'_>, spans: u64, failure: Failure) -> PushError {
         let unavailable = |message| PushError::Unavailable { message, retry_after: BUSY_RETRY };
         let (reason, error) = match failure {
-            Failure::Malformed(error) => return malformed(error),
+            Failure::Malformed(error) => ("invalid", malformed(error)),
             Failure::Ring(error) => ("unavailable", unavailable(error.to_string())),
             Failure::Status(status) => {
                 let message = status.message().to_owned();
                 match status.code() {
                     Code::InvalidArgument => ("invalid", PushError::Malformed(message)),
+                    // Longer than their port takes, so it is again if it is sent again.
+                    Code::OutOfRange => {
+                        let message = format!(
+                            "the request is too large for the ingesters (limit: \
+                             server.grpc_server_max_recv_msg_size): {message}"
+                        );
+                        ("invalid", PushError::Invalid(message))
+                    }
                     Code::ResourceExhausted => {
                         // `retry_info_enabled` is of the tenant's own limits. This one is not.
                         let retry_after = self.parts.settings.retry_after();

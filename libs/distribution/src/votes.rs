@@ -261,5 +261,10 @@ pub(crate) fn is_of_client(status: &Status) -> bool {
     )
 }
 
+/// True if no ingester takes the request: it is invalid, or longer than their port takes.
+pub(crate) fn is_unfit(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::OutOfRange)
+}
+
 #[cfg(test)]
 mod tests;

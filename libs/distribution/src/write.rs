@@ -26,7 +26,7 @@ use crate::{
     metrics::Metrics,
     peers::Peers,
     placement::Placement,
-    votes::{Send, Votes},
+    votes::{Send, Votes, is_unfit},
 };
 
 /// Estimated memory of a request, and of each call for it, in addition to its bytes.
@@ -92,7 +92,7 @@ impl Writer<'_> {
             tokio::select! {
                 Some((call, reply)) = replies.0.next() => {
                     let moves = reply.as_ref().is_err_and(|s| has_replicas || was_not_stored(s));
-                    let replaces = reply.as_ref().is_err_and(|s| s.code() != Code::InvalidArgument);
+                    let replaces = reply.as_ref().is_err_and(|s| !is_unfit(s));
                     votes.replied(call, reply);
                     if moves && replaces {
                         sends = votes.stand_ins(|_| is_late && has_replicas, is_suspect);

@@ -5,32 +5,35 @@
 //! ```
 //!
 //! A line is read once its end is written. Positions are kept in memory by device and inode, so that reading a renamed
-//! file continues where it was, and a truncated file is read from its start. If the sink is busy, the same line is
-//! tried again. A line that the sink refuses for good is skipped and counted.
+//! file continues where it was, and a truncated file is read from its start. A file with several names is read once. If
+//! the sink is busy and says when to come again, the same line is tried again. A line that the sink refuses for good is
+//! skipped and counted.
 
 mod pattern;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use tactus_model::TenantId;
 use tactus_otlp_json::read_export_request;
+use tactus_telemetry::log_limited;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{PushError, ReceiverMetrics, TraceSink, metrics::SpanCounters, sink::push_traced};
 
 pub use pattern::{InvalidPattern, Pattern};
 
-/// The pause before a line that the sink had no room for is offered again, if the sink names none.
-const RETRY: Duration = Duration::from_secs(1);
+/// A file that was not found for so long is forgotten.
+const FORGET_AFTER: Duration = Duration::from_secs(300);
 /// Files that are read; more are left out.
 const MAX_FILES: usize = 10_000;
 
@@ -61,7 +64,8 @@ pub async fn read_otlp_files(
     stop: CancellationToken,
 ) {
     let counters = metrics.of("otlpjsonfile", "file");
-    let mut receiver = Receiver { settings, sink, counters, stop, places: HashMap::new() };
+    let places = HashMap::new();
+    let mut receiver = Receiver { settings, sink, counters, stop, places, fails: false };
     let mut is_first = true;
     loop {
         if receiver.look(is_first).await.is_none() {
@@ -80,8 +84,16 @@ struct Receiver {
     sink: Arc<dyn TraceSink>,
     counters: SpanCounters,
     stop: CancellationToken,
-    /// How far each file was read, in bytes.
-    places: HashMap<FileId, u64>,
+    places: HashMap<FileId, Place>,
+    /// The last look could not list a directory.
+    fails: bool,
+}
+
+/// How far a file was read.
+struct Place {
+    bytes: u64,
+    /// When it was there last, or may have been.
+    seen: Instant,
 }
 
 impl Receiver {
@@ -89,20 +101,39 @@ impl Receiver {
     async fn look(&mut self, is_first: bool) -> Option<()> {
         let (include, exclude) = (self.settings.include.clone(), self.settings.exclude.clone());
         let find = move || pattern::find(&include, &exclude, MAX_FILES);
-        let files = tokio::task::spawn_blocking(find).await.unwrap_or_default();
-        let mut seen = HashMap::new();
+        let Ok((files, failure)) = tokio::task::spawn_blocking(find).await else { return Some(()) };
+        let started = Instant::now();
+        let mut read = HashSet::new();
         for file in files {
             let Some(found) = identify(&file) else { continue };
+            if !read.insert(found.id) {
+                // Another name of it, as a link.
+                continue;
+            }
             let begins_at = match self.places.get(&found.id) {
-                Some(&place) if place <= found.bytes && !self.settings.replay => place,
+                Some(place) if place.bytes <= found.bytes && !self.settings.replay => place.bytes,
                 None if is_first && !self.settings.from_beginning => found.bytes,
                 _ => 0,
             };
-            let place = self.read(&file, found.id, begins_at).await?;
-            seen.insert(found.id, place);
+            let bytes = self.read(&file, found.id, begins_at).await?;
+            self.places.insert(found.id, Place { bytes, seen: started });
         }
-        // What is gone is forgotten.
-        self.places = seen;
+        let now = Instant::now();
+        let failed_before = std::mem::replace(&mut self.fails, failure.is_some());
+        if let Some((directory, error)) = failure
+            && !failed_before
+        {
+            log_limited!(warn, directory = %directory.display(), %error, "cannot look for files of spans");
+        }
+        // After a failure files may be there that were not found.
+        let may_be_there = self.fails && self.places.len() <= 2 * MAX_FILES;
+        self.places.retain(|id, place| {
+            if may_be_there || read.contains(id) {
+                place.seen = now;
+            }
+            // A look may take long if the sink is busy.
+            started.saturating_duration_since(place.seen) < FORGET_AFTER
+        });
         Some(())
     }
 
@@ -143,11 +174,12 @@ impl Receiver {
         let request = match tokio::task::spawn_blocking(move || read_export_request(&json)).await {
             Ok(Ok(request)) => request,
             Ok(Err(error)) => {
-                tactus_telemetry::log_limited!(warn, file = %file.display(), error = %error, "skipped a line that is no export request");
+                log_limited!(warn, file = %file.display(), error = %error, "skipped a line that is no export request");
                 return Some(());
             }
             Err(_) => return Some(()),
         };
+        let mut is_again = false;
         loop {
             let (tenant, headers) = (self.settings.tenant.clone(), http::HeaderMap::new());
             let pushed =
@@ -160,21 +192,19 @@ impl Receiver {
                 Err(
                     PushError::RateLimited { retry_after, .. }
                     | PushError::Unavailable { retry_after, .. },
-                ) => {
-                    if retry_after.is_zero() {
-                        RETRY
-                    } else {
-                        *retry_after
-                    }
-                }
+                ) if !retry_after.is_zero() => *retry_after,
                 _ => {
                     self.counters.count(&result, &request);
                     if let Err(error) = result {
-                        tracing::warn!(file = %file.display(), %error, "skipped a line that was refused");
+                        log_limited!(warn, file = %file.display(), %error, "skipped a line that was refused");
                     }
                     return Some(());
                 }
             };
+            if let (Err(error), false) = (&result, is_again) {
+                log_limited!(warn, file = %file.display(), %error, "a line was not taken, and is offered again");
+            }
+            is_again = true;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => return None,
@@ -186,9 +216,10 @@ impl Receiver {
 /// Lines are handed over when they come to this many bytes.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// Names a file, whatever its path: device and inode.
+/// Names a file, whatever its path: device, inode, and when it was made if the system knows. The number of an inode is
+/// soon used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct FileId(u64, u64);
+struct FileId(u64, u64, Option<SystemTime>);
 
 /// A file that is there.
 #[derive(Debug, Clone, Copy)]
@@ -215,7 +246,7 @@ enum Line {
 }
 
 fn id_of(metadata: &std::fs::Metadata) -> FileId {
-    FileId(metadata.dev(), metadata.ino())
+    FileId(metadata.dev(), metadata.ino(), metadata.created().ok())
 }
 
 /// `None` for what is no file, or is gone.

@@ -16,6 +16,7 @@ use tactus_storage::Uuid;
 use crate::{
     decisions::Deciding,
     head::Head,
+    large_traces::{Inherited, LargeTraces},
     layout::PartRange,
     origins::{HeldOrigins, KnownOrigins},
     recent_view::{RecentView, SplitTraces},
@@ -183,13 +184,6 @@ pub(crate) struct Tenant {
     split: Arc<SplitTraces>,
 }
 
-/// Sizes of traces that came near the size limit in an earlier generation, so that a cut does not reset them.
-#[derive(Debug, Default)]
-struct LargeTraces {
-    bytes: HashMap<TraceId, u64>,
-    noted: Option<Instant>,
-}
-
 impl Tenant {
     pub(crate) fn heads(&self) -> Vec<Arc<Head>> {
         self.view.read().heads.clone()
@@ -227,28 +221,36 @@ impl Tenant {
         self.view.write().heads.push(head);
     }
 
-    /// Sizes of traces from generations that were cut within `memory`, and from those that are being cut.
-    pub(crate) fn large_traces(&self, memory: Duration) -> HashMap<TraceId, u64> {
-        let mut large = self.large_traces.lock();
-        if large.noted.is_some_and(|noted| noted.elapsed() > memory) {
-            *large = LargeTraces::default();
+    /// Sizes of traces from generations that were cut within `memory`, and from those that are being cut. Visits all
+    /// traces of the latter.
+    pub(crate) fn inherited(&self, memory: Duration) -> Inherited {
+        let mut being_cut = HashMap::new();
+        // Take the heads first: a head that is replaced in the meantime was noted before.
+        for head in self.heads() {
+            being_cut.extend(head.large_traces());
         }
-        let mut bytes = large.bytes.clone();
-        drop(large);
-        for head in &self.view.read().heads {
-            bytes.extend(head.large_traces());
-        }
-        bytes
+        self.large_traces.lock().inherited(being_cut, memory)
     }
 
-    /// Replaces a head by the segments that were made of it.
-    pub(crate) fn replace_head(&self, head: &Arc<Head>, segments: Vec<Arc<Segment>>) {
+    /// Forgets the sizes of traces that took no spans for `memory`.
+    pub(crate) fn forget_large_traces(&self, memory: Duration) {
+        self.large_traces.lock().forget(memory);
+    }
+
+    /// Bytes of memory for the sizes of large traces.
+    pub(crate) fn large_traces_bytes(&self) -> usize {
+        self.large_traces.lock().heap_bytes()
+    }
+
+    /// Replaces a head by the segments that were made of it. `memory`: how long sizes of large traces are remembered.
+    pub(crate) fn replace_head(
+        &self,
+        head: &Arc<Head>,
+        segments: Vec<Arc<Segment>>,
+        memory: Duration,
+    ) {
         let seen = head.large_traces();
-        if !seen.is_empty() {
-            let mut large = self.large_traces.lock();
-            large.bytes.extend(seen);
-            large.noted = Some(Instant::now());
-        }
+        self.large_traces.lock().note(seen, memory);
         // Do this before removing the head, so that a reader never sees the trace without the mark that it was cut.
         let mut carried = self.cut_traces.lock();
         if segments.is_empty() {

@@ -1,11 +1,8 @@
 //! Live spans of one tenant: those that arrived since the last cut.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -15,6 +12,7 @@ use tactus_model::{
 use tactus_proto::tactus::v1::PushRequest;
 
 use crate::{
+    large_traces::Inherited,
     live_traces::{LiveTraces, Verdict},
     origins::HeldOrigins,
     settings::Limits,
@@ -70,16 +68,12 @@ impl HeadSnapshot {
 }
 
 impl Head {
-    /// An empty head. `large_traces` are sizes of traces from earlier generations.
-    pub(crate) fn new(
-        limits: Limits,
-        chunk_spans: usize,
-        large_traces: HashMap<TraceId, u64>,
-    ) -> Self {
+    /// An empty head. `inherited` are sizes of traces from earlier generations.
+    pub(crate) fn new(limits: Limits, chunk_spans: usize, inherited: Inherited) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             chunks: Mutex::default(),
-            live: LiveTraces::new(limits, large_traces),
+            live: LiveTraces::new(limits, inherited),
             limits,
             chunk_spans,
             chunk_bytes: AtomicUsize::new(0),
@@ -348,7 +342,7 @@ impl Head {
         limit > 0 && self.live_traces() * 2 >= limit
     }
 
-    /// Traces that came near the size limit, with their sizes.
+    /// Traces that came near the size limit and took spans since the last cut, with their sizes.
     pub(crate) fn large_traces(&self) -> Vec<(TraceId, u64)> {
         self.live.large()
     }

@@ -30,6 +30,7 @@ use crate::{
     frame::FrameSlices,
     generation::{Generation, RELEASED_MEMORY_FOR_ROOM, Sealing, Tenant},
     head::{Appended, Head, NEW_HEAD_BYTES},
+    large_traces::Inherited,
     layout::Layout,
     metrics::Metrics,
     notes::Notes,
@@ -230,13 +231,21 @@ impl Ingester {
             return Ok(Appended::default());
         }
         let generation = self.current.read();
+        // The last cut may have come before the lock. There is no other one.
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(PushError::NotRunning("shutting down"));
+        }
         let mut new_bytes = 0;
-        let head = generation.head_or_insert(tenant, || {
-            new_bytes = NEW_HEAD_BYTES;
-            if let Some(tail_sampling) = self.settings.tail_sampling.of(tenant) {
-                generation.cut_within(tail_sampling.cut_period());
-            }
-            self.new_head(tenant)
+        let head = generation.head(tenant).unwrap_or_else(|| {
+            // Not while heads are locked, because it visits all traces of those that are being cut.
+            let inherited = state.inherited(self.large_traces_memory());
+            generation.head_or_insert(tenant, || {
+                new_bytes = NEW_HEAD_BYTES;
+                if let Some(tail_sampling) = self.settings.tail_sampling.of(tenant) {
+                    generation.cut_within(tail_sampling.cut_period());
+                }
+                self.new_head(tenant, inherited)
+            })
         });
         let appended = head.append(push, |appended| {
             let frame = FrameSlices::new(push, &appended.refused_spans);
@@ -269,13 +278,16 @@ impl Ingester {
         Ok(appended)
     }
 
-    fn new_head(&self, tenant: &TenantId) -> Arc<Head> {
+    fn new_head(&self, tenant: &TenantId, inherited: Inherited) -> Arc<Head> {
         let limits = self.settings.limits.of(tenant);
-        let tenant = self.tenant_or_insert(tenant);
-        let large_traces = tenant.large_traces(self.settings.ingester.max_block_duration.as_std());
-        let head = Arc::new(Head::new(limits, self.settings.chunk_spans, large_traces));
-        tenant.add_head(Arc::clone(&head));
+        let head = Arc::new(Head::new(limits, self.settings.chunk_spans, inherited));
+        self.tenant_or_insert(tenant).add_head(Arc::clone(&head));
         head
+    }
+
+    /// How long the size of a large trace is remembered after its last spans.
+    pub(crate) fn large_traces_memory(&self) -> Duration {
+        self.settings.ingester.max_block_duration.as_std()
     }
 
     /// The tenant's state, if it ever pushed anything.

@@ -29,6 +29,7 @@ pub mod fuzzing;
 mod generation;
 mod head;
 mod ingester;
+mod large_traces;
 mod layout;
 mod live_tail;
 mod live_traces;

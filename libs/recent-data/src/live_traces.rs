@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tactus_model::TraceId;
 
-use crate::settings::Limits;
+use crate::{large_traces::Inherited, settings::Limits};
 
 /// The map is divided by trace id, so that concurrent pushes rarely wait for each other.
 const PARTS: usize = 16;
@@ -27,7 +27,7 @@ pub(crate) struct LiveTraces {
     parts: Vec<Mutex<HashMap<TraceId, u64, RandomState>>>,
     count: AtomicUsize,
     /// Sizes from earlier generations.
-    inherited: HashMap<TraceId, u64>,
+    inherited: Inherited,
 }
 
 /// Whether a span is accepted, and if not, why.
@@ -39,7 +39,7 @@ pub(crate) enum Verdict {
 }
 
 impl LiveTraces {
-    pub(crate) fn new(limits: Limits, inherited: HashMap<TraceId, u64>) -> Self {
+    pub(crate) fn new(limits: Limits, inherited: Inherited) -> Self {
         let parts = (0..PARTS).map(|_| Mutex::default()).collect();
         Self { limits, parts, count: AtomicUsize::new(0), inherited }
     }
@@ -85,7 +85,7 @@ impl LiveTraces {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Traces of at least an eighth of the byte limit.
+    /// Traces of at least an eighth of the byte limit that took spans in this generation.
     pub(crate) fn large(&self) -> Vec<(TraceId, u64)> {
         let threshold = self.limits.max_bytes_per_trace / LARGE;
         if threshold == 0 {
@@ -94,9 +94,9 @@ impl LiveTraces {
         let mut large = Vec::new();
         for part in &self.parts {
             let part = part.lock();
-            large.extend(
-                part.iter().filter(|(_, bytes)| **bytes >= threshold).map(|(k, v)| (*k, *v)),
-            );
+            let has_grown = |id: TraceId, bytes: u64| bytes > self.inherited(id);
+            let sizes = part.iter().map(|(id, bytes)| (*id, *bytes));
+            large.extend(sizes.filter(|&(id, bytes)| bytes >= threshold && has_grown(id, bytes)));
         }
         large
     }
@@ -104,11 +104,11 @@ impl LiveTraces {
     /// Bytes of memory that the counts take.
     pub(crate) fn heap_bytes(&self) -> usize {
         let parts = PARTS * size_of::<Mutex<HashMap<TraceId, u64, RandomState>>>();
-        parts + (self.len() + self.inherited.len()) * TRACE_BYTES
+        parts + (self.len() + self.inherited.own_len()) * TRACE_BYTES
     }
 
     fn inherited(&self, id: TraceId) -> u64 {
-        self.inherited.get(&id).copied().unwrap_or(0)
+        self.inherited.bytes(id)
     }
 
     fn part(&self, id: TraceId) -> &Mutex<HashMap<TraceId, u64, RandomState>> {
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn traces_and_bytes_are_limited() {
         let limits = Limits { max_bytes_per_trace: 100, max_live_traces: 2, ..Limits::default() };
-        let live = LiveTraces::new(limits, HashMap::from([(id(1), 90)]));
+        let live = LiveTraces::new(limits, Inherited::of(id(1), 90));
         assert_eq!(live.admit(id(1), 20), Verdict::TooLarge, "90 bytes came before");
         assert_eq!(live.admit(id(1), 10), Verdict::Admitted);
         assert_eq!(live.admit(id(2), 100), Verdict::Admitted);
@@ -140,9 +140,19 @@ mod tests {
     }
 
     #[test]
+    fn trace_that_took_no_span_is_not_noted_anew() {
+        let limits = Limits { max_bytes_per_trace: 100, ..Limits::default() };
+        let live = LiveTraces::new(limits, Inherited::of(id(1), 90));
+        assert_eq!(live.admit(id(1), 20), Verdict::TooLarge);
+        assert!(live.large().is_empty());
+        assert_eq!(live.admit(id(1), 5), Verdict::Admitted);
+        assert_eq!(live.large(), [(id(1), 95)]);
+    }
+
+    #[test]
     fn trace_of_which_all_spans_are_taken_back_is_not_live() {
         let limits = Limits { max_bytes_per_trace: 100, max_live_traces: 2, ..Limits::default() };
-        let live = LiveTraces::new(limits, HashMap::from([(id(1), 90)]));
+        let live = LiveTraces::new(limits, Inherited::of(id(1), 90));
         assert_eq!(live.admit(id(1), 10), Verdict::Admitted);
         assert_eq!(live.admit(id(2), 30), Verdict::Admitted);
         assert_eq!(live.admit(id(2), 20), Verdict::Admitted);

@@ -24,7 +24,7 @@ tactus_telemetry::metrics! {
         pub(crate) failed_flushes: Counter = "tempo_ingester_failed_flushes_total",
             "Attempts to write a block that failed; each is repeated.";
         pub(crate) flush_retries: Counter = "tempo_ingester_flush_retries_total", "Attempts to write a block after one that failed.";
-        pub(crate) flush_failed_retries: Counter = "tempo_ingester_flush_failed_retries_total", "Such attempts that failed too.";
+        pub(crate) flush_failed_retries: Counter = "tempo_ingester_flush_failed_retries_total", "Retried flushes that failed again.";
         pub(crate) flush_duration: Histogram = "tempo_ingester_flush_duration_seconds",
             "Time to build a block and write it to object storage.", &exponential_buckets(1.0, 2.0, 10);
         pub(crate) flush_size: Histogram = "tempo_ingester_flush_size_bytes",
@@ -35,7 +35,7 @@ tactus_telemetry::metrics! {
             "Blocks whose local segments were deleted after the flush.";
         pub(crate) live_bytes: Gauge = "tactus_ingester_live_bytes", "Bytes of memory that live spans hold.";
         pub(crate) segments: Gauge = "tactus_ingester_segments", "Segments on disk that no block holds yet.";
-        pub(crate) segment_bytes: Gauge = "tactus_ingester_segment_bytes", "Bytes of those segments.";
+        pub(crate) segment_bytes: Gauge = "tactus_ingester_segment_bytes", "Bytes of segments on disk that no block in storage has yet.";
         pub(crate) wal_bytes: Gauge = "tactus_ingester_wal_bytes", "Bytes of the write-ahead log.";
         pub(crate) directory_bytes: Gauge = "tactus_ingester_directory_bytes",
             "Bytes of all files of the ingester, what was set aside and what is unfinished among them.";

@@ -22,6 +22,7 @@ use crate::{
     generation::{Generation, Sealing},
     head::Head,
     ingester::Ingester,
+    large_traces::Inherited,
     layout::{
         CUT_FILE, Layout, PartRange, decided_paths, has_segment_ending, is_deciding, is_pending,
         parse_part_range, parse_segment_file_name, segment_key,
@@ -451,7 +452,7 @@ fn replay_push(
     };
     let chunk_spans = ingester.settings.chunk_spans;
     let head = generation
-        .head_or_insert(&tenant, || Arc::new(Head::new(limits, chunk_spans, HashMap::new())));
+        .head_or_insert(&tenant, || Arc::new(Head::new(limits, chunk_spans, Inherited::default())));
     let known = &ingester.tenant_or_insert(&tenant).origins;
     // A frame may be there twice, and a log part may exist besides the segments that replaced it.
     let stored = head.append_replayed(push, refused, |origin| known.contains(origin));

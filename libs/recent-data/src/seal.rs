@@ -74,8 +74,9 @@ impl Ingester {
         let first = sealing.sealed_through + 1;
         if last < first {
             // All spans were refused, so there is nothing to keep.
+            let memory = self.large_traces_memory();
             for (tenant, head) in generation.heads() {
-                self.tenant_or_insert(&tenant).replace_head(&head, Vec::new());
+                self.tenant_or_insert(&tenant).replace_head(&head, Vec::new(), memory);
             }
             return None;
         }
@@ -103,7 +104,10 @@ impl Ingester {
         parts: PartRange,
     ) -> Result<(), Error> {
         let directory = self.layout.segment_directory(parts);
-        if !directory.is_dir() {
+        if directory.is_dir() {
+            // An earlier call may have failed right after the rename.
+            self.sync_segments()?;
+        } else {
             let writing = self.layout.writing_directory(parts);
             let written = self.write_directory(generation, &writing, &directory);
             if written.is_err() {
@@ -125,7 +129,8 @@ impl Ingester {
         for (tenant, head) in generation.heads() {
             let replaced = segments.remove(&tenant).unwrap_or_default();
             some_wait |= replaced.iter().any(|segment| segment.is_pending());
-            self.tenant_or_insert(&tenant).replace_head(&head, replaced);
+            let memory = self.large_traces_memory();
+            self.tenant_or_insert(&tenant).replace_head(&head, replaced, memory);
         }
         self.release_log(parts);
         if some_wait {
@@ -159,11 +164,16 @@ impl Ingester {
             sync_directory(writing).map_err(Error::io("sync", writing))?;
         }
         fs::rename(writing, directory).map_err(Error::io("rename", writing))?;
-        if sync {
-            let parent = self.layout.segments();
-            sync_directory(&parent).map_err(Error::io("sync", &parent))?;
+        self.sync_segments()
+    }
+
+    /// Makes the names of new directories durable, before the log parts with the same spans go.
+    fn sync_segments(&self) -> Result<(), Error> {
+        if self.settings.fsync_interval.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let parent = self.layout.segments();
+        sync_directory(&parent).map_err(Error::io("sync", &parent))
     }
 
     /// Writes a head as segments of about `generation_bytes` each. So the memory for sorting is bounded, however large

@@ -23,6 +23,7 @@ mod replicas;
 mod scattered;
 mod segments;
 mod so_far;
+mod stop;
 mod stored;
 mod tail_sampling;
 mod tenants;

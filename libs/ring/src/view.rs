@@ -141,6 +141,12 @@ impl RingView {
         self.instances.iter().filter(|instance| instance.is_healthy(operation)).count()
     }
 
+    /// Live instances that new keys are written to: healthy, and not read-only.
+    pub fn taking_writes(&self) -> usize {
+        let takes = |at: &&Arc<Instance>| at.is_healthy(Operation::Write) && !at.read_only;
+        self.instances.iter().filter(takes).count()
+    }
+
     /// Share of the keys that each instance is first for, in the order of [`RingView::instances`];
     /// the shares add up to 1 unless the ring has no tokens.
     pub fn ownership(&self) -> Vec<f64> {

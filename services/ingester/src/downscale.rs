@@ -77,6 +77,12 @@ impl Downscale {
         let marker = Marker::new(directory.join(MARKER));
         let downscale = Self(Arc::new(Inner { marker, cluster }));
         downscale.0.cluster.set_ingester_read_only(downscale.is_prepared());
+        if downscale.is_prepared() {
+            tracing::warn!(
+                marker = %downscale.0.marker.path.display(),
+                "this ingester is prepared for removal: it is ready but takes no spans; DELETE /ingester/prepare-downscale undoes that"
+            );
+        }
         downscale
     }
 

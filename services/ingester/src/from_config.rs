@@ -11,7 +11,7 @@ use tactus_process::{
     settings::max_condition_groups,
 };
 use tactus_recent_data::{Limits, Settings};
-use tactus_ring::{Operation, Ring};
+use tactus_ring::Ring;
 use tactus_storage::meta::DedicatedColumn;
 
 mod tail_sampling;
@@ -64,7 +64,7 @@ fn limits(config: &Config, overrides: Arc<Overrides>, ring: Arc<Ring>) -> OfTena
             max_bytes_per_trace: limits.global.max_bytes_per_trace,
             max_live_traces: live_traces(
                 &limits.ingestion,
-                view.healthy_count(Operation::Write),
+                view.taking_writes(),
                 view.replication_factor(),
             ),
             max_attribute_bytes: match limits.ingestion.max_attribute_bytes {
@@ -76,7 +76,7 @@ fn limits(config: &Config, overrides: Arc<Overrides>, ring: Arc<Ring>) -> OfTena
 }
 
 /// The smaller of the limit per ingester and of this ingester's share of the global limit. `copies` of all `ingesters`
-/// store each trace. 0: no limit.
+/// that take writes store each trace. 0: no limit.
 fn live_traces(limits: &overrides::IngestionLimits, ingesters: usize, copies: usize) -> usize {
     let ingesters = match limits.tenant_shard_size {
         0 => ingesters,

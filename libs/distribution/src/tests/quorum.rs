@@ -125,6 +125,19 @@ async fn without_replicas_only_what_was_not_stored_goes_elsewhere() {
 }
 
 #[tokio::test]
+async fn request_too_long_for_ingesters_goes_to_no_others_and_makes_none_suspect() {
+    let cluster = Cluster::new(4, 3);
+    cluster.doubles.iter().for_each(|double| double.behaves(Behaviour::Fail(Code::OutOfRange)));
+    for _ in 0..4 {
+        assert!(matches!(cluster.push().await, Err(PushError::Invalid(_))));
+    }
+    cluster.settle().await;
+    cluster.doubles.iter().for_each(|double| double.behaves(Behaviour::Store));
+    assert!(cluster.push().await.is_ok());
+    assert_eq!(cluster.metric("tactus_distributor_hedged_pushes_total"), 0.0);
+}
+
+#[tokio::test]
 async fn what_most_failures_say_is_told_to_the_client() {
     let cluster = Cluster::new(3, 3);
     cluster.doubles[0].behaves(Behaviour::Fail(Code::ResourceExhausted));

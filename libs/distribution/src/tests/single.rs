@@ -88,13 +88,17 @@ async fn rate_limit_refuses_with_a_retry_hint_if_the_tenant_has_it() {
     assert!(
         matches!(refused, Err(PushError::RateLimited { retry_after, .. }) if retry_after == hint)
     );
+    let has_no_hint = |refused: Result<PushOutcome, PushError>| match refused {
+        Err(PushError::RateLimited { retry_after, .. }) => retry_after.is_zero(),
+        _ => false,
+    };
     cluster.limits.lock().ingestion.retry_info_enabled = false;
-    let refused = push().await;
-    assert!(
-        matches!(refused, Err(PushError::RateLimited { retry_after, .. }) if retry_after.is_zero())
-    );
+    assert!(has_no_hint(push().await));
+    // Larger than the burst: coming again does not help.
+    *cluster.limits.lock() = rate_limits(1, 10);
+    assert!(has_no_hint(push().await));
     let series = r#"tempo_discarded_spans_total{reason="rate_limited",tenant="single-tenant"}"#;
-    assert_eq!(cluster.metric(series), 2.0);
+    assert_eq!(cluster.metric(series), 3.0);
 }
 
 #[tokio::test]
@@ -136,6 +140,12 @@ async fn refusals_of_the_ingester_reach_the_client() {
     assert!(matches!(push().await, Err(PushError::RateLimited { .. })));
     cluster.doubles[0].behaves(Behaviour::Fail(Code::InvalidArgument));
     assert!(matches!(push().await, Err(PushError::Malformed(_))));
+    cluster.doubles[0].behaves(Behaviour::Fail(Code::OutOfRange));
+    let too_long = push().await.unwrap_err();
+    assert!(matches!(too_long, PushError::Invalid(_)), "{too_long}");
+    assert!(too_long.to_string().contains("server.grpc_server_max_recv_msg_size"), "{too_long}");
+    let series = r#"tempo_discarded_spans_total{reason="invalid",tenant="single-tenant"}"#;
+    assert_eq!(cluster.metric(series), 4.0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     path::{Component, Path, PathBuf},
 };
 
@@ -65,19 +65,27 @@ impl Pattern {
     }
 }
 
-/// The files of patterns, each once, at most `max`, sorted. What cannot be listed has none.
-pub(super) fn find(include: &[Pattern], exclude: &[Pattern], max: usize) -> Vec<PathBuf> {
-    let mut found = BTreeSet::new();
+/// A directory that could not be listed.
+pub(super) type Failure = (PathBuf, io::Error);
+
+/// The files of patterns, each once, at most `max`, sorted. With a failure, some may be missing.
+pub(super) fn find(
+    include: &[Pattern],
+    exclude: &[Pattern],
+    max: usize,
+) -> (Vec<PathBuf>, Option<Failure>) {
+    let (mut found, mut failure) = (BTreeSet::new(), None);
     for pattern in include {
         let parts: Vec<&str> = pattern.parts.iter().map(String::as_str).collect();
-        descend(&pattern.root, &parts, 0, &mut |file| {
+        let mut show = |file: PathBuf| {
             if found.len() < max && !exclude.iter().any(|pattern| pattern.matches(&file)) {
                 found.insert(file);
             }
             found.len() < max
-        });
+        };
+        descend(&pattern.root, &parts, 0, &mut show, &mut failure);
     }
-    found.into_iter().collect()
+    (found.into_iter().collect(), failure)
 }
 
 /// Shows the files below a directory that match, until `show` returns false.
@@ -86,6 +94,7 @@ fn descend(
     parts: &[&str],
     depth: usize,
     show: &mut impl FnMut(PathBuf) -> bool,
+    failure: &mut Option<Failure>,
 ) -> bool {
     let Some((part, rest)) = parts.split_first() else {
         return if at.is_file() { show(at.to_owned()) } else { true };
@@ -94,22 +103,44 @@ fn descend(
         return true;
     }
     if !part.contains(['*', '?']) {
-        return descend(&at.join(part), rest, depth + 1, show);
+        return descend(&at.join(part), rest, depth + 1, show, failure);
     }
     let is_any_depth = *part == "**";
-    if is_any_depth && !descend(at, rest, depth + 1, show) {
+    if is_any_depth && !descend(at, rest, depth + 1, show, failure) {
         return false;
     }
-    let Ok(entries) = fs::read_dir(at) else { return true };
-    for entry in entries.flatten() {
+    let entries = match fs::read_dir(at) {
+        Ok(entries) => entries,
+        Err(error) => {
+            // Below the first directory, a name may be that of a file, be gone again, or be of others.
+            let is_usual = matches!(
+                error.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::PermissionDenied
+            );
+            if depth == 0 || !is_usual {
+                *failure = Some((at.to_owned(), error));
+            }
+            return true;
+        }
+    };
+    for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                *failure = Some((at.to_owned(), error));
+                return true;
+            }
+        };
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         let goes_on = if is_any_depth {
             // Links may lead in circles.
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            !is_directory || descend(&entry.path(), parts, depth + 1, show)
+            !is_directory || descend(&entry.path(), parts, depth + 1, show, failure)
         } else {
-            !name_matches(part, name) || descend(&entry.path(), rest, depth + 1, show)
+            !name_matches(part, name) || descend(&entry.path(), rest, depth + 1, show, failure)
         };
         if !goes_on {
             return false;
@@ -191,7 +222,7 @@ mod tests {
         let pattern = |text: &str| Pattern::parse(root.join(text).to_str().unwrap()).unwrap();
         let names = |include: &[&str], exclude: &[&str], max| -> Vec<String> {
             let of = |texts: &[&str]| texts.iter().map(|text| pattern(text)).collect::<Vec<_>>();
-            let found = find(&of(include), &of(exclude), max);
+            let (found, _) = find(&of(include), &of(exclude), max);
             let name =
                 |path: &PathBuf| path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
             found.iter().map(name).collect()
@@ -202,6 +233,9 @@ mod tests {
         assert_eq!(names(&["**/*"], &["**/*.json"], 9), ["c.txt"]);
         assert_eq!(names(&["**/*"], &[], 2).len(), 2);
         assert_eq!(names(&["none/*", "c.txt/*"], &[], 9), Vec::<String>::new());
+        let fails = |text: &str| find(&[pattern(text)], &[], 9).1.is_some();
+        // A root that is away is not one without files. What a wildcard matches may be a file.
+        assert!(fails("none/*") && fails("none/**/x") && !fails("*/*") && !fails("*/none/*"));
     }
 
     #[test]

@@ -93,6 +93,20 @@ impl Rig {
     }
 }
 
+/// A receiver that looks when it is told to, and what it pushes.
+fn receiver(settings: OtlpFileSettings) -> (Receiver, mpsc::UnboundedReceiver<(String, Bytes)>) {
+    let (pushes, pushed) = mpsc::unbounded_channel();
+    let receiver = Receiver {
+        settings,
+        sink: Arc::new(Shown { pushes, errors: Mutex::default() }),
+        counters: ReceiverMetrics::register(&Registry::new()).of("otlpjsonfile", "file"),
+        stop: CancellationToken::new(),
+        places: HashMap::new(),
+        fails: false,
+    };
+    (receiver, pushed)
+}
+
 fn append(path: &Path, text: &str) {
     let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
@@ -138,14 +152,8 @@ async fn what_is_no_request_or_too_long_is_skipped() {
 #[tokio::test]
 async fn files_that_are_there_are_read_from_their_end_and_new_ones_from_their_beginning() {
     let directory = tempfile::tempdir().unwrap();
-    let (pushes, mut pushed) = mpsc::unbounded_channel();
-    let mut receiver = Receiver {
-        settings: OtlpFileSettings { from_beginning: false, ..settings(directory.path()) },
-        sink: Arc::new(Shown { pushes, errors: Mutex::default() }),
-        counters: ReceiverMetrics::register(&Registry::new()).of("otlpjsonfile", "file"),
-        stop: CancellationToken::new(),
-        places: HashMap::new(),
-    };
+    let settings = OtlpFileSettings { from_beginning: false, ..settings(directory.path()) };
+    let (mut receiver, mut pushed) = receiver(settings);
     let path = |name: &str| directory.path().join(name);
     let mut count = || std::iter::from_fn(|| pushed.try_recv().ok()).count();
     append(&path("a.json"), &(line() + &line()));
@@ -177,6 +185,50 @@ async fn busy_sink_is_asked_again_and_a_refusal_is_final() {
     let metrics = rig.registry.encode();
     assert!(metrics.contains("tempo_receiver_refused_spans"), "{metrics}");
     assert!(rig.end().await.ends_with(" 1"));
+}
+
+#[tokio::test]
+async fn line_that_is_not_to_be_offered_again_is_skipped_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    append(&directory.path().join("a.json"), &(line() + &line()));
+    let retry_after = Duration::ZERO;
+    let never = PushError::RateLimited { message: "too large".to_owned(), retry_after };
+    let mut rig = Rig::start(directory, vec![never], |_| {});
+    rig.expect(2).await;
+    let metrics = rig.registry.encode();
+    let mut lines = metrics.lines();
+    let refused = lines.find(|line| line.starts_with("tempo_receiver_refused_spans{"));
+    assert!(refused.unwrap().ends_with(" 1"), "{metrics}");
+    assert!(rig.end().await.ends_with(" 1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn file_with_two_names_is_read_once_and_stays_known_while_its_directory_is_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let (files, away) = (directory.path().join("in"), directory.path().join("away"));
+    fs::create_dir(&files).unwrap();
+    let (mut receiver, mut pushed) = receiver(settings(&files));
+    let mut count = || std::iter::from_fn(|| pushed.try_recv().ok()).count();
+    let file = files.join("a.json");
+    append(&file, &(line() + &line()));
+    std::os::unix::fs::symlink("a.json", files.join("b.json")).unwrap();
+    receiver.look(true).await.unwrap();
+    assert_eq!(count(), 2);
+    append(&file, &line());
+    receiver.look(false).await.unwrap();
+    assert_eq!(count(), 1);
+    fs::rename(&files, &away).unwrap();
+    tokio::time::advance(2 * FORGET_AFTER).await;
+    receiver.look(false).await.unwrap();
+    fs::rename(&away, &files).unwrap();
+    receiver.look(false).await.unwrap();
+    assert_eq!(count(), 0);
+    fs::remove_file(&file).unwrap();
+    receiver.look(false).await.unwrap();
+    assert_eq!(receiver.places.len(), 1);
+    tokio::time::advance(FORGET_AFTER).await;
+    receiver.look(false).await.unwrap();
+    assert!(receiver.places.is_empty());
 }
 
 #[tokio::test]

@@ -92,7 +92,8 @@ impl Ingester {
     /// The memory of live spans of all tenants, and of the tenants and segments themselves.
     fn sum_live_bytes(&self) -> usize {
         let tenants = self.all_tenants();
-        let spans: usize = tenants.iter().map(|(_, tenant)| live_bytes(&tenant.heads())).sum();
+        let of_tenant = |tenant: &Tenant| live_bytes(&tenant.heads()) + tenant.large_traces_bytes();
+        let spans: usize = tenants.iter().map(|(_, tenant)| of_tenant(tenant)).sum();
         let bytes = spans + tenants.len() * TENANT_BYTES + self.segment_cache.heap_bytes();
         self.live_bytes.store(bytes, Ordering::Relaxed);
         bytes
@@ -103,6 +104,7 @@ impl Ingester {
         self.metrics.show_replay_errors("");
         let (mut traces_of_others, mut bytes_of_others, mut has_others) = (0.0, 0.0, false);
         for (id, tenant) in self.all_tenants() {
+            tenant.forget_large_traces(self.large_traces_memory());
             let heads = tenant.heads();
             let live_bytes = live_bytes(&heads);
             let live: usize = heads.iter().map(|head| head.live_traces()).sum();

@@ -21,7 +21,7 @@ tactus_telemetry::metrics! {
         spans_by_policy: CounterVec<3> = "tactus_tail_sampling_count_spans_sampled",
             "Spans of traces that a policy sampled, or not.", ["tenant", "policy", "sampled"];
         traces: CounterVec<2> = "tactus_tail_sampling_global_count_traces_sampled",
-            "Traces that are kept, or not, of all policies.", ["tenant", "sampled"];
+            "Final decisions over all policies: traces that are kept or dropped.", ["tenant", "sampled"];
         judged: CounterVec<1> = "tactus_tail_sampling_new_trace_id_received", "Traces that were judged.", ["tenant"];
         failures: CounterVec<2> = "tactus_tail_sampling_sampling_policy_evaluation_error",
             "Traces on which a policy could not be evaluated.", ["tenant", "policy"];

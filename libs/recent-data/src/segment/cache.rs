@@ -17,12 +17,7 @@ use parking_lot::Mutex;
 use tactus_model::SpanBatch;
 use tactus_work::memory::Budget;
 
-use super::{
-    SegmentError,
-    column_reader::{ColumnKeeper, ColumnReader},
-    columns,
-    file::FileBytes,
-};
+use super::{SegmentError, column_reader::ColumnReader, columns, file::FileBytes};
 
 /// Columns that were not used for this long are dropped.
 const IDLE: Duration = Duration::from_secs(600);
@@ -266,10 +261,9 @@ impl SlotState {
         let forgotten = self.cache.0.kept.lock().pop(&self.number);
         drop(forgotten);
     }
-}
 
-impl ColumnKeeper for SlotState {
-    fn add_bytes(&self, bytes: u64) {
+    /// Called when columns of this many bytes were read; may drop others.
+    pub(super) fn add_bytes(&self, bytes: u64) {
         let shared = &self.cache.0;
         let all = shared.column_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if all > shared.max_bytes {
@@ -277,12 +271,14 @@ impl ColumnKeeper for SlotState {
         }
     }
 
-    fn remove_bytes(&self, bytes: u64) {
+    /// Called when columns of this many bytes were dropped.
+    pub(super) fn remove_bytes(&self, bytes: u64) {
         self.cache.0.column_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// New readers do not get what is in memory now. Current readers check [`Self::failures`] when they are done.
-    fn fail(&self, error: SegmentError) {
+    /// Notes that a column could not be read. New readers do not get what is in memory now. Current readers check
+    /// [`Self::failures`] when they are done.
+    pub(super) fn fail(&self, error: SegmentError) {
         self.forget();
         *self.last_failure.lock() = Some(error);
         self.failures.fetch_add(1, Ordering::AcqRel);

@@ -1,7 +1,6 @@
 //! Reads the columns of a segment from its file, and checks them.
 
 use std::{
-    fmt::Debug,
     ops::Range,
     path::PathBuf,
     sync::{
@@ -15,6 +14,7 @@ use tactus_model::ColumnSource;
 
 use super::{
     SegmentError,
+    cache::SlotState,
     file::{OpenPlace, Place},
     image::{Column, MAX_TABLE_BYTES, Table},
 };
@@ -24,18 +24,6 @@ const SMALL: u64 = 32 << 10;
 /// A column is read in pieces of this size to be checked.
 const CHECKED_AT_A_TIME: usize = 256 << 10;
 
-/// Counts the columns of a segment that are in memory. The cache implements this.
-pub(super) trait ColumnKeeper: Debug + Send + Sync {
-    /// Called when columns of this many bytes were read; may drop others.
-    fn add_bytes(&self, bytes: u64);
-
-    /// Called when columns of this many bytes were dropped.
-    fn remove_bytes(&self, bytes: u64);
-
-    /// Notes that a column could not be read.
-    fn fail(&self, error: SegmentError);
-}
-
 /// Reads the columns of one segment.
 #[derive(Debug)]
 pub(super) struct ColumnReader {
@@ -44,7 +32,7 @@ pub(super) struct ColumnReader {
     table: Table,
     /// All bytes of a small segment.
     whole: Option<Vec<u8>>,
-    keeper: Arc<dyn ColumnKeeper>,
+    keeper: Arc<SlotState>,
     column_bytes: AtomicU64,
 }
 
@@ -53,7 +41,7 @@ impl ColumnReader {
     pub(super) fn open(
         path: PathBuf,
         place: Place,
-        keeper: Arc<dyn ColumnKeeper>,
+        keeper: Arc<SlotState>,
     ) -> Result<Self, SegmentError> {
         let is_small = place.bytes <= SMALL;
         let bytes = if is_small { place.bytes } else { MAX_TABLE_BYTES as u64 };

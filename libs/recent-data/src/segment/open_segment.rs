@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use tactus_model::{SpanBatch, TraceId, merge::TracePart};
 use tactus_traceql::eval::Window;
 
-use super::{OpenBatch, Segment, SegmentError, column_reader::ColumnKeeper as _};
+use super::{OpenBatch, Segment, SegmentError};
 
 /// A segment that is being read. It stays readable as long as this exists, even if it is released meanwhile.
 #[derive(Debug, Clone)]

@@ -65,6 +65,7 @@ impl Ingester {
         let (_, decided) = decided_paths(pending.path());
         // An earlier decision stands.
         if decided.exists() && !pending.has_own_file() {
+            self.sync_parent(&decided)?;
             return self.replace(tenant, pending, &decided);
         }
         match pending.has_own_file() {
@@ -116,8 +117,9 @@ impl Ingester {
             }
             written?;
             fs::rename(&deciding, &decided).map_err(Error::io("rename", &deciding))?;
-            self.sync_parent(&decided)?;
         }
+        // Also if it was there: an earlier call may have failed right after the rename.
+        self.sync_parent(&decided)?;
         self.replace(tenant, pending, &decided)
     }
 

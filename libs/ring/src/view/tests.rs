@@ -128,6 +128,7 @@ fn read_only_instance_takes_no_writes_and_is_read() {
         assert!(!set.instances.contains(&2));
     }
     assert_eq!(view.read_set().instances.len(), 4);
+    assert_eq!((view.healthy_count(Operation::Write), view.taking_writes()), (4, 3));
 }
 
 #[test]
