@@ -13,7 +13,7 @@ use tactus_traceql::eval::{self, AttributeValue, TraceMatch};
 
 mod span_sets;
 
-use span_sets::merge_sets;
+use span_sets::{merge_sets, settle};
 
 /// Shown as the service of a trace whose root is not known.
 const ROOT_NOT_RECEIVED: &str = "<root span not yet received>";
@@ -28,6 +28,7 @@ const SLACK: usize = 8;
 #[derive(Debug, Default)]
 pub struct SearchCombiner {
     limit: usize,
+    /// Their sets are yet to be settled.
     traces: HashMap<String, TraceSearchMetadata>,
     pads_ids: bool,
     /// Spans shown of each set at most; 0: all.
@@ -118,7 +119,7 @@ impl SearchCombiner {
             let id = trace.trace_id.clone();
             let before = self.traces.get(&id).cloned();
             add_to(&mut self.traces, trace);
-            if self.traces.get(&id) != before.as_ref() {
+            if is_changed(before, self.traces.get(&id)) {
                 changed.insert(id);
             }
         }
@@ -174,7 +175,9 @@ impl SearchCombiner {
 
     /// What was added as one answer of a source, newest trace first.
     pub fn finish_part(mut self) -> Vec<TraceSearchMetadata> {
-        self.newest(self.limit)
+        let mut traces = self.newest(self.limit);
+        traces.iter_mut().for_each(|trace| settle(&mut trace.span_sets));
+        traces
     }
 
     /// The answer, newest trace first.
@@ -215,6 +218,7 @@ fn shown(mut trace: TraceSearchMetadata, pads_ids: bool, spans: usize) -> TraceS
     if trace.root_service_name.is_empty() {
         ROOT_NOT_RECEIVED.clone_into(&mut trace.root_service_name);
     }
+    settle(&mut trace.span_sets);
     for set in &mut trace.span_sets {
         if spans > 0 {
             set.spans.truncate(spans);
@@ -230,6 +234,15 @@ fn shown(mut trace: TraceSearchMetadata, pads_ids: bool, spans: usize) -> TraceS
         trace.trace_id = format!("{:0>32}", trace.trace_id);
     }
     trace
+}
+
+/// Whether clients see another trace than before.
+fn is_changed(before: Option<TraceSearchMetadata>, after: Option<&TraceSearchMetadata>) -> bool {
+    let settled = |mut trace: TraceSearchMetadata| {
+        settle(&mut trace.span_sets);
+        trace
+    };
+    after != before.as_ref() && after.cloned().map(settled) != before.map(settled)
 }
 
 fn add_to(traces: &mut HashMap<String, TraceSearchMetadata>, trace: TraceSearchMetadata) {

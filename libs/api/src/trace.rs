@@ -22,6 +22,7 @@ pub use combine::{CombineError, SharedIds, TraceCombiner, WhenTooLarge};
 pub use llm::service_name;
 pub use pieces::Pieces;
 pub use split::{SplitTraces, split_traces};
+pub use zipkin::with_ids;
 
 /// A combined trace: its spans by resource and scope, in the order of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -131,11 +132,16 @@ impl CombinedTrace {
 
     /// The spans for whose OTLP Span messages `keep` returns true, with their resources and scopes.
     pub fn filtered(&self, mut keep: impl FnMut(&Bytes) -> bool) -> Self {
+        self.filter_mapped(|span| keep(span).then(|| span.clone()))
+    }
+
+    /// The OTLP Span messages that `change` makes of those of the trace, with their resources and scopes.
+    pub fn filter_mapped(&self, mut change: impl FnMut(&Bytes) -> Option<Bytes>) -> Self {
         let mut resources = Vec::new();
         for group in &self.resources {
             let mut scopes = Vec::new();
             for scope in &group.scopes {
-                let spans: Vec<_> = scope.spans.iter().filter(|span| keep(span)).cloned().collect();
+                let spans: Vec<_> = scope.spans.iter().filter_map(&mut change).collect();
                 if !spans.is_empty() {
                     scopes.push(ScopeGroup { scope: scope.scope.clone(), spans });
                 }

@@ -24,6 +24,11 @@ impl Admission {
         self.in_flight.lock().get(name).copied().unwrap_or(0)
     }
 
+    /// True if a query of any name is in flight.
+    pub(crate) fn has_any(&self) -> bool {
+        !self.in_flight.lock().is_empty()
+    }
+
     /// Admits a query if fewer than `limit` of the name are in flight.
     pub(crate) fn admit(&self, name: &str, limit: usize) -> Option<Admitted> {
         let mut in_flight = self.in_flight.lock();

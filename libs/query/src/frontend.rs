@@ -284,6 +284,11 @@ impl Frontend {
         tokio::time::timeout(time_limit, query).await.unwrap_or(Err(Error::ApiTimeout))
     }
 
+    /// True while a query that was admitted runs.
+    pub fn has_queries(&self) -> bool {
+        self.admission.has_any()
+    }
+
     /// Admits a query of these tenants, or refuses it with [`Error::QueueFull`] or [`Error::TooManyQueries`]. It counts
     /// as running until the returned value is dropped.
     pub(crate) fn admit(&self, tenants: &[TenantId]) -> Result<Vec<Admitted>> {

@@ -29,7 +29,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tactus_config::sections::query_frontend::QueryFrontend;
-use tactus_proto::tactus::v1::JobAnswer;
 use tactus_proto::tactus::v1::frontend_server::FrontendServer;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::job::Request as JobRequest;
@@ -157,11 +156,11 @@ impl JobQueue {
         }
     }
 
-    /// Waits until no job is left, `grace` at most, and ends the streams of all queriers. To be called when no more
-    /// queries come.
-    pub async fn stop(&self, grace: Duration) {
+    /// Waits until no job is left and `has_queries` is false, `grace` at most, and ends the streams of all queriers: between
+    /// two steps a query has no job. To be called when no more queries come.
+    pub async fn stop(&self, grace: Duration, has_queries: impl Fn() -> bool) {
         let drained = async {
-            while self.outstanding() > 0 {
+            while self.outstanding() > 0 || has_queries() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -187,17 +186,16 @@ impl JobQueue {
     /// Errors: those of the last worker that tried it; [`tonic::Code::Unavailable`] if there is no worker for a long
     /// time.
     pub async fn ask<K: JobKind>(&self, request: K) -> Result<Response<K::Answer>, Status> {
-        let (JobAnswer { scope, result, .. }, memory) = self.run(request.job()).await?;
-        let answer = result.and_then(K::answer);
+        let (answer, memory) = self.run(request.job()).await?;
+        let scope = jobs::scope_to_keep(&answer).and_then(|scope| scope.parse().ok());
+        let answer = answer.result.and_then(K::answer);
         let answer = answer.ok_or_else(|| Status::internal("a querier answered another job"))?;
         let mut response = Response::new(answer);
         // Whoever does not keep it counts the memory of what it makes of the answer.
         if let Some(memory) = memory {
             response.extensions_mut().insert(Arc::new(memory));
         }
-        if !scope.is_empty()
-            && let Ok(scope) = scope.parse()
-        {
+        if let Some(scope) = scope {
             response.metadata_mut().insert(ANSWER_SCOPE, scope);
         }
         Ok(response)
@@ -205,6 +203,9 @@ impl JobQueue {
 
     async fn run(&self, request: JobRequest) -> Result<Answered, Status> {
         let shared = &self.shared;
+        if shared.closing.is_cancelled() && self.workers() == 0 {
+            return Err(Status::unavailable("this query-frontend stops"));
+        }
         let (reply, mut answer) = oneshot::channel();
         let tenant = jobs::tenant(&request).into();
         let (deadline, context) = CurrentQuery::get().unwrap_or_default();

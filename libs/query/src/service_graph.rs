@@ -140,6 +140,14 @@ impl Frontend {
     }
 }
 
+/// The metrics query of this function on the spans of a query, with its hints as far as anybody may give them. `None` if it
+/// has a metrics function already.
+pub(crate) fn measured(spans: RootExpr, stage: MetricsStage) -> Option<RootExpr> {
+    let Query::Search(pipeline) = spans.query else { return None };
+    let metrics = MetricsExpression::Query(Box::new(ast::MetricsQuery { pipeline, stage }));
+    Some(RootExpr { query: Query::Metrics(metrics), hints: spans.hints.only_safe() })
+}
+
 /// The metrics query that yields the parts of the graph. `max_bytes`: longest filter, 0 is any.
 fn query(window: GraphWindow, filter: Option<&str>, max_bytes: usize) -> Result<MetricsQuery> {
     let invalid = |text: &str| Err(Error::Invalid(text.to_owned()));
@@ -148,13 +156,10 @@ fn query(window: GraphWindow, filter: Option<&str>, max_bytes: usize) -> Result<
         return invalid("end must be greater than start");
     }
     let filter = filter.map(str::trim).filter(|filter| !filter.is_empty()).unwrap_or("{ }");
-    let filter = parse_traceql(filter, max_bytes)?;
-    let Query::Search(pipeline) = filter.query else {
+    let stage = MetricsStage::ServiceGraph(GraphMeasure::All);
+    let Some(root) = measured(parse_traceql(filter, max_bytes)?, stage) else {
         return invalid("the filter of a service graph has no metrics function");
     };
-    let stage = MetricsStage::ServiceGraph(GraphMeasure::All);
-    let metrics = MetricsExpression::Query(Box::new(ast::MetricsQuery { pipeline, stage }));
-    let root = RootExpr { query: Query::Metrics(metrics), hints: filter.hints.only_safe() };
     Ok(MetricsQuery {
         text: root.to_string(),
         explain: false,

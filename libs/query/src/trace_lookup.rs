@@ -23,6 +23,9 @@ const SHOWN_SPANS: u32 = 20;
 /// If too few of the traces found start within the window, this many times more are asked for.
 const WIDENING: u32 = 8;
 
+/// Most traces that are asked for where the limit of searches is none.
+const MOST_TRACES: u32 = 262_144;
+
 /// Which traces to find: those with a span that matches and starts within the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceLookup {
@@ -128,7 +131,7 @@ impl Frontend {
             range: RequestedRange { start: lookup.start.max(1), end: lookup.end, since: None },
             explain: false,
         };
-        let most = self.settings.section.search.max_result_limit.max(lookup.limit);
+        let most = most_traces(self.settings.section.search.max_result_limit, lookup.limit);
         let mut inspected_bytes = 0u64;
         loop {
             let found = self.search(tenants, &query).await?;
@@ -164,6 +167,12 @@ impl Frontend {
     }
 }
 
+/// How many traces may be asked for to find `limit` of them; a `max_result_limit` of 0 is no limit.
+fn most_traces(max_result_limit: u32, limit: u32) -> u32 {
+    let most = if max_result_limit == 0 { MOST_TRACES } else { max_result_limit };
+    most.max(limit)
+}
+
 /// True if a matching span starts within the window: a search works on whole seconds and whole traces. Also true if too
 /// few matching spans are shown to decide.
 fn starts_within(trace: &TraceSearchMetadata, lookup: &TraceLookup) -> bool {
@@ -183,4 +192,16 @@ fn found_id(trace: &TraceSearchMetadata) -> Result<FoundId> {
     let start = trace.start_time_unix_nano;
     let millis = u64::from(trace.duration_ms).saturating_add(1);
     Ok(FoundId { id, start, end: start.saturating_add(millis.saturating_mul(1_000_000)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_traces_may_be_asked_for_where_searches_have_no_limit() {
+        assert_eq!(most_traces(0, 10), MOST_TRACES);
+        assert_eq!(most_traces(0, MOST_TRACES + 1), MOST_TRACES + 1);
+        assert_eq!((most_traces(500, 10), most_traces(5, 10)), (500, 10));
+    }
 }

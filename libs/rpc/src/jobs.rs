@@ -14,6 +14,14 @@ use crate::query::QueryContext;
 /// The metadata key under which a querier reports the scope of an answer, for caches.
 pub const ANSWER_SCOPE: &str = "tactus-answer-scope";
 
+/// What a querier puts before the scope: another release may answer differently, for example because a bug was fixed.
+const RELEASE: &str = concat!(env!("CARGO_PKG_VERSION"), " ");
+
+/// The scope of an answer that may be kept: one of a querier of this release.
+pub fn scope_to_keep(answer: &JobAnswer) -> Option<&str> {
+    answer.scope.strip_prefix(RELEASE)
+}
+
 /// The services that run jobs.
 #[derive(Clone)]
 pub struct JobServices {
@@ -147,6 +155,6 @@ for_all_jobs!(jobs);
 
 fn answer<T>(response: Response<T>, result: fn(T) -> JobResult) -> JobAnswer {
     let scope = response.metadata().get(ANSWER_SCOPE).and_then(|scope| scope.to_str().ok());
-    let scope = scope.unwrap_or_default().to_owned();
+    let scope = scope.map_or_else(String::new, |scope| format!("{RELEASE}{scope}"));
     JobAnswer { id: 0, scope, result: Some(result(response.into_inner())) }
 }

@@ -102,6 +102,7 @@ pub async fn part(
     );
     let pages = pages(&frontend, tails, process);
     part.public = pages.clone();
+    let queries = Arc::clone(&frontend);
     let closed = jaeger_and_zipkin::add_to(&mut part, process, frontend, pages, write, ready)?;
     if config.overrides.user_configurable_overrides.enabled {
         part.endpoints.push("/api/overrides");
@@ -110,7 +111,7 @@ pub async fn part(
         // A port closes when its last answer has ended.
         tails_end.cancel();
         closed.await;
-        queue.stop(STOP_GRACE).await;
+        queue.stop(STOP_GRACE, || queries.has_queries()).await;
     }));
     Ok(part)
 }

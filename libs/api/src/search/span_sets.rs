@@ -3,79 +3,133 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::Hash;
 
 use prost::Message as _;
 use tactus_proto::otlp::KeyValue;
 use tactus_proto::tempopb::{Span, SpanSet};
 
 /// Merges the span sets of a trace. There may be as many as spans, so they are found by what makes them the same.
+///
+/// Sources answer in any order, and the answer must not depend on it. So which form of a set is shown is decided by
+/// [`settle`], and until then there are several: the union of those that list all their spans, and the largest other one.
 pub(super) fn merge_sets(known: &mut Vec<SpanSet>, others: Vec<SpanSet>) {
-    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
-    for (place, set) in known.iter().enumerate() {
-        places.entry(identity(set)).or_insert(place);
+    *known =
+        folded(std::mem::take(known).into_iter().chain(others), form, |form, set| {
+            match adds_up(form) {
+                true => unite(form, set),
+                false => keep_larger(form, set),
+            }
+        });
+    in_order(known);
+}
+
+/// Leaves of each set the form that is shown, the largest.
+pub(super) fn settle(sets: &mut Vec<SpanSet>) {
+    if sets.len() < 2 {
+        return;
     }
-    for set in others {
-        match places.entry(identity(&set)) {
-            Entry::Occupied(place) => unite(&mut known[*place.get()], set),
+    let before = sets.len();
+    *sets = folded(std::mem::take(sets).into_iter(), identity, keep_larger);
+    // A source that answered alone has an order of its own.
+    if sets.len() < before {
+        in_order(sets);
+    }
+}
+
+/// Folds the sets that have the same key.
+fn folded<K: Eq + Hash>(
+    sets: impl Iterator<Item = SpanSet>,
+    key: impl Fn(&SpanSet) -> K,
+    fold: impl Fn(&mut SpanSet, SpanSet),
+) -> Vec<SpanSet> {
+    let mut places: HashMap<K, usize> = HashMap::new();
+    let mut all = Vec::with_capacity(sets.size_hint().0);
+    for set in sets {
+        match places.entry(key(&set)) {
+            Entry::Occupied(place) => fold(&mut all[*place.get()], set),
             Entry::Vacant(place) => {
-                place.insert(known.len());
-                known.push(set);
+                place.insert(all.len());
+                all.push(set);
             }
         }
     }
-    // Groups are in the order in which they first appear in the trace.
-    if known.iter().all(|set| !set.spans.is_empty()) {
-        known.sort_by(|one, other| first_shown(one).cmp(&first_shown(other)));
-    }
+    all
+}
+
+/// Groups are in the order in which they first appear in the trace.
+fn in_order(sets: &mut [SpanSet]) {
+    sets.sort_by_cached_key(|set| {
+        let first = first_shown(set).map(|(start, id)| (start, id.to_owned()));
+        (first, identity(set))
+    });
 }
 
 fn first_shown(set: &SpanSet) -> Option<(u64, &str)> {
-    set.spans.first().map(shown_at)
+    set.spans.first().map(|span| (span.start_time_unix_nano, &*span.span_id))
 }
 
-/// Two sources may each have a part of a trace. If both list all spans that matched, the answer has the spans of
-/// both. Otherwise it is the larger set, because spans that are not listed cannot be compared.
+/// True if such sets of two sources, each with a part of the trace, together are the set of both: spans that are not
+/// listed cannot be compared, and aggregates such as counts cannot be combined, even if they are equal.
+fn adds_up(set: &SpanSet) -> bool {
+    let lists_all = u32::try_from(set.spans.len()) == Ok(set.matched);
+    lists_all && set.attributes.iter().all(holds_for_more)
+}
+
+/// The key of the form of a set that it is merged into. Those that add up have the same attributes.
+fn form(set: &SpanSet) -> (bool, Vec<u8>) {
+    match adds_up(set) {
+        true => (true, encoded(&set.attributes)),
+        false => (false, identity(set)),
+    }
+}
+
+/// Adds the spans of another set that [`adds_up`] with it. A span that one source lists twice stays so.
 fn unite(known: &mut SpanSet, other: SpanSet) {
-    let lists_all = |set: &SpanSet| u32::try_from(set.spans.len()) == Ok(set.matched);
-    // Aggregates such as counts cannot be combined, even if they are equal: the larger set is closer to the truth.
-    let tells_of_all =
-        known.attributes == other.attributes && known.attributes.iter().all(holds_for_more);
-    if lists_all(known) && lists_all(&other) && tells_of_all {
-        let shown: HashMap<_, usize> = known.spans.iter().map(sameness).zip(0..).collect();
-        let places: Vec<_> =
-            other.spans.iter().map(|span| shown.get(&sameness(span)).copied()).collect();
-        let before = known.spans.len();
-        for (span, place) in other.spans.into_iter().zip(places) {
-            match place {
-                None => known.spans.push(span),
-                // Sources answer in any order, and the answer must not depend on it.
-                Some(place) if is_preferred(&span, &known.spans[place]) => {
-                    known.spans[place] = span;
-                }
-                Some(_) => {}
-            }
+    let sorted = |mut spans: Vec<Span>| {
+        spans.sort_by(listed);
+        spans
+    };
+    let mut others = sorted(other.spans).into_iter().peekable();
+    let mut all = Vec::with_capacity(known.spans.len());
+    for span in sorted(std::mem::take(&mut known.spans)) {
+        while let Some(earlier) = others.next_if(|other| sameness(other) < sameness(&span)) {
+            all.push(earlier);
         }
-        known.matched += (known.spans.len() - before) as u32;
-        known.spans.sort_by(|one, other| shown_at(one).cmp(&shown_at(other)));
-    } else if other.matched > known.matched {
+        let same = others.next_if(|other| sameness(other) == sameness(&span));
+        let other = same.filter(|other| by_preference(other, &span) == Ordering::Greater);
+        all.push(other.unwrap_or(span));
+    }
+    all.extend(others);
+    known.matched = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    known.spans = all;
+}
+
+/// The larger set is closer to the truth.
+fn keep_larger(known: &mut SpanSet, other: SpanSet) {
+    let size = |set: &SpanSet| (set.matched, set.spans.len());
+    let order = size(&other).cmp(&size(known));
+    // Any order does that is the same whoever answers first.
+    let order = order.then_with(|| first_shown(known).cmp(&first_shown(&other)));
+    let order = order.then_with(|| known.encode_to_vec().cmp(&other.encode_to_vec()));
+    if order == Ordering::Greater {
         *known = other;
     }
 }
 
-/// Which of two forms of a span is shown: the one that ends later, as of a span that was sent at its start and at its end.
-fn is_preferred(span: &Span, other: &Span) -> bool {
-    let encoded = |span: &Span| -> Vec<u8> {
-        span.attributes.iter().flat_map(KeyValue::encode_length_delimited_to_vec).collect()
-    };
-    match span.duration_nanos.cmp(&other.duration_nanos) {
-        Ordering::Equal => encoded(span) > encoded(other),
-        order => order == Ordering::Greater,
-    }
+/// Which of two forms of a span is shown: the greater, which ends later, as of a span that was sent at its start and at its end.
+fn by_preference(one: &Span, other: &Span) -> Ordering {
+    let by_duration = one.duration_nanos.cmp(&other.duration_nanos);
+    by_duration.then_with(|| encoded(&one.attributes).cmp(&encoded(&other.attributes)))
 }
 
-/// The place of a span in a set, as sources list them.
-fn shown_at(span: &Span) -> (u64, &str) {
-    (span.start_time_unix_nano, &span.span_id)
+/// The order of spans in a set, as sources list them, of those that are the same too.
+fn listed(one: &Span, other: &Span) -> Ordering {
+    sameness(one).cmp(&sameness(other)).then_with(|| by_preference(other, one))
+}
+
+fn encoded<'a>(attributes: impl IntoIterator<Item = &'a KeyValue>) -> Vec<u8> {
+    attributes.into_iter().flat_map(KeyValue::encode_length_delimited_to_vec).collect()
 }
 
 /// True for attributes that two sets with the same value also have together: group values, minima and maxima.
@@ -91,6 +145,101 @@ fn sameness(span: &Span) -> (u64, &str, &str) {
 
 /// The key of a span set within its trace: the encoded values that it is grouped by.
 fn identity(set: &SpanSet) -> Vec<u8> {
-    let groups = set.attributes.iter().filter(|attribute| attribute.key.starts_with(b"by"));
-    groups.flat_map(|group| group.encode_length_delimited_to_vec()).collect()
+    encoded(set.attributes.iter().filter(|attribute| attribute.key.starts_with(b"by")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tactus_proto::otlp::{AnyValue, any_value::Value};
+    use tactus_proto::tempopb::{SearchMetrics, TraceSearchMetadata};
+
+    use super::super::SearchCombiner;
+    use super::*;
+
+    fn number(key: &str, value: i64) -> KeyValue {
+        let value = Some(AnyValue { value: Some(Value::IntValue(value)) });
+        KeyValue { key: key.to_owned().into(), value }
+    }
+
+    fn span() -> impl Strategy<Value = Span> {
+        let span = |(start, id, name, duration): (u64, u8, u8, u64)| Span {
+            span_id: format!("{id:016}"),
+            name: format!("{name}"),
+            start_time_unix_nano: start,
+            duration_nanos: duration,
+            attributes: vec![number("span.a", duration as i64 % 2)],
+        };
+        (0..3u64, 0..3u8, 0..2u8, 0..3u64).prop_map(span)
+    }
+
+    /// Of few groups and spans, so that many are the same. Some list all their spans, and some are cut.
+    fn set() -> impl Strategy<Value = SpanSet> {
+        let spans = proptest::collection::vec(span(), 0..4);
+        let aggregate = proptest::option::of(prop_oneof![Just("min(duration)"), Just("count()")]);
+        (0..2i64, aggregate, 0..2i64, spans, 0..3u32).prop_map(
+            |(group, aggregate, value, spans, more)| {
+                let mut attributes = vec![number("by(span.g)", group)];
+                attributes.extend(aggregate.map(|key| number(key, value)));
+                SpanSet { matched: spans.len() as u32 + more, spans, attributes }
+            },
+        )
+    }
+
+    fn sources() -> impl Strategy<Value = Vec<TraceSearchMetadata>> {
+        let source = |span_sets| TraceSearchMetadata {
+            trace_id: "a".to_owned(),
+            start_time_unix_nano: 1,
+            span_sets,
+            ..TraceSearchMetadata::default()
+        };
+        let source = proptest::collection::vec(set(), 1..3).prop_map(source);
+        proptest::collection::vec(source, 1..7)
+    }
+
+    fn added(sources: &[TraceSearchMetadata]) -> SearchCombiner {
+        let mut combiner = SearchCombiner::new(20).shows_spans(2).watches_changes();
+        sources.iter().for_each(|source| combiner.add(vec![source.clone()]));
+        combiner
+    }
+
+    proptest! {
+        #[test]
+        fn answer_does_not_depend_on_the_order_in_which_sources_answer(
+            (sources, shuffled) in sources()
+                .prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
+        ) {
+            prop_assert_eq!(added(&sources).finish_part(), added(&shuffled).finish_part());
+            let mut combiner = added(&shuffled);
+            let changed = combiner.take_changes(0);
+            let answer = added(&sources).finish(SearchMetrics::default());
+            prop_assert_eq!(&changed, &answer.traces);
+            prop_assert_eq!(combiner.finish(SearchMetrics::default()), answer);
+        }
+    }
+
+    #[test]
+    fn sets_that_list_all_are_added_up_also_after_one_that_is_cut() {
+        let set = |ids: &[u8], matched| SpanSet {
+            spans: ids
+                .iter()
+                .map(|id| Span { span_id: format!("{id:016}"), ..Span::default() })
+                .collect(),
+            matched,
+            attributes: Vec::new(),
+        };
+        let answer = |sets: [SpanSet; 4]| {
+            let mut known = Vec::new();
+            sets.into_iter().for_each(|set| merge_sets(&mut known, vec![set]));
+            settle(&mut known);
+            known
+        };
+        let [one, two, three] = [set(&[1], 1), set(&[2], 1), set(&[3], 1)];
+        let all = vec![set(&[1, 2, 3], 3)];
+        let cut = set(&[7], 2);
+        assert_eq!(answer([one.clone(), cut.clone(), two.clone(), three.clone()]), all);
+        assert_eq!(answer([cut.clone(), three.clone(), one.clone(), two.clone()]), all);
+        let larger = set(&[7], 4);
+        assert_eq!(answer([one, larger.clone(), two, three]), [larger]);
+    }
 }

@@ -11,24 +11,25 @@ pub(super) fn separate_shared_ids(spans: &mut [SpanEntry]) {
     let known = spans.iter().map(|span| (span.id, span.parent, span.kind));
     let changes = tactus_model::separate_shared_ids(known, |number| SpanId(number.to_be_bytes()));
     for (place, (id, parent)) in changes {
-        rewrite(&mut spans[place], id, parent);
+        let span = &mut spans[place];
+        span.message = with_ids(&span.message, id, parent);
+        (span.id, span.parent) = (id, parent);
     }
 }
 
-/// Replaces id and parent of a span, and keeps its other fields.
-fn rewrite(span: &mut SpanEntry, id: SpanId, parent: SpanId) {
-    let mut message = Vec::with_capacity(span.message.len() + 20);
+/// An OTLP Span message with another id and parent, and its other fields.
+pub fn with_ids(span: &Bytes, id: SpanId, parent: SpanId) -> Bytes {
+    let mut message = Vec::with_capacity(span.len() + 20);
     put_message_field(&mut message, 2, &id.0);
     put_message_field(&mut message, 4, &parent.0);
-    let mut reader = Reader::new(&span.message);
-    // The message was read to its end when it was added, so it is well formed.
+    let mut reader = Reader::new(span);
+    // The message was read to its end when it was added to a trace, so it is well formed.
     while let Ok(Some((field, value))) = reader.next_field() {
         if field != 2 && field != 4 {
             put_field(&mut message, field, value);
         }
     }
-    span.message = Bytes::from(message);
-    (span.id, span.parent) = (id, parent);
+    Bytes::from(message)
 }
 
 fn put_field(out: &mut Vec<u8>, field: u32, value: FieldValue<'_>) {

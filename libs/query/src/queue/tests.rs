@@ -431,7 +431,7 @@ async fn queue_that_stops_waits_for_its_jobs_and_ends_its_streams() {
     let call = ask(&queue, "a").await;
     let stopping = tokio::spawn({
         let queue = queue.clone();
-        async move { queue.stop(Duration::from_secs(60)).await }
+        async move { queue.stop(Duration::from_secs(60), || false).await }
     });
     let job = one.job().await;
     assert!(!stopping.is_finished());

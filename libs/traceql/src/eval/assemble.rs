@@ -287,14 +287,27 @@ impl Assembler<'_> {
                 continue;
             }
             // `span.env` and `.env` may be the same attribute.
-            let is_nan = |value: &_| matches!(value, AttributeValue::Float(it) if it.is_nan());
             let is_known = |(known, other): &(Arc<str>, AttributeValue)| {
-                known == key && (*other == value || is_nan(other) && is_nan(&value))
+                known == key && is_same(other, &value)
             };
             if !span.attributes.iter().any(is_known) {
                 span.attributes.push((Arc::clone(key), value));
             }
         }
         span
+    }
+}
+
+/// True for equal values, and for NaN in the same places.
+fn is_same(one: &AttributeValue, other: &AttributeValue) -> bool {
+    match (one, other) {
+        (AttributeValue::Float(one), AttributeValue::Float(other)) => {
+            one == other || one.is_nan() && other.is_nan()
+        }
+        (AttributeValue::Array(one), AttributeValue::Array(other)) => {
+            one.len() == other.len()
+                && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+        }
+        _ => one == other,
     }
 }

@@ -5,21 +5,20 @@
 //! at the bound of its Wilson interval that is nearest to the other side. So values that were seen only a few times,
 //! such as ids, do not count.
 
+mod comparison;
+
 use std::collections::{BTreeMap, HashMap};
 
 use axum::extract::Extension;
 use serde_json::{Value, json};
 
-use tactus_api::request::{MetricsLimits, MetricsQuery, parse_traceql};
-use tactus_api::{Error, QueryParams, Result};
 use tactus_traceql::metrics::{LabelValue, Series};
 
 use crate::http::{Answer, Answered, Asked};
 use crate::offload::offload;
 use crate::trace_lookup::quoted;
+use comparison::comparison;
 
-/// Values of an attribute and a side that are counted; rarer ones count as missing.
-const COUNTED_VALUES: usize = 1_000;
 /// Attributes, and values of each, in an answer.
 const SHOWN_ATTRIBUTES: usize = 50;
 const SHOWN_VALUES: usize = 8;
@@ -40,41 +39,6 @@ pub(super) async fn differences(Extension(call): Asked) -> Answered {
     let series = found.answer.series;
     let ranked = offload(series.len() > INLINE_SERIES, move || rank(series, &selection));
     Ok(Answer::json(&ranked.await?).partial(found.partial))
-}
-
-/// The metrics query that compares, and the selection in its canonical text.
-fn comparison(params: &QueryParams<'_>, limits: &MetricsLimits) -> Result<(MetricsQuery, String)> {
-    // Each for itself: put together, halves could mean something else.
-    let part = |name: &'static str| {
-        let text = params.get(name).unwrap_or("{ }");
-        let root = parse_traceql(text, limits.max_query_bytes)?;
-        match root.metrics() {
-            None => Ok(root.to_string()),
-            Some(_) => {
-                Err(Error::Invalid(format!("{name}: must be a query for spans, not for metrics")))
-            }
-        }
-    };
-    let (all, selection) = (part("q")?, part("selection")?);
-    let text = format!("{all} | compare({selection}, {COUNTED_VALUES})");
-    let parameters = with_range_of(params, &text);
-    let parameters = QueryParams::parse(&parameters);
-    let mut query = MetricsQuery::parse_instant(&parameters, limits, tactus_clock::unix_nanos())?;
-    // Bounded by bytes. Any number of series less would be a random part of them.
-    query.max_series = 0;
-    Ok((query, selection))
-}
-
-/// The parameters of a metrics query for the range of a request.
-fn with_range_of(params: &QueryParams<'_>, query: &str) -> String {
-    let mut parameters = form_urlencoded::Serializer::new(String::new());
-    parameters.append_pair("q", query);
-    for name in ["start", "end", "since"] {
-        if let Some(value) = params.get(name) {
-            parameters.append_pair(name, value);
-        }
-    }
-    parameters.finish()
 }
 
 /// How many spans of the selection and of the rest have a value.

@@ -7,7 +7,7 @@ use tactus_model::SpanId;
 use tactus_model::wire::{FieldValue, Reader, WireError};
 
 const CLIENT: u8 = 3;
-const SERVER: u8 = 2;
+pub(super) const SERVER: u8 = 2;
 const ERROR: u8 = 2;
 
 /// Index of a span without a parent.

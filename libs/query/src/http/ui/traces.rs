@@ -23,6 +23,8 @@ use crate::http::{Answer, Answered, Asked, Call};
 use crate::offload::offload;
 use crate::trace_by_id::{FoundTrace, Large, Limited, TraceMemory, malformed};
 
+mod shown;
+
 /// Spans of one request for details.
 const MAX_IDS: usize = 200;
 
@@ -47,7 +49,8 @@ impl OpenTraces {
         self.keep(call, id, found)
     }
 
-    /// Keeps a trace that was found, unless it is a part. Errors: as of [`Self::read`].
+    /// Keeps a trace that was found, unless it is a part: then it has grown since it was kept. Errors: as of
+    /// [`Self::read`].
     fn keep(&self, call: &Call, id: TraceId, mut found: FoundTrace) -> Result<Arc<FoundTrace>> {
         if found.trace.is_empty() && !found.is_part {
             return Err(match found.facts.partial {
@@ -55,13 +58,15 @@ impl OpenTraces {
                 false => Error::NotFound,
             });
         }
+        let key = (joined(&call.tenants), id);
         if found.is_part {
+            self.0.invalidate(&key);
             return Ok(Arc::new(found));
         }
         // Traces that are kept have a bound of their own.
         found.memory = TraceMemory::default();
         let found = Arc::new(found);
-        self.0.insert((joined(&call.tenants), id), Arc::clone(&found));
+        self.0.insert(key, Arc::clone(&found));
         Ok(found)
     }
 
@@ -151,9 +156,13 @@ pub(super) async fn spans(
         return open.send(&call, id, OtlpForm::default()).await;
     };
     let mut found = open.find_or_read(&call, id, Large::Spans(ids.clone())).await?;
-    if found.is_part && found.trace.spans() < ids.len() {
-        // Halves of a call that share an id are told apart in the whole trace alone.
-        found = open.find_or_read(&call, id, Large::Whole).await?;
+    if found.is_part && !shown::has_all(&found, &ids).await? {
+        // Halves of a call that share an id are told apart among all spans alone.
+        found = open.find_or_read(&call, id, Large::Heads).await?;
+        if found.is_part {
+            let found = shown::read(&call, id, found, ids).await?;
+            return send_known(&call, found, OtlpForm::default()).await;
+        }
     }
     let filtered = offload(found.trace.takes_long(), move || {
         let trace = found.trace.filtered(|span| has_id(span, &ids));
@@ -190,13 +199,15 @@ pub(super) async fn find(
             let (frontend, tenants) = (&call.frontend, &call.tenants);
             match find::find_in(frontend, tenants, id, text, Arc::clone(&query)).await? {
                 Found::Trace(found) => open.keep(&call, id, found)?,
-                Found::Rows(value, _) => return Ok(Answer::json(&value)),
+                Found::Rows { value, partial, .. } => {
+                    return Ok(Answer::json(&value).partial(partial));
+                }
             }
         }
     };
-    let is_long = found.trace.takes_long();
+    let (is_long, partial) = (found.trace.takes_long(), found.facts.partial);
     let value = offload(is_long, move || find::rows(&found.trace, id, &query));
-    Ok(Answer::json(&value.await??))
+    Ok(Answer::json(&value.await??).partial(partial))
 }
 
 fn span_ids(list: &str) -> Result<Vec<SpanId>> {

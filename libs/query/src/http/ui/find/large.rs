@@ -32,8 +32,8 @@ const LAYOUT_BYTES: usize = 50;
 pub(in crate::http::ui) enum Found {
     /// The trace, which is not large.
     Trace(FoundTrace),
-    /// The answer; and the bytes that were read for it.
-    Rows(Value, u64),
+    /// The answer.
+    Rows { value: Value, inspected_bytes: u64, partial: bool },
 }
 
 /// Finds what a query, which is `text`, matches in a trace.
@@ -48,20 +48,21 @@ pub(in crate::http::ui) async fn find_in(
         let _admitted = frontend.admit(tenants)?;
         let mut slices = frontend.slices_read_by(tenants, id, text);
         let mut so_far = SoFar::new(id, query);
-        let mut inspected_bytes = 0_u64;
+        let (mut inspected_bytes, mut partial) = (0_u64, false);
         while let Some(found) = slices.next_trace(WhenTooLarge::Cut).await? {
             if !found.is_part {
                 return Ok(Found::Trace(found));
             }
             inspected_bytes = inspected_bytes.saturating_add(found.facts.inspected_bytes);
+            partial |= found.facts.partial;
             so_far = offload(true, move || so_far.and(&found.trace)).await??;
         }
-        let rows = offload(true, move || so_far.finish()).await??;
-        Ok(Found::Rows(rows, inspected_bytes))
+        let value = offload(true, move || so_far.finish()).await??;
+        Ok(Found::Rows { value, inspected_bytes, partial })
     };
     let inspected = |found: &Found| match found {
         Found::Trace(found) => found.facts.inspected_bytes,
-        Found::Rows(_, inspected_bytes) => *inspected_bytes,
+        Found::Rows { inspected_bytes, .. } => *inspected_bytes,
     };
     frontend.counted(tenants, TRACES, Asked::new(id.to_hex()), run, inspected).await
 }
