@@ -325,6 +325,11 @@ impl Tenant {
         self.series() == 0 && waiting == 0
     }
 
+    /// True while a collection is to bring staleness markers of series that ended.
+    pub(crate) fn owes_markers(&self) -> bool {
+        self.registry.owes_markers()
+    }
+
     /// Totals and levels of the registry.
     pub fn statistics(&self) -> &Statistics {
         self.registry.statistics()

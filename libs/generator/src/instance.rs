@@ -244,13 +244,14 @@ impl Instance {
         shared.pool.run(show).await?.ok_or(Error::PageTooLarge)
     }
 
-    /// Lets the tenant go if it has no series and pushed nothing for so long. True if it is gone.
+    /// Lets the tenant go if it has no series and no waiting calls, its receivers know of the end of its series, and it
+    /// pushed nothing for so long. True if it is gone.
     pub(crate) async fn retire(&self, shared: &Shared, idle: Duration) -> bool {
         if self.pushed.lock().elapsed() < idle {
             return false;
         }
         let mut series = self.lock().await;
-        if series.engine.series() > 0 {
+        if !series.engine.is_empty() || series.owes_markers() {
             return false;
         }
         series.retired = true;
@@ -309,6 +310,14 @@ impl Series {
             );
         }
         self.limits = limits;
+    }
+
+    /// True if the next collection brings staleness markers, and there will be one.
+    fn owes_markers(&self) -> bool {
+        let has_remotes = self.remote_write.as_ref().is_some_and(TenantRemoteWrite::has_remotes);
+        has_remotes
+            && !self.limits.metrics_generator.disable_collection
+            && self.engine.owes_markers()
     }
 
     fn collect(&mut self, tenant: &TenantId) {

@@ -79,7 +79,8 @@ impl Writer {
         self.known.len()
     }
 
-    fn next_part(&mut self) {
+    /// What follows defines its series anew.
+    pub(super) fn next_part(&mut self) {
         self.part += 1;
         self.part_series = 0;
         self.part_bytes = 0;
@@ -94,6 +95,23 @@ impl Writer {
             || age >= (max_age_ms / 16).max(1)
             // Definitions are written again in the next part, which must be worth it.
             || drained && self.part_bytes >= SENT_PART_BYTES + 4 * self.part_definition_bytes
+    }
+
+    /// False if the labels of a series that ended have a sample of this collection, or a later one, under another
+    /// reference: receivers refuse a request with a marker beside it.
+    fn may_end(&mut self, series: &Series<'_>, timestamp_ms: i64) -> bool {
+        let own = self.known.get(&series.reference);
+        let (is_known, hash) = (own.is_some(), own.map(|known| known.label_hash));
+        let hash = hash.unwrap_or_else(|| label_hash(series));
+        let other = self.references.get(&hash).filter(|other| **other != series.reference);
+        let goes_on = other.and_then(|other| self.known.get(other)).is_some_and(|other| {
+            other.collection == self.collection || other.last_ms >= timestamp_ms
+        });
+        if !goes_on && is_known {
+            // Another marker of these labels is one too many.
+            self.references.insert(hash, series.reference);
+        }
+        !goes_on
     }
 
     fn forget_old(&mut self) {
@@ -208,8 +226,9 @@ impl<'a> Collection<'a> {
         }
     }
 
-    /// Number of the series in the current part if a sample of this time may be written.
-    fn admit(&mut self, series: &Series<'_>, timestamp_ms: i64) -> Option<u32> {
+    /// Number of the series in the current part if a sample of this time may be written. `ends`: it is a staleness
+    /// marker.
+    fn admit(&mut self, series: &Series<'_>, timestamp_ms: i64, ends: bool) -> Option<u32> {
         self.exemplars_of = None;
         // Not after a sample, whose exemplars belong into its frame.
         if self.writer.frame.len() >= FRAME_BYTES {
@@ -219,6 +238,9 @@ impl<'a> Collection<'a> {
             return None;
         }
         let writer = &mut *self.writer;
+        if ends && !writer.may_end(series, timestamp_ms) {
+            return None;
+        }
         let known = match writer.known.entry(series.reference) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(vacant) => {
@@ -264,16 +286,18 @@ impl<'a> Collection<'a> {
 
 impl Sink for Collection<'_> {
     fn float(&mut self, series: &Series<'_>, timestamp_ms: i64, value: f64) {
-        if let Some(id) = self.admit(series, timestamp_ms) {
+        let ends = value.to_bits() == STALE.to_bits();
+        if let Some(id) = self.admit(series, timestamp_ms, ends) {
             self.writer.frame.float(id, timestamp_ms, value);
-            if value.to_bits() == STALE.to_bits() {
+            if ends {
                 self.exemplars_of = None;
             }
         }
     }
 
     fn histogram(&mut self, series: &Series<'_>, timestamp_ms: i64, value: &NativeHistogram) {
-        if let Some(id) = self.admit(series, timestamp_ms) {
+        let ends = value.sum.to_bits() == STALE.to_bits();
+        if let Some(id) = self.admit(series, timestamp_ms, ends) {
             self.writer.frame.histogram(id, timestamp_ms, value);
         }
     }

@@ -46,6 +46,24 @@ pub(crate) struct Mark {
     pub(crate) in_flight: Option<InFlight>,
 }
 
+/// Names the cursor of a remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RemoteKey {
+    pub(crate) key: String,
+    /// The key that the remote has while another one of the same name and URL comes before it.
+    pub(crate) content: String,
+}
+
+/// The cursor of a remote when the queue is opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) cursor: Cursor,
+    /// Where the remote goes on. `None`: it is new.
+    pub(crate) mark: Option<Mark>,
+    /// The file does not say so yet.
+    pub(crate) moved: bool,
+}
+
 /// The file of one remote.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -53,6 +71,46 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    /// The cursors of the remotes, and what those say whose remotes are gone. If one is gone and one is new, these are
+    /// the same remote with another name or URL. Writes nothing, because another process may still hold the log.
+    pub(crate) fn open_all(dir: &Path, keys: &[RemoteKey]) -> (Vec<Opened>, Vec<Mark>) {
+        let mut others = Self::others(dir, keys);
+        let mut gone: Vec<Mark> = Vec::new();
+        let open = |RemoteKey { key, content }: &RemoteKey| {
+            let (cursor, mark) = Self::open(dir, key);
+            let Some(own) = others.iter().position(|other| other == content) else {
+                return Opened { cursor, mark, moved: false };
+            };
+            // Its key was that of the remote before it, which comes no longer before it.
+            gone.extend(mark);
+            let (_, mark) = Self::open(dir, &others.swap_remove(own));
+            Opened { cursor, mark, moved: true }
+        };
+        let mut all: Vec<Opened> = keys.iter().map(open).collect();
+        gone.extend(others.iter().filter_map(|key| Self::open(dir, key).1));
+        let mut new = all.iter_mut().filter(|opened| opened.mark.is_none());
+        if gone.len() == 1
+            && let (Some(opened), None) = (new.next(), new.next())
+        {
+            tracing::info!(dir = %dir.display(), "a new remote goes on where the one that is gone had come to in the remote-write queue");
+            opened.mark = gone.pop();
+            opened.moved = true;
+        }
+        (all, gone)
+    }
+
+    /// The keys of cursors of other remotes than these.
+    fn others(dir: &Path, keys: &[RemoteKey]) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+        let key = |entry: std::fs::DirEntry| {
+            Some(entry.file_name().to_str()?.strip_prefix(CURSOR_PREFIX)?.to_owned())
+        };
+        // What has a suffix was not written to its end.
+        let is_other =
+            |key: &String| !key.contains('.') && keys.iter().all(|known| known.key != *key);
+        entries.flatten().filter_map(key).filter(is_other).collect()
+    }
+
     /// The cursor of the remote called `key`, and what it says. `None`: the remote is new. A file that cannot be read gives
     /// the oldest place: sending twice is better than losing.
     pub(crate) fn open(dir: &Path, key: &str) -> (Self, Option<Mark>) {
@@ -86,14 +144,14 @@ impl Cursor {
     }
 
     /// Deletes the cursors of remotes other than these.
-    pub(crate) fn forget_others(dir: &Path, keys: &[String]) {
+    pub(crate) fn forget_others(dir: &Path, keys: &[RemoteKey]) {
         let Ok(entries) = std::fs::read_dir(dir) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
             let Some(key) = name.to_str().and_then(|name| name.strip_prefix(CURSOR_PREFIX)) else {
                 continue;
             };
-            if !keys.iter().any(|known| known == key) {
+            if !keys.iter().any(|known| known.key == key) {
                 // Left behind it does no harm.
                 let _ = std::fs::remove_file(entry.path());
             }
@@ -146,7 +204,8 @@ mod tests {
             std::fs::write(&cursor.path, &whole[..cut]).unwrap();
             assert_eq!(Cursor::open(dir.path(), "a").1, Some(Mark::default()), "{cut}");
         }
-        Cursor::forget_others(dir.path(), &["b".to_owned()]);
+        let other = RemoteKey { key: "b".to_owned(), content: "b2".to_owned() };
+        Cursor::forget_others(dir.path(), &[other]);
         assert_eq!(Cursor::open(dir.path(), "a").1, None);
     }
 }

@@ -334,6 +334,8 @@ impl TenantRemoteWrite {
 
 impl Drop for TenantRemoteWrite {
     fn drop(&mut self) {
+        // A collection borrows the handle, so that none is under way.
+        self.tenant.close_part();
         if let Some(entry) = self.remote.tenants.lock().get_mut(&self.tenant.id) {
             entry.open = false;
         }

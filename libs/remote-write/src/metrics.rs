@@ -118,6 +118,27 @@ impl TenantMetrics {
         remote.drop_unsent(loss.counts, reason);
     }
 
+    /// A remote is configured no more, and so much that it had not got is dropped.
+    pub(super) fn removed(&self, counts: Counts) {
+        if counts.total() == 0 {
+            return;
+        }
+        let [samples, histograms, exemplars] = counts.by_kind();
+        tracing::warn!(
+            tenant = self.tenant,
+            samples,
+            histograms,
+            exemplars,
+            "a remote is configured no more: what waited for it in the remote-write queue is dropped"
+        );
+        for (family, count) in self.families.dropped().iter().zip(counts.by_kind()) {
+            if count > 0 {
+                // Its name and URL went with its configuration.
+                family.with([&self.tenant, "", "", "remote_removed"]).inc_by(count);
+            }
+        }
+    }
+
     /// The gauges of the tenant go: it is no longer there.
     pub(super) fn forget(&self) {
         let families = &self.families;

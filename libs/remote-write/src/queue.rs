@@ -15,8 +15,8 @@ use tactus_clock::instant_of;
 use tactus_wal::{Frame, PartId, PartInfo, Position, Settings, Tail, Wal};
 use tokio::sync::Notify;
 
-use super::cursor::{Cursor, Mark, Place};
-use super::entry::FrameReader;
+use super::cursor::{Cursor, Mark, Opened, Place, RemoteKey};
+use super::entry::{Counts, FrameReader};
 
 pub(crate) use limits::{DropReason, Limits, Loss};
 
@@ -29,6 +29,8 @@ pub(crate) struct Queue {
     wake: Vec<Notify>,
     /// A remote has got further.
     progress: Notify,
+    /// What each remote that is configured no more had not read.
+    removed: Vec<Counts>,
 }
 
 struct State {
@@ -52,18 +54,19 @@ struct Remote {
 
 impl Queue {
     /// Opens the log in `dir` for the remotes with these keys. A remote that was not there before begins with the next
-    /// collection; the others go on where they were.
+    /// collection, unless it takes the place of one that is gone; the others go on where they were.
     pub(crate) fn open(
         dir: &Path,
         limits: Limits,
-        remotes: &[String],
+        remotes: &[RemoteKey],
     ) -> Result<Self, tactus_wal::Error> {
         let io = |action: &'static str| {
             move |source| tactus_wal::Error::Io { action, path: dir.to_owned(), source }
         };
         std::fs::create_dir_all(dir).map_err(io("create"))?;
-        let cursors: Vec<_> = remotes.iter().map(|key| Cursor::open(dir, key)).collect();
-        let furthest = cursors.iter().filter_map(|(_, mark)| *mark).map(|mark| mark.done.part);
+        let (cursors, gone) = Cursor::open_all(dir, remotes);
+        let marks = cursors.iter().filter_map(|opened| opened.mark).chain(gone.iter().copied());
+        let furthest = marks.map(|mark| mark.done.part);
         let settings = Settings {
             // The kernel keeps what is written when the process dies; a crash of the machine may cost the last seconds.
             fsync_interval: None,
@@ -88,26 +91,25 @@ impl Queue {
             newest: newest.collect(),
             remotes: Vec::new(),
         };
-        for (cursor, mark) in cursors {
-            let mark = match mark {
-                Some(mark) => mark,
-                None => {
-                    let mark = Mark { done: Place::at(committed), in_flight: None };
-                    cursor.write(mark).map_err(io("write the cursor in"))?;
-                    mark
-                }
-            };
+        for Opened { cursor, mark, moved } in cursors {
+            let is_written = mark.is_some() && !moved;
+            let mark = mark.unwrap_or(Mark { done: Place::at(committed), in_flight: None });
+            if !is_written {
+                cursor.write(mark).map_err(io("write the cursor in"))?;
+            }
             state.remotes.push(Remote { cursor, mark, read: mark.done });
         }
-        Cursor::forget_others(dir, remotes);
-        let queue = Self {
+        let mut queue = Self {
             wal,
             dir: dir.to_owned(),
             limits,
             state: Mutex::new(state),
             wake: remotes.iter().map(|_| Notify::new()).collect(),
             progress: Notify::new(),
+            removed: Vec::new(),
         };
+        queue.removed = gone.iter().map(|mark| queue.unread_from(mark.done)).collect();
+        Cursor::forget_others(dir, remotes);
         queue.release_done();
         Ok(queue)
     }
@@ -115,6 +117,11 @@ impl Queue {
     /// Directory of the log.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What each remote that is configured no more had not read when the log was opened.
+    pub(crate) fn removed(&self) -> &[Counts] {
+        &self.removed
     }
 
     /// Bytes of the log on disk.

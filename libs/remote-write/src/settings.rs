@@ -8,6 +8,7 @@ use tactus_config::without_passwords;
 
 use super::client::Client;
 use super::connections::{ClientError, InvalidHeader, header};
+use super::cursor::RemoteKey;
 use super::relabel::{RelabelError, Relabeling};
 use super::wire::Protocol;
 
@@ -95,7 +96,7 @@ pub(crate) struct Remote {
     pub(crate) name: String,
     pub(crate) url: String,
     /// Names the cursor of the remote in the queue of a tenant.
-    pub(crate) key: String,
+    pub(crate) key: RemoteKey,
     pub(crate) protocol: Protocol,
     pub(crate) relabeling: Arc<Relabeling>,
     /// Checked: its numbers are positive.
@@ -113,13 +114,14 @@ pub(super) fn remotes(configs: &[Config]) -> Result<Vec<Arc<Remote>>, SettingsEr
             return Err(failed(Reason::Duplicate(without_passwords(&config.url))));
         }
         let same = |other: &&Config| other.url == config.url && other.name == config.name;
-        let ordinal = configs[..index].iter().filter(same).count();
-        remotes.push(Arc::new(remote(config, ordinal).map_err(failed)?));
+        let alike: Vec<_> = configs[..index].iter().filter(same).collect();
+        remotes.push(Arc::new(remote(config, &alike).map_err(failed)?));
     }
     Ok(remotes)
 }
 
-fn remote(config: &Config, ordinal: usize) -> Result<Remote, Reason> {
+/// `alike`: the entries before it with the same name and URL.
+fn remote(config: &Config, alike: &[&Config]) -> Result<Remote, Reason> {
     if config.url.is_empty() {
         return Err(Reason::EmptyUrl);
     }
@@ -137,14 +139,24 @@ fn remote(config: &Config, ordinal: usize) -> Result<Remote, Reason> {
     check_queue(&config.queue_config)?;
     let protocol = Protocol::from_message(&config.protobuf_message)
         .ok_or_else(|| Reason::Message(config.protobuf_message.clone()))?;
-    let hash = xxhash_rust::xxh64::xxh64(format!("{config:?}").as_bytes(), 0);
+    // Shows no secrets.
+    let content = format!("{config:?}");
+    let hash = xxhash_rust::xxh64::xxh64(content.as_bytes(), 0);
     let name = match config.name.as_str() {
         "" => format!("{hash:016x}").split_off(10),
         name => name.to_owned(),
     };
-    let identity = format!("{}\n{}\n{ordinal}", config.name, config.url);
+    let key = |which: &str| {
+        let identity = format!("{}\n{}\n{which}", config.name, config.url);
+        format!("{:016x}", xxhash_rust::xxh64::xxh64(identity.as_bytes(), 0))
+    };
+    // Others that differ in secrets alone.
+    let twins = alike.iter().filter(|other| format!("{other:?}") == content).count();
+    let of_content = key(&format!("{hash:016x}-{twins}"));
+    // The first of its name and URL keeps its key when anything else of it changes.
+    let key = if alike.is_empty() { key("0") } else { of_content.clone() };
     Ok(Remote {
-        key: format!("{:016x}", xxhash_rust::xxh64::xxh64(identity.as_bytes(), 0)),
+        key: RemoteKey { key, content: of_content },
         name,
         url: config.url.clone(),
         protocol,

@@ -72,6 +72,7 @@ impl Tenant {
     }
 
     fn start(&self, queue: &Arc<Queue>, runtime: &runtime::Handle) {
+        queue.removed().iter().for_each(|counts| self.metrics.removed(*counts));
         for (index, counts) in queue.left_behind().into_iter().enumerate() {
             if let Some(remote) = self.metrics.remote(index) {
                 remote.expect(counts);
@@ -111,6 +112,15 @@ impl Tenant {
     pub(super) async fn drained(&self) {
         if let Some(queue) = &self.queue {
             queue.drained().await;
+        }
+    }
+
+    /// Closes the part that is written, which limits would spare for ever if nothing follows.
+    pub(super) fn close_part(&self) {
+        if let Some(queue) = &self.queue {
+            let mut writer = self.writer.lock();
+            queue.rotate();
+            writer.next_part();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Remote write against a receiver that judges samples as Prometheus does.
 
 mod connections;
+mod ending;
 mod receiver;
 
 use std::sync::Arc;

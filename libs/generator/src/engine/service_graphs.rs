@@ -60,6 +60,9 @@ pub(crate) struct ServiceGraphs {
 
 const UNKNOWN: TextId = TextId::MAX;
 
+/// Calls that may wait though series take all memory: other tenants must not stop what this one has long counted.
+const RESERVED_CALLS: usize = 1_000;
+
 impl ServiceGraphs {
     /// Makes its metrics, and takes away those that it made with other settings. Calls of which one side waits are taken
     /// over from `before`.
@@ -186,7 +189,7 @@ impl ServiceGraphs {
         if edge.is_complete() {
             self.counted.edges += 1;
             self.record(&edge, view.interner, registry, now_ms);
-        } else if self.waiting.len() >= self.max_items() || registry.is_memory_full() {
+        } else if self.is_full(registry) {
             self.counted.dropped_spans += 1;
             log_limited!(
                 warn,
@@ -207,6 +210,12 @@ impl ServiceGraphs {
     /// Sides that wait, at most.
     fn max_items(&self) -> usize {
         usize::try_from(self.settings.max_items).unwrap_or(0)
+    }
+
+    /// True if no other call may wait.
+    fn is_full(&self, registry: &Registry) -> bool {
+        let waiting = self.waiting.len();
+        waiting >= self.max_items() || waiting >= RESERVED_CALLS && registry.is_memory_full()
     }
 
     /// Unix seconds when an edge that begins now expires.

@@ -97,6 +97,7 @@ impl Registry {
         if !self.settings.staleness_markers {
             self.ended.values_mut().for_each(|ended| ended.marks = None);
         }
+        // After all values: those of the same labels tell the queue to leave the marker out.
         emitter.ends = true;
         for ended in self.ended.values_mut() {
             if let Some(marks) = &ended.marks {
@@ -106,6 +107,11 @@ impl Registry {
             }
         }
         Collected { generation, now_ms }
+    }
+
+    /// True while a collection is to bring staleness markers.
+    pub(crate) fn owes_markers(&self) -> bool {
+        self.settings.staleness_markers && self.ended.values().any(|ended| ended.marks.is_some())
     }
 
     /// Confirms that a collection arrived completely.

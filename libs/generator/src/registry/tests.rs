@@ -293,6 +293,7 @@ fn new_buckets_begin_with_zero_and_former_ones_end() {
         let handle = registry.handle(metric, set, now_ms);
         registry.release(set);
         registry.observe(metric, handle, (0.5, 1.0), TraceId([1; 16]), now_ms);
+        assert_eq!(registry.owes_markers(), !ended.is_empty());
         let all = samples(&mut registry, now_ms);
         let buckets = |wanted: &dyn Fn(&Sample) -> bool| -> Vec<&str> {
             all.iter().filter(|sample| wanted(sample)).filter_map(|it| it.le.as_deref()).collect()

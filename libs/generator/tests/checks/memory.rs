@@ -54,3 +54,21 @@ fn waiting_calls_count_as_the_settings_in_force_have_them() {
     bench.tenant.expire(PUSH_MS);
     assert_eq!(changed, bench.memory.used());
 }
+
+#[test]
+fn some_calls_wait_though_memory_is_full() {
+    let limits = json!({"processors": ["service-graphs"]});
+    let mut bench = Bench::within(1, &yaml(&limits, &json!({})));
+    let resources = services(&["a", "b"]);
+    let number = |number: u32| number.to_string();
+    let calls: Vec<Value> = (10..90).map(|n| span("a", "x", 3, &number(n), "")).collect();
+    bench.push(&resources, &json!(calls), PUSH_MS);
+    let answers: Vec<Value> = (10..90).map(|n| span("b", "x", 2, "b1", &number(n))).collect();
+    bench.push(&resources, &json!(answers), PUSH_MS);
+    assert!(bench.tenant.statistics().active_series == 0, "they count in what overflows");
+    let kept = bench.collect(COLLECT_MS);
+    let total =
+        kept.samples.iter().find(|it| it.0.starts_with("traces_service_graph_request_total"));
+    assert_eq!(total.unwrap().1.last().unwrap().1, 80.0);
+    assert_eq!(bench.own("processor_service_graphs_dropped_spans{tenant=\"single-tenant\"}"), 0.0);
+}

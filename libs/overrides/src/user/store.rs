@@ -125,7 +125,10 @@ impl Store {
     async fn tenants(&self, metrics: &Metrics) -> Option<Vec<String>> {
         match self.bucket.list_directories(DIRECTORY).await {
             Ok(tenants) => Some(tenants),
-            Err(error) if error.is_not_found() => Some(Vec::new()),
+            // A new local store has no directory. Elsewhere a directory is never missing, but the bucket is.
+            Err(error) if error.is_not_found() && self.bucket.local_path(DIRECTORY).is_some() => {
+                Some(Vec::new())
+            }
             Err(error) => {
                 metrics.user_reload_failed.inc();
                 let error = error_text(&error);

@@ -53,6 +53,13 @@ pub(crate) fn validate(user: &UserLimits, forwarders: &[&str]) -> Result<(), Str
             "metrics_generator.ingestion_time_range_slack \"{slack}\" is outside acceptable range of 0s to 12h"
         ));
     }
+    if let Some(duration) = generator.native_histogram_min_reset_duration
+        && duration < GoDuration::ZERO
+    {
+        return Err(format!(
+            "metrics_generator.native_histogram_min_reset_duration \"{duration}\" must not be negative"
+        ));
+    }
     if let Some(name) = &generator.trace_id_label_name
         && !name.is_empty()
         && !is_trace_id_label(name)
@@ -174,6 +181,11 @@ mod tests {
                 generator(r#""ingestion_time_range_slack":"13h""#),
                 "metrics_generator.ingestion_time_range_slack \"13h0m0s\" is outside acceptable range of 0s to 12h",
             ),
+            (
+                generator(r#""native_histogram_min_reset_duration":"-5m""#),
+                "metrics_generator.native_histogram_min_reset_duration \"-5m0s\" must not be negative",
+            ),
+            (generator(r#""native_histogram_min_reset_duration":"0s""#), ""),
             (
                 generator(r#""trace_id_label_name":"trace-id""#),
                 "trace_id_label_name \"trace-id\" is not a valid Prometheus label name",

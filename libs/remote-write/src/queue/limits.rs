@@ -74,9 +74,21 @@ impl Queue {
         self.unread(PartId::default(), committed)
     }
 
+    /// What follows this place of what earlier processes left.
+    pub(super) fn unread_from(&self, place: Place) -> Counts {
+        let committed = self.state.lock().committed;
+        let unread = self.unread_by(&[place], PartId::default(), committed);
+        unread.first().copied().unwrap_or_default()
+    }
+
     /// What each remote has not read of the frames from `part` to `end`.
     fn unread(&self, part: PartId, end: Position) -> Vec<Counts> {
         let read: Vec<Place> = self.state.lock().remotes.iter().map(|remote| remote.read).collect();
+        self.unread_by(&read, part, end)
+    }
+
+    /// The same for those who have read up to these places.
+    fn unread_by(&self, read: &[Place], part: PartId, end: Position) -> Vec<Counts> {
         let mut unread = vec![Counts::default(); read.len()];
         let Some(furthest_behind) = read.iter().map(|place| place.position()).min() else {
             return unread;

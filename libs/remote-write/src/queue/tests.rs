@@ -1,3 +1,5 @@
+mod remotes;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -38,9 +40,13 @@ impl Tenant {
     }
 
     fn restart(&mut self, limits: Limits, remotes: &[&str]) {
+        let key = |key: &&str| RemoteKey { key: (*key).to_owned(), content: format!("{key}2") };
+        self.restart_with(limits, &remotes.iter().map(key).collect::<Vec<_>>());
+    }
+
+    fn restart_with(&mut self, limits: Limits, keys: &[RemoteKey]) {
         self.queue = None;
-        let keys: Vec<_> = remotes.iter().map(|key| (*key).to_owned()).collect();
-        self.queue = Some(Arc::new(Queue::open(self.dir.path(), limits, &keys).unwrap()));
+        self.queue = Some(Arc::new(Queue::open(self.dir.path(), limits, keys).unwrap()));
         self.writer = Mutex::new(Writer::new(0));
     }
 
@@ -209,6 +215,41 @@ fn same_labels_under_another_reference_stay_in_order() {
         collection.commit().unwrap();
     }
     assert_eq!(tenant.read(0, 100).0, [(0, 2_000, 1.0), (0, 3_000, 1.0)]);
+}
+
+#[test]
+fn labels_that_go_on_under_another_reference_get_no_marker() {
+    use crate::series::STALE;
+    let tenant = Tenant::new();
+    let series = |reference| Series { reference, labels: &[], name: "n0", le: None };
+    for (time_ms, samples) in [
+        (1_000, &[(1, 1.0)][..]),
+        // The buckets of a histogram change.
+        (2_000, &[(2, 1.0), (1, STALE)]),
+        (3_000, &[(2, 1.0)]),
+        // Both end, and which of them is first is not known.
+        (4_000, &[(1, STALE), (2, STALE)]),
+        (5_000, &[(3, 1.0)]),
+    ] {
+        let mut collection = tenant.begin(time_ms);
+        for (reference, value) in samples {
+            collection.float(&series(*reference), time_ms, *value);
+        }
+        collection.commit().unwrap();
+    }
+    // One whose only collection was given up does not count.
+    let mut given_up = tenant.begin(6_000);
+    given_up.float(&series(4), 6_000, 1.0);
+    drop(given_up);
+    let mut collection = tenant.begin(7_000);
+    collection.float(&series(3), 7_000, STALE);
+    collection.commit().unwrap();
+    let (samples, _) = tenant.read(0, 100);
+    let seen: Vec<_> =
+        samples.iter().map(|(_, at, value)| (*at, value.to_bits() == STALE.to_bits())).collect();
+    let ended = [4_000, 7_000];
+    let expected = [1_000, 2_000, 3_000, 4_000, 5_000, 7_000].map(|at| (at, ended.contains(&at)));
+    assert_eq!(seen, expected);
 }
 
 #[test]

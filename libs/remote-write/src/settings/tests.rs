@@ -106,9 +106,29 @@ fn same_entry_twice_is_refused_and_a_difference_makes_two_remotes() {
 
 #[test]
 fn key_of_a_remote_stays_when_its_queue_or_credentials_change() {
-    let key = |change: fn(&mut Config)| remotes(&[config(change)]).unwrap()[0].key.clone();
+    let key = |change: fn(&mut Config)| remotes(&[config(change)]).unwrap()[0].key.key.clone();
     let plain = key(|_| ());
     assert_eq!(plain, key(|config| config.queue_config.max_shards = 3));
     assert_eq!(plain, key(|config| config.bearer_token_file = "token".to_owned()));
     assert_ne!(plain, key(|config| config.url = "http://localhost/other".to_owned()));
+}
+
+#[test]
+fn key_of_one_of_several_that_are_alike_does_not_depend_on_its_place() {
+    let [a, b, c] = [1, 2, 3].map(|shards| config(|c| c.queue_config.max_shards = shards));
+    let secret = |value: &str| {
+        let value = Secret::new(value);
+        config(|config| config.headers = [("x-key".to_owned(), value)].into())
+    };
+    let keys = |configs: &[Config]| -> Vec<RemoteKey> {
+        remotes(configs).unwrap().iter().map(|remote| remote.key.clone()).collect()
+    };
+    let all = keys(&[a.clone(), b.clone(), c.clone()]);
+    let fewer = keys(&[a.clone(), c.clone()]);
+    assert_eq!((&fewer[0], &fewer[1]), (&all[0], &all[2]));
+    let alone = keys(std::slice::from_ref(&c));
+    assert_eq!(alone[0].key, all[0].key, "the key of the first");
+    assert_eq!(alone[0].content, all[2].key, "tells that it was another one");
+    let twins = keys(&[a, secret("x"), secret("y")]);
+    assert_ne!(twins[1].key, twins[2].key);
 }
