@@ -8,8 +8,10 @@ use tikv_jemalloc_ctl::{Access, AsName, Mib, Result, epoch};
 /// second frees less.
 const KEPT_BYTES: usize = 64 << 20;
 
-/// How often the arenas are checked.
+/// Time between checks of the arenas while much is freed.
 const LOOK: Duration = Duration::from_millis(250);
+/// And while little is, at most: a check reads the counts of all sizes in all arenas, which is much for an idle process.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 struct Freed {
     page_bytes: usize,
@@ -22,10 +24,15 @@ struct Freed {
 /// times that the first one sets for the configured ones.
 pub(crate) fn keep_few() -> Result<()> {
     let mut freed = Freed::open()?;
-    let look = move || loop {
-        thread::sleep(LOOK);
-        // A failure is not reported, because the next check tries again.
-        let _ = freed.give_back_beyond(KEPT_BYTES);
+    let look = move || {
+        let mut pause = LOOK;
+        loop {
+            thread::sleep(pause);
+            // A failure is not reported, because the next check tries again.
+            let is_little =
+                freed.give_back_beyond(KEPT_BYTES).is_ok_and(|kept| kept < KEPT_BYTES / 4);
+            pause = if is_little { (pause * 2).min(LAST_LOOK) } else { LOOK };
+        }
     };
     // If the thread cannot start, the time limit alone gives pages back.
     let _ = thread::Builder::new().name("freed-memory".to_owned()).spawn(look);
@@ -53,10 +60,12 @@ impl Freed {
         Ok((0..self.arenas as usize).map(of_arena).collect())
     }
 
-    fn give_back_beyond(&mut self, kept_bytes: usize) -> Result<()> {
+    /// Returns how much was freed.
+    fn give_back_beyond(&mut self, kept_bytes: usize) -> Result<usize> {
         let arenas = self.by_arena()?;
-        if arenas.iter().sum::<usize>() <= kept_bytes {
-            return Ok(());
+        let freed = arenas.iter().sum();
+        if freed <= kept_bytes {
+            return Ok(freed);
         }
         let share = kept_bytes / arenas.len();
         for (arena, _) in arenas.iter().enumerate().filter(|(_, bytes)| **bytes > share) {
@@ -65,7 +74,7 @@ impl Freed {
             let time: isize = self.decay.update(0)?;
             self.decay.write(time)?;
         }
-        Ok(())
+        Ok(freed)
     }
 }
 

@@ -6,7 +6,7 @@
 //! to clear every one of them again. So ingest has its own arena, which keeps freed pages longer.
 //!
 //! A time limit alone is not enough, because a burst may free within a second as much as is in use. So there is also a
-//! limit on the freed bytes that all arenas together keep, checked a few times a second.
+//! limit on the freed bytes that all arenas together keep, checked a few times a second while there are many.
 
 mod freed;
 

@@ -24,13 +24,13 @@ tactus_telemetry::metrics! {
         append_failures: CounterVec<1> = "tempo_distributor_ingester_append_failures_total",
             "Pushes to each ingester that failed or were not answered in time.", ["ingester"];
         pub(crate) ingester_clients: Gauge = "tempo_distributor_ingester_clients",
-            "Ingesters that were pushed to, with some that left since.";
+            "Ingesters that spans were pushed to, including some that have left since.";
         pub(crate) traces_per_batch: Histogram = "tempo_distributor_traces_per_batch",
             "Traces in an export request, estimated.", &exponential_buckets(2.0, 2.0, 10);
         pub(crate) push_duration: Histogram = "tempo_distributor_push_duration_seconds",
             "Time from an export request to the answer of enough ingesters.", &DEFAULT_BUCKETS;
         pub(crate) inflight_bytes: Gauge = "tactus_distributor_inflight_bytes",
-            "Bytes of requests in flight, with what calls to slow ingesters still hold.";
+            "Bytes of requests in flight, including those still held by calls to slow ingesters.";
         pub(crate) overload_refusals: Counter = "tactus_distributor_overload_refusals_total",
             "Requests refused because too many bytes were in flight.";
         pub(crate) hedged_pushes: Counter = "tactus_distributor_hedged_pushes_total",

@@ -1,7 +1,7 @@
 //! The memory limit of this process.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -110,13 +110,31 @@ fn share_of(available: Option<u64>) -> u64 {
     available.map_or(UNKNOWN_MEMORY_CACHE_BYTES, |bytes| (bytes / CACHE_SHARE).min(MAX_CACHE_BYTES))
 }
 
-/// Memory of the machine, or of the control group if that has less.
+/// Memory of the machine, or of the control group or one above it if that has less.
 fn available() -> Option<u64> {
-    let read = |path: &str| fs::read_to_string(Path::new(path)).ok();
-    let machine = read("/proc/meminfo").and_then(|text| total_of(&text));
-    let groups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let group = groups.into_iter().find_map(read).and_then(|text| text.trim().parse().ok());
-    machine.into_iter().chain(group).min()
+    let read = |path: &Path| fs::read_to_string(path).ok();
+    let machine = read(Path::new("/proc/meminfo")).and_then(|text| total_of(&text));
+    let groups = group_files(&read(Path::new("/proc/self/cgroup")).unwrap_or_default());
+    let limits = groups.iter().filter_map(|path| read(path)?.trim().parse().ok());
+    machine.into_iter().chain(limits).min()
+}
+
+/// Files with the memory limits of the control groups in `/proc/self/cgroup`, and of those above them. In a container, which
+/// sees no other groups, they may be named and not be there: the topmost always counts.
+fn group_files(groups: &str) -> Vec<PathBuf> {
+    let of_line = |line: &str| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, group) = rest.split_once(':')?;
+        let is_memory = controllers.split(',').any(|controller| controller == "memory");
+        let (root, file) = match (controllers.is_empty(), is_memory) {
+            (true, _) => ("/sys/fs/cgroup", "memory.max"),
+            (_, true) => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        let above = Path::new(group.trim_start_matches('/')).ancestors();
+        Some(above.map(|group| Path::new(root).join(group).join(file)).collect::<Vec<_>>())
+    };
+    groups.lines().filter_map(of_line).flatten().collect()
 }
 
 /// Bytes of the line `MemTotal:   123 kB`.
@@ -147,6 +165,21 @@ mod tests {
     fn requests_take_a_tenth_of_the_memory_and_no_more_than_their_bound() {
         assert_eq!(tenth_of(Some(1 << 30)), (1 << 30) / 10);
         assert_eq!((tenth_of(Some(1 << 40)), tenth_of(None)), (256 << 20, 256 << 20));
+    }
+
+    #[test]
+    fn limit_of_a_service_and_of_its_slice_count() {
+        let files = group_files("12:cpu,memory:/a\n3:cpu:/b\n0::/system.slice/tactus.service\n");
+        let expected = [
+            "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/system.slice/tactus.service/memory.max",
+            "/sys/fs/cgroup/system.slice/memory.max",
+            "/sys/fs/cgroup/memory.max",
+        ];
+        assert_eq!(files, expected.map(PathBuf::from));
+        assert_eq!(group_files("0::/\n"), [PathBuf::from("/sys/fs/cgroup/memory.max")]);
+        assert!(group_files("").is_empty());
     }
 
     #[test]

@@ -14,7 +14,7 @@ tactus_telemetry::metrics! {
         refused: CounterVec<2> = "tempo_receiver_refused_spans",
             "Spans that a receiver took and could not pass on.", ["receiver", "transport"];
         dropped_packets: CounterVec<3> = "tactus_receiver_dropped_packets_total",
-            "Packets whose spans were lost, for senders over UDP get no answer.", ["receiver", "transport", "reason"];
+            "UDP packets whose spans were lost; the sender is not told.", ["receiver", "transport", "reason"];
     }
 }
 

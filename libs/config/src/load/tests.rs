@@ -66,9 +66,11 @@ usage_report: {reporting_enabled: false}
 "#;
 
 #[test]
-fn conformance_file_loads_without_warnings() {
+fn conformance_file_loads_and_names_keys_without_effect() {
     let loaded = loaded(CONFORMANCE, "");
-    assert_eq!(loaded.warnings, Vec::<String>::new());
+    let keys = ["search.query_ingesters_until", "metrics.query_backend_after"];
+    let expected = keys.map(|key| format!("query_frontend.{key} is set but has no effect"));
+    assert_eq!(loaded.warnings, expected);
     let config = loaded.config;
     assert!(config.stream_over_http_enabled);
     let otlp = &config.distributor.receivers.otlp["otlp"].protocols;

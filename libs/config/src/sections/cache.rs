@@ -33,7 +33,7 @@ section! {
         timeout: GoDuration = millis(100), "time for a call";
         max_idle_conns: i64 = 16, "idle connections kept to a server";
         update_interval: GoDuration = minutes(1), "interval at which the servers are looked up";
-        consistent_hash: bool, "keys stay when servers come and go, whatever this says";
+        consistent_hash: bool, "no effect here: keys always stay when servers come and go";
         max_item_size: i64, "larger values are not stored, in bytes; 0 leaves it to the servers";
         ttl: GoDuration, "life of an entry; 0 is for ever";
         circuit_breaker_consecutive_failures: i64, "failures in a row after which a server is left alone; 0 takes 3, since a server that hangs would slow every query";

@@ -96,7 +96,7 @@ section! {
         max_result_limit: u32 = 262_144, "highest limit of a query; 0 is no limit";
         max_duration: GoDuration = hours(168), "longest time range; 0 is no limit";
         query_backend_after: GoDuration = minutes(15), "length of the range, up to now, of a query without a range; 0 is 15m";
-        query_ingesters_until: GoDuration = minutes(30), "ingesters are asked for spans of any age, whatever this says";
+        query_ingesters_until: GoDuration = minutes(30), "no effect here: ingesters are asked for spans of any age";
         ingester_shards: usize = 3, "no effect here";
         most_recent_shards: i64 = 200, "no effect here: the newest blocks always come first";
         default_spans_per_span_set: u32 = 3, "spans shown of each spanset unless the query says otherwise";
@@ -129,13 +129,13 @@ section! {
         concurrent_jobs: usize = 1_000, "jobs of one query at a time";
         target_bytes_per_job: u64 = 104_857_600, "size of one job";
         max_duration: GoDuration = hours(3), "longest time range; 0 is no limit";
-        query_backend_after: GoDuration = minutes(30), "ingesters and blocks are asked for spans of any age, whatever this says";
-        interval: GoDuration = minutes(5), "a job covers the whole time of its part of a block, whatever this says";
+        query_backend_after: GoDuration = minutes(30), "no effect here: ingesters and blocks are asked for spans of any age";
+        interval: GoDuration = minutes(5), "no effect here: a job covers the whole time of its part of a block";
         max_exemplars: u32 = 100, "exemplars of one answer";
         max_response_series: usize, "series of one answer; 0 is no limit";
         max_series_bytes: u64 = 134_217_728, "memory of the series of one query, in each job and where they are added; a query beyond gets 422; 0 is no limit";
         max_intervals: u64 = 10_000, "steps of one query";
-        streaming_shards: usize = 200, "a streamed answer shows the intervals whose jobs are done, whatever this says";
+        streaming_shards: usize = 200, "no effect here: a streamed answer shows the intervals whose jobs are done";
         @inline {
             slo: Slo, "service level";
         }

@@ -15,7 +15,7 @@ section! {
         grpc_listen_port: u16 = 9095, "port of the gRPC listener; 0 picks a free one";
         grpc_listen_network: String = text("tcp"), "no effect here: the address decides between IPv4 and IPv6";
         internal_grpc_listen_address: String, "address of the gRPC listener for the services of the cluster, if it has a port of its own; empty means that of grpc_listen_address";
-        internal_grpc_listen_port: u16, "port on which services of the cluster alone are answered, and which members are told; 0 is grpc_listen_port";
+        internal_grpc_listen_port: u16, "separate port for calls between Tactus processes, which members advertise; 0 is grpc_listen_port";
         grpc_listen_conn_limit: i64, "most connections at a time on the gRPC port; no port has more than three eighths of the files that the process may open, and 0 or less is that";
         max_inflight_bytes: u64, "memory for requests, answers and running queries together, at all ports but those of receivers; a request counts from its first byte, an answer until it is sent; queries use half of it at most; a sixteenth is reserved for each port, but not for answers of 1 MiB and more; beyond the limit requests get 503; 0 takes a tenth of the memory, 256 MiB at most";
         max_connection_bytes: u64 = 67_108_864, "memory for buffers of all connections: unfinished request heads of HTTP/1.1 and unsent parts of answers; beyond the limit the connection is closed that holds most without progress (bytes times time); the same amount again is for the flow-control windows of HTTP/2, which shrink as connections are added; the port for calls between services has limits of its own, as large; 0 is no limit";
