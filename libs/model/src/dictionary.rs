@@ -131,24 +131,42 @@ pub struct DictionaryBuilder {
 }
 
 impl DictionaryBuilder {
+    /// Of the strings of a dictionary, to which more are added.
+    pub fn of(dictionary: &Dictionary) -> Self {
+        let mut builder = Self { dictionary: dictionary.clone(), ..Self::default() };
+        for code in 1..dictionary.len() as StringCode {
+            let hash = builder.hasher.hash_one(dictionary.get(code));
+            builder.index.insert_unique(hash, code, |&code| {
+                builder.hasher.hash_one(builder.dictionary.get(code))
+            });
+        }
+        builder
+    }
+
     /// The code of `string`, which is added if it is new. The empty string has code 0.
     ///
     /// Limit: a dictionary can address 4 GiB of bytes. A string that does not fit is not kept, and gets the code of the
     /// empty one. Code that takes data from outside stops before that, as [`crate::BatchBuilder`] does.
     #[inline]
     pub fn intern(&mut self, string: &[u8]) -> StringCode {
+        self.try_intern(string).unwrap_or(0)
+    }
+
+    /// As [`Self::intern`], but `None` for a string that does not fit.
+    #[inline]
+    pub fn try_intern(&mut self, string: &[u8]) -> Option<StringCode> {
         if string.is_empty() {
-            return 0;
+            return Some(0);
         }
         let hash = self.hasher.hash_one(string);
         let dictionary = &self.dictionary;
         if let Some(&code) = self.index.find(hash, |&code| dictionary.get(code) == string) {
-            return code;
+            return Some(code);
         }
-        let Some(code) = self.dictionary.push(string) else { return 0 };
+        let code = self.dictionary.push(string)?;
         let (dictionary, hasher) = (&self.dictionary, &self.hasher);
         self.index.insert_unique(hash, code, |&code| hasher.hash_one(dictionary.get(code)));
-        code
+        Some(code)
     }
 
     /// The code of `string`, which is likely to be `guess`: if it is, one comparison replaces the look-up. `guess` may

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use serde_json::json;
 use tactus_server::operational::{ConfigSource, ConfigView};
+use tactus_telemetry::html_escaped;
 
 use crate::overrides::Overrides;
 use crate::snapshot::Snapshot;
@@ -86,7 +87,7 @@ async fn tenants(State(overrides): State<Arc<Overrides>>, headers: HeaderMap) ->
                      <th>User-configurable overrides</th></tr>\n"
         .to_owned();
     for (name, runtime, user) in rows {
-        let name = escaped(name);
+        let name = html_escaped(name);
         table.push_str(&format!(
             "<tr><td><a href=\"/status/overrides/{name}\">{name}</a></td><td>{}</td><td>{}</td></tr>\n",
             mark(runtime),
@@ -130,12 +131,12 @@ async fn tenant(
         "<p>{}</p>\n<h2>In effect</h2><pre>{}</pre>\n<h2>Set by the tenant</h2><pre>{}</pre>\n\
          <h2>Runtime overrides, from: {}</h2><pre>{}</pre>\n",
         now(),
-        escaped(&effective),
-        escaped(&user),
-        escaped(source),
-        escaped(&runtime)
+        html_escaped(&effective),
+        html_escaped(&user),
+        html_escaped(source),
+        html_escaped(&runtime)
     );
-    page(&format!("Overrides of {}", escaped(&tenant)), &body)
+    page(&format!("Overrides of {}", html_escaped(&tenant)), &body)
 }
 
 fn wants_json(headers: &HeaderMap) -> bool {
@@ -163,10 +164,6 @@ fn now() -> String {
 
 fn mark(set: bool) -> &'static str {
     if set { "yes" } else { "" }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! The codec of calls between services: as that of every other call, but a message that would take many times its length is refused
-//! before it is decoded.
+//! Codecs of gRPC: that of calls between services refuses a message that would take many times its length before it is decoded;
+//! two others leave requests as their bytes, on the side that answers and on the side that asks.
 
 use std::marker::PhantomData;
 
+use bytes::{Buf as _, BufMut as _, Bytes};
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use crate::shape::Shaped;
@@ -51,7 +52,7 @@ impl<U: Message + Default + Shaped> Decoder for BoundedDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        check::<U>(bytes::Buf::chunk(message))?;
+        check::<U>(message.chunk())?;
         self.0.decode(message)
     }
 
@@ -68,6 +69,79 @@ fn check<U: Shaped>(message: &[u8]) -> Result<(), Status> {
         return Err(Status::internal(text));
     }
     Ok(())
+}
+
+/// A server's codec that leaves requests as they came, and answers with `A`.
+#[derive(Debug)]
+pub struct RawRequests<A>(PhantomData<A>);
+
+/// A client's codec that sends requests that are encoded already, and reads answers of `A`.
+#[derive(Debug)]
+pub struct RawCalls<A>(PhantomData<A>);
+
+impl<A> Default for RawRequests<A> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<A> Default for RawCalls<A> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<A: Message + Send + 'static> Codec for RawRequests<A> {
+    type Encode = A;
+    type Decode = Bytes;
+    type Encoder = ProstEncoder<A>;
+    type Decoder = RawBytes;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstEncoder::default()
+    }
+
+    fn decoder(&mut self) -> RawBytes {
+        RawBytes
+    }
+}
+
+impl<A: Message + Default + Send + 'static> Codec for RawCalls<A> {
+    type Encode = Bytes;
+    type Decode = A;
+    type Encoder = RawBytes;
+    type Decoder = ProstDecoder<A>;
+
+    fn encoder(&mut self) -> RawBytes {
+        RawBytes
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::default()
+    }
+}
+
+/// Messages as their bytes.
+#[derive(Debug)]
+pub struct RawBytes;
+
+impl Encoder for RawBytes {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for RawBytes {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(message.copy_to_bytes(message.remaining())))
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use ::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use tactus_jaeger::span::batch_to_otlp;
 use tactus_server::listener::BoundListener;
+use tactus_telemetry::html_escaped;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch_http::{BatchFormat, BatchReceiver, Decoded};
@@ -88,19 +89,7 @@ impl BatchFormat for ThriftBatches {
 
     /// As clients know it: escaped for pages, with a final newline.
     fn error_body(&self, message: &str) -> String {
-        let mut body = String::with_capacity(message.len() + 1);
-        for character in message.chars() {
-            match character {
-                '&' => body.push_str("&amp;"),
-                '<' => body.push_str("&lt;"),
-                '>' => body.push_str("&gt;"),
-                '"' => body.push_str("&#34;"),
-                '\'' => body.push_str("&#39;"),
-                other => body.push(other),
-            }
-        }
-        body.push('\n');
-        body
+        html_escaped(message) + "\n"
     }
 }
 

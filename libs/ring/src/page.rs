@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tactus_telemetry::html_escaped;
 
 use crate::membership::Membership;
 use crate::ring::Ring;
@@ -73,7 +74,7 @@ impl Ring {
     /// `forget=<id>` to the page's own address; `tokens` lists the tokens as well.
     pub fn page_html(&self, tokens: bool) -> String {
         let now = self.now();
-        let name = escape(&self.settings().name);
+        let name = html_escaped(&self.settings().name);
         let ownership = self.view().ownership();
         let mut page = format!(
             "<!doctype html><html><head><meta charset=\"utf-8\"><title>Ring: {name}</title>{STYLE}\
@@ -94,13 +95,13 @@ impl Ring {
                  <td>{}</td><td>{} ago</td><td>{}</td><td>{}</td><td>{share:.2}%</td>\
                  <td><button name=\"forget\" value=\"{id}\" type=\"submit\">Forget</button></td>\
                  </tr>",
-                escape(&instance.zone),
-                escape(&instance.address),
+                html_escaped(&instance.zone),
+                html_escaped(&instance.address),
                 seconds(instance.registered),
                 age(found.silent_for),
                 if instance.read_only { "yes" } else { "no" },
                 instance.tokens.len(),
-                id = escape(&instance.id),
+                id = html_escaped(&instance.id),
             );
         }
         page.push_str("</tbody></table></form>");
@@ -108,7 +109,7 @@ impl Ring {
             for found in self.heard() {
                 let listed: Vec<String> =
                     found.instance.tokens.iter().map(ToString::to_string).collect();
-                let id = escape(&found.instance.id);
+                let id = html_escaped(&found.instance.id);
                 let _ = write!(
                     page,
                     "<h2>Tokens of {id}</h2><p class=\"tokens\">{}</p>",
@@ -187,13 +188,13 @@ impl Membership {
                 page,
                 "<tr><td>{}{this}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
                  <td>{}</td></tr>",
-                escape(&member.name),
+                html_escaped(&member.name),
                 member.gossip_address,
-                escape(&member.description.targets.join(", ")),
-                escape(&member.description.http_address),
-                escape(&member.description.grpc_address),
-                escape(&member.description.zone),
-                escape(&member.description.version),
+                html_escaped(&member.description.targets.join(", ")),
+                html_escaped(&member.description.http_address),
+                html_escaped(&member.description.grpc_address),
+                html_escaped(&member.description.zone),
+                html_escaped(&member.description.version),
             );
         }
         page.push_str("</tbody></table></body></html>\n");
@@ -219,21 +220,6 @@ fn time(since_1970: Duration) -> String {
 
 fn age(silent_for: Duration) -> String {
     format!("{:.1}s", silent_for.as_secs_f64())
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

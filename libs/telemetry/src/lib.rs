@@ -21,7 +21,7 @@ pub use logging::{
     LogFormat, LogLevel, LoggingError, flush_log, init_logging, init_logging_and_tracing,
     log_level, set_log_level,
 };
-pub use shown::error_text;
+pub use shown::{error_text, html_escaped};
 
 /// For the expansion of [`log_limited!`] only.
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! Formats for logs and errors: errors as one line of text, and `Debug` with only some fields, for types that have too
+//! Formats for logs, errors and pages: errors as one line of text, text as HTML, and `Debug` with only some fields, for types that have too
 //! much to show or secrets.
 
 use std::error::Error;
@@ -17,6 +17,22 @@ pub fn error_text(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Text as part of an HTML page, also within an attribute.
+pub fn html_escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&#34;"),
+            '\'' => escaped.push_str("&#39;"),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
 }
 
 /// Implements `Debug` of a type by some of its fields: `debug_of!(Poller { settings })`. A value that is no field:

@@ -98,21 +98,8 @@ fn put_double(out: &mut Vec<u8>, number: f64) {
 }
 
 fn put_string(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
-    for character in String::from_utf8_lossy(text).chars() {
-        match character {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            control if (control as u32) < 0x20 => {
-                out.extend_from_slice(format!("\\u{:04x}", control as u32).as_bytes());
-            }
-            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    out.push(b'"');
+    // Writing to memory does not fail.
+    let _ = serde_json::to_writer(out, &*String::from_utf8_lossy(text));
 }
 
 #[cfg(test)]

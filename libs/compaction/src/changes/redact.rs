@@ -1,13 +1,11 @@
 //! Removes or replaces attribute values.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use tactus_model::any_value::AnyValueRef;
 use tactus_model::merge::merge;
 use tactus_model::{
-    Attribute, AttributeList, Buffer, Dictionary, SpanBatch, StringCode, ValueType, hashed_text,
-    text_of_value,
+    Attribute, AttributeList, Buffer, DictionaryBuilder, SpanBatch, StringCode, ValueType,
+    hashed_text, text_of_value,
 };
 use tactus_traceql::eval::Window;
 use tactus_work::Work;
@@ -37,29 +35,33 @@ fn apply(rule: &Redaction, batch: &mut SpanBatch) -> Result<u64> {
     if spans.as_ref().is_some_and(|spans| !spans.contains(&true)) {
         return Ok(0);
     }
-    let mut editor =
-        Editor { key, action: &rule.action, strings: NewStrings::of(&batch.strings), values: 0 };
+    let mut editor = Editor {
+        key,
+        action: &rule.action,
+        strings: DictionaryBuilder::of(&batch.strings),
+        values: 0,
+    };
     let wants = |scope| rule.scope == RedactionScope::Any || rule.scope == scope;
     let selection = spans.as_deref();
     if wants(RedactionScope::Span) {
-        editor.edit(&mut batch.span_attributes, |span| is_selected(selection, span));
+        editor.edit(&mut batch.span_attributes, |span| is_selected(selection, span))?;
     }
     if wants(RedactionScope::Event) {
         let events = owned_by(selection, &batch.events.starts);
-        editor.edit(&mut batch.events.attributes, |event| is_selected(events.as_deref(), event));
+        editor.edit(&mut batch.events.attributes, |event| is_selected(events.as_deref(), event))?;
     }
     if wants(RedactionScope::Link) {
         let links = owned_by(selection, &batch.links.starts);
-        editor.edit(&mut batch.links.attributes, |link| is_selected(links.as_deref(), link));
+        editor.edit(&mut batch.links.attributes, |link| is_selected(links.as_deref(), link))?;
     }
     if wants(RedactionScope::Resource) {
         let table = &mut batch.resources;
         if let Some(spans) = selection {
             let copies = divide(&mut batch.spans.resource, spans, &mut table.attributes, key);
             extend_copied(&mut table.dropped_attributes, &copies.of);
-            editor.edit(&mut table.attributes, |row| row >= copies.first);
+            editor.edit(&mut table.attributes, |row| row >= copies.first)?;
         } else {
-            editor.edit(&mut table.attributes, |_| true);
+            editor.edit(&mut table.attributes, |_| true)?;
         }
     }
     if wants(RedactionScope::Scope) {
@@ -69,13 +71,13 @@ fn apply(rule: &Redaction, batch: &mut SpanBatch) -> Result<u64> {
             extend_copied(&mut table.dropped_attributes, &copies.of);
             extend_copied(&mut table.name, &copies.of);
             extend_copied(&mut table.version, &copies.of);
-            editor.edit(&mut table.attributes, |row| row >= copies.first);
+            editor.edit(&mut table.attributes, |row| row >= copies.first)?;
         } else {
-            editor.edit(&mut table.attributes, |_| true);
+            editor.edit(&mut table.attributes, |_| true)?;
         }
     }
     let Editor { strings, values, .. } = editor;
-    batch.strings = strings.finish()?;
+    batch.strings = strings.finish();
     Ok(values)
 }
 
@@ -164,109 +166,63 @@ fn extend_copied(column: &mut Buffer<u32>, of: &[u32]) {
 struct Editor<'a> {
     key: StringCode,
     action: &'a RedactionAction,
-    strings: NewStrings<'a>,
+    strings: DictionaryBuilder,
     values: u64,
 }
 
 impl Editor<'_> {
-    fn edit(&mut self, list: &mut AttributeList, wanted: impl Fn(usize) -> bool) {
+    fn edit(&mut self, list: &mut AttributeList, wanted: impl Fn(usize) -> bool) -> Result<()> {
         if !list.keys.contains(&self.key) {
-            return;
+            return Ok(());
         }
         let mut edited = AttributeList::default();
         for owner in 0..list.owners() {
             let is_wanted = wanted(owner);
             for attribute in list.of(owner) {
                 match is_wanted && attribute.key == self.key {
-                    true => self.redact(attribute, &mut edited),
+                    true => self.redact(attribute, &mut edited)?,
                     false => edited.push(attribute),
                 }
             }
             edited.end_owner();
         }
         *list = edited;
+        Ok(())
     }
 
-    fn redact(&mut self, attribute: Attribute, edited: &mut AttributeList) {
+    fn redact(&mut self, attribute: Attribute, edited: &mut AttributeList) -> Result<()> {
         let text = match self.action {
             RedactionAction::Remove => {
                 self.values += 1;
-                return;
+                return Ok(());
             }
             RedactionAction::Replace(text) => text.clone(),
             RedactionAction::Hash if attribute.value_type == ValueType::Unset => {
                 edited.push(attribute);
-                return;
+                return Ok(());
             }
             RedactionAction::Hash => {
-                let Some(hash) = hashed_text(&text_of_value(self.strings.value_of(attribute)))
-                else {
+                let value = attribute.value(self.strings.dictionary());
+                let Some(hash) = hashed_text(&text_of_value(value)) else {
                     edited.push(attribute);
-                    return;
+                    return Ok(());
                 };
                 hash
             }
         };
         let value = (attribute.value_type == ValueType::String)
-            .then(|| self.strings.get(attribute.payload as StringCode));
+            .then(|| self.strings.dictionary().get(attribute.payload as StringCode));
         if value == Some(text.as_bytes()) {
             edited.push(attribute);
-            return;
+            return Ok(());
         }
         self.values += 1;
-        let payload = u64::from(self.strings.add(text.into_bytes()));
+        let code = self
+            .strings
+            .try_intern(text.as_bytes())
+            .ok_or_else(|| Error::Invalid("too many strings for a row group".to_owned()))?;
+        let payload = u64::from(code);
         edited.push(Attribute { value_type: ValueType::String, payload, ..attribute });
-    }
-}
-
-/// A batch's strings and those that are added. A string may be added although it exists already.
-struct NewStrings<'a> {
-    old: &'a Dictionary,
-    added: Vec<Vec<u8>>,
-    codes: HashMap<Vec<u8>, StringCode>,
-}
-
-impl<'a> NewStrings<'a> {
-    fn of(old: &'a Dictionary) -> Self {
-        Self { old, added: Vec::new(), codes: HashMap::new() }
-    }
-
-    fn get(&self, code: StringCode) -> &[u8] {
-        let added = (code as usize).checked_sub(self.old.len());
-        added.map_or_else(|| self.old.get(code), |added| &self.added[added])
-    }
-
-    fn value_of(&self, attribute: Attribute) -> AnyValueRef<'_> {
-        match attribute.value_type {
-            ValueType::Unset => AnyValueRef::Unset,
-            ValueType::Int => AnyValueRef::Int(attribute.payload as i64),
-            ValueType::Double => AnyValueRef::Double(f64::from_bits(attribute.payload)),
-            ValueType::Bool => AnyValueRef::Bool(attribute.payload != 0),
-            _ => AnyValueRef::String(self.get(attribute.payload as StringCode)),
-        }
-    }
-
-    fn add(&mut self, string: Vec<u8>) -> StringCode {
-        if string.is_empty() {
-            return 0;
-        }
-        let next = (self.old.len() + self.added.len()) as StringCode;
-        let code = *self.codes.entry(string.clone()).or_insert(next);
-        if code == next {
-            self.added.push(string);
-        }
-        code
-    }
-
-    fn finish(self) -> Result<Dictionary> {
-        let (bytes, offsets) = self.old.parts();
-        let (mut bytes, mut offsets) = (bytes.to_vec(), offsets.to_vec());
-        for string in self.added {
-            bytes.extend_from_slice(&string);
-            // An offset beyond 32 bits wraps here, and is rejected below.
-            offsets.push(bytes.len() as u32);
-        }
-        Dictionary::from_parts(bytes.into(), offsets.into())
-            .ok_or_else(|| Error::Invalid("too many strings for a row group".to_owned()))
+        Ok(())
     }
 }

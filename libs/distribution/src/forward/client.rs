@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
-use prost::Message as _;
+use tactus_proto::codec::RawCalls;
 use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_receivers::otlp_grpc::EXPORT_PATH;
 use tactus_rpc::{Channels, Error};
 use tactus_server::tenancy::TENANT_HEADER;
-use tonic::{
-    Request, Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-};
+use tonic::{Request, Status};
 
 /// Of what an endpoint says of spans that it rejects.
 const MAX_REASON_CHARACTERS: usize = 256;
@@ -67,7 +64,8 @@ impl Client {
             let tenant = tenant.parse().map_err(|_| Status::internal("tenant is no header"))?;
             request.metadata_mut().insert(TENANT_HEADER, tenant);
         }
-        let answer = grpc.unary(request, PathAndQuery::from_static(EXPORT_PATH), Raw).await?;
+        let codec = RawCalls::<ExportTraceServiceResponse>::default();
+        let answer = grpc.unary(request, PathAndQuery::from_static(EXPORT_PATH), codec).await?;
         match answer.into_inner().partial_success {
             Some(partial) if partial.rejected_spans > 0 => {
                 let (spans, why) = (partial.rejected_spans, partial.error_message);
@@ -76,45 +74,5 @@ impl Client {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// A codec for requests that are encoded already.
-#[derive(Debug, Clone, Copy)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = ExportTraceServiceResponse;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(message.len());
-        buffer.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = ExportTraceServiceResponse;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        let answer = ExportTraceServiceResponse::decode(buffer);
-        answer.map(Some).map_err(|error| Status::internal(format!("malformed answer: {error}")))
     }
 }

@@ -2,19 +2,16 @@
 //! decoded, or passed on as its bytes: a message of megabytes can contain millions of empty tags, each of which takes a
 //! hundred bytes when decoded.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
 use axum::routing::any;
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use prost::Message;
-use tactus_jaeger::to_otlp::decode_written_span;
-use tactus_proto::jaeger::storage::v1::{CloseWriterRequest, WriteSpanRequest, WriteSpanResponse};
+use tactus_proto::codec::RawRequests;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::Response;
 use tonic::server::Grpc;
 use tonic::{Request, Status};
@@ -55,8 +52,7 @@ async fn answer(State(bounds): State<Bounds>, request: HttpRequest) -> Response<
         "/jaeger.storage.v1.StreamingSpanWriterPlugin/WriteSpanStream" => {
             let (writers, limit) = bounds;
             let write = service_fn(move |spans| Arc::clone(&writers).write_span_stream(spans));
-            let mut server = server::<WriteSpanRequest, WriteSpanResponse>(limit);
-            server.client_streaming(write, request).await
+            server(limit).client_streaming(write, request).await
         }
         "/jaeger.storage.v1.ArchiveSpanWriterPlugin/WriteArchiveSpan" => {
             Status::unimplemented(NO_ARCHIVE).into_http()
@@ -68,82 +64,19 @@ async fn answer(State(bounds): State<Bounds>, request: HttpRequest) -> Response<
     }
 }
 
-async fn unary<Q: Bounded, A: Message + 'static, F: Future<Output = Answer<A>>>(
+async fn unary<A: Message + 'static, F: Future<Output = Answer<A>>>(
     (writers, limit): Bounds,
-    method: impl Fn(Arc<Writers>, Request<Q>) -> F,
+    method: impl Fn(Arc<Writers>, Request<Bytes>) -> F,
     request: HttpRequest,
 ) -> Response<Body> {
     let call = service_fn(move |message| method(Arc::clone(&writers), message));
-    server::<Q, A>(limit).unary(call, request).await
+    server(limit).unary(call, request).await
 }
 
-/// A server of calls of these messages.
-fn server<Q: Bounded, A: Message + 'static>(max_message_bytes: usize) -> Grpc<BoundedCodec<Q, A>> {
-    Grpc::new(BoundedCodec(PhantomData))
+/// A server of calls that answers with such messages.
+fn server<A: Message + 'static>(max_message_bytes: usize) -> Grpc<RawRequests<A>> {
+    Grpc::new(RawRequests::default())
         .accept_compressed(Gzip)
         .accept_compressed(Zstd)
         .max_decoding_message_size(max_message_bytes)
-}
-
-/// A request that is read from its bytes.
-trait Bounded: Send + Sized + 'static {
-    /// Errors: damage, or more in it than its bytes are worth.
-    fn read(message: Bytes) -> Result<Self, Status>;
-}
-
-/// As it came.
-impl Bounded for Bytes {
-    fn read(message: Bytes) -> Result<Self, Status> {
-        Ok(message)
-    }
-}
-
-impl Bounded for WriteSpanRequest {
-    fn read(message: Bytes) -> Result<Self, Status> {
-        let span = decode_written_span(&message)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        Ok(Self { span })
-    }
-}
-
-impl Bounded for CloseWriterRequest {
-    fn read(_: Bytes) -> Result<Self, Status> {
-        Ok(Self {})
-    }
-}
-
-/// Reads requests as `Q`, writes answers as `A`.
-struct BoundedCodec<Q, A>(PhantomData<(Q, A)>);
-
-impl<Q: Bounded, A: Message + 'static> Codec for BoundedCodec<Q, A> {
-    type Encode = A;
-    type Decode = Q;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self(PhantomData)
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<Q: Bounded, A> Decoder for BoundedCodec<Q, A> {
-    type Item = Q;
-    type Error = Status;
-
-    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Q>, Status> {
-        Q::read(message.copy_to_bytes(message.remaining())).map(Some)
-    }
-}
-
-impl<Q, A: Message> Encoder for BoundedCodec<Q, A> {
-    type Item = A;
-    type Error = Status;
-
-    fn encode(&mut self, message: A, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        message.encode(into).map_err(|error| Status::internal(error.to_string()))
-    }
 }

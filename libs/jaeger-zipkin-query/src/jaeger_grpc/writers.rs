@@ -1,16 +1,17 @@
 //! Spans that a Jaeger writes to its storage.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use prost::Message as _;
-use tactus_jaeger::to_otlp::OtlpWriter;
+use tactus_jaeger::to_otlp::{OtlpWriter, decode_written_span};
 use tactus_model::TenantId;
 use tactus_proto::jaeger::storage::v1::{
-    CapabilitiesRequest, CapabilitiesResponse, CloseWriterRequest, CloseWriterResponse,
-    WriteSpanRequest, WriteSpanResponse, plugin_capabilities_server::PluginCapabilities,
+    CapabilitiesRequest, CapabilitiesResponse, CloseWriterResponse, WriteSpanResponse,
+    plugin_capabilities_server::PluginCapabilities,
 };
 use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_server::tenancy::Tenancy;
@@ -64,29 +65,28 @@ impl Writers {
     /// Stores a span.
     pub(super) async fn write_span(
         self: Arc<Self>,
-        request: Request<WriteSpanRequest>,
+        request: Request<Bytes>,
     ) -> Answer<WriteSpanResponse> {
+        // What cannot be read is refused whoever writes it.
+        let span = decode_written_span(request.get_ref()).map_err(invalid)?;
         let (tenant, write) = self.begin(&request)?;
         let mut made = OtlpWriter::new(None);
-        if let Some(span) = request.into_inner().span {
-            made.push(span).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if let Some(span) = span {
+            made.push(span).map_err(invalid)?;
         }
         store(write, tenant, made.finish()).await?;
         Ok(Response::new(WriteSpanResponse {}))
     }
 
     /// Nothing is open that would have to be closed.
-    pub(super) async fn close(
-        self: Arc<Self>,
-        _: Request<CloseWriterRequest>,
-    ) -> Answer<CloseWriterResponse> {
+    pub(super) async fn close(self: Arc<Self>, _: Request<Bytes>) -> Answer<CloseWriterResponse> {
         Ok(Response::new(CloseWriterResponse {}))
     }
 
     /// Stores the spans of a stream, some together. One that cannot be read ends it; those before are stored.
     pub(super) async fn write_span_stream(
         self: Arc<Self>,
-        request: Request<Streaming<WriteSpanRequest>>,
+        request: Request<Streaming<Bytes>>,
     ) -> Answer<WriteSpanResponse> {
         let (tenant, write) = self.begin(&request)?;
         let mut requests = request.into_inner();
@@ -112,9 +112,7 @@ impl PluginCapabilities for Writers {
 }
 
 /// The next spans of a stream as an OTLP export, and how the stream ended, if it did.
-async fn next_batch(
-    requests: &mut Streaming<WriteSpanRequest>,
-) -> (Bytes, Option<Result<(), Status>>) {
+async fn next_batch(requests: &mut Streaming<Bytes>) -> (Bytes, Option<Result<(), Status>>) {
     let (mut made, mut spans, mut bytes) = (OtlpWriter::new(None), 0, 0);
     let mut since = Instant::now();
     let end = loop {
@@ -131,18 +129,25 @@ async fn next_batch(
         let span = match next {
             None => break Some(Ok(())),
             Some(Err(status)) => break Some(Err(status)),
-            Some(Ok(WriteSpanRequest { span: None })) => continue,
-            Some(Ok(WriteSpanRequest { span: Some(span) })) => span,
+            Some(Ok(request)) => match decode_written_span(&request) {
+                Ok(None) => continue,
+                Ok(Some(span)) => span,
+                Err(error) => break Some(Err(invalid(error))),
+            },
         };
         if spans == 0 {
             since = Instant::now();
         }
         (spans, bytes) = (spans + 1, bytes + span.encoded_len());
         if let Err(error) = made.push(span) {
-            break Some(Err(Status::invalid_argument(error.to_string())));
+            break Some(Err(invalid(error)));
         }
     };
     (made.finish(), end)
+}
+
+fn invalid(error: impl Display) -> Status {
+    Status::invalid_argument(error.to_string())
 }
 
 async fn store(write: &WriteSpans, tenant: TenantId, request: Bytes) -> Result<(), Status> {

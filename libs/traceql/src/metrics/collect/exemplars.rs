@@ -1,8 +1,8 @@
 //! Chooses exemplars: at most one span of each trace, spread over the time range, at random.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
+use fastrand::Rng;
 use tactus_model::TraceId;
 
 use super::labels::label;
@@ -25,7 +25,7 @@ pub(super) struct Exemplars<K> {
     start: u64,
     part_length: Divider,
     traces: HashSet<TraceId>,
-    random: Random,
+    random: Rng,
 }
 
 /// A reservoir of spans that start in one part of the time range.
@@ -34,7 +34,7 @@ struct Part<K> {
     seen: u64,
     /// Spans that are passed over, up to this one.
     next: u64,
-    /// Shrinks as more spans are considered; see [`Random::skip`].
+    /// Shrinks as more spans are considered; see [`skip`].
     level: f64,
     held: Vec<Held<K>>,
 }
@@ -78,7 +78,7 @@ impl<K> Exemplars<K> {
             start: grid.start(),
             part_length: Divider::by(length),
             traces: HashSet::new(),
-            random: Random::new(),
+            random: Rng::new(),
         })
     }
 
@@ -89,7 +89,7 @@ impl<K> Exemplars<K> {
         let stride = (rows.len() / OFFERED_PER_BATCH).max(1);
         // Usually few spans of a batch get far enough for their traces to matter.
         let (mut candidates, mut candidate_rows) = (Vec::new(), Vec::new());
-        for place in (self.random.below(stride)..rows.len()).step_by(stride) {
+        for place in (self.random.usize(..stride)..rows.len()).step_by(stride) {
             let row = rows.at(place);
             let since = starts[row].saturating_sub(self.start).saturating_sub(1);
             let number = (self.part_length.divide(since) as usize).min(last);
@@ -111,7 +111,7 @@ impl<K> Exemplars<K> {
                 // Each span of the trace is as likely to stand for it, within the part that has the trace.
                 if let Some(held) = part.held.iter_mut().find(|held| held.trace == trace) {
                     held.offered += 1;
-                    if self.random.below(held.offered) == 0 {
+                    if self.random.usize(..held.offered) == 0 {
                         held.choice = Choice::Place(place);
                     }
                 }
@@ -121,12 +121,12 @@ impl<K> Exemplars<K> {
             if part.held.len() < self.capacity {
                 part.held.push(held);
             } else {
-                let replaced = self.random.below(part.held.len());
+                let replaced = self.random.usize(..part.held.len());
                 let old = std::mem::replace(&mut part.held[replaced], held);
                 self.traces.remove(&old.trace);
             }
             if part.held.len() == self.capacity {
-                part.next = seen + self.random.skip(&mut part.level, self.capacity);
+                part.next = seen + skip(&mut self.random, &mut part.level, self.capacity);
             }
         }
     }
@@ -180,40 +180,13 @@ fn is_trace_id(attribute: &Attribute) -> bool {
     *attribute == Attribute::Intrinsic(Intrinsic::TraceId)
 }
 
-/// Random numbers that need not be good.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        // Hashers are seeded at random.
-        Self(RandomState::new().build_hasher().finish() | 1)
-    }
-
-    /// Xorshift.
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// A number below `end`, which is not 0.
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// Above 0 and below 1.
-    fn fraction(&mut self) -> f64 {
-        ((self.next() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
-    }
-
-    /// How many spans until the next one that a full reservoir of `size` takes, at least 1 (Li's algorithm L).
-    fn skip(&mut self, level: &mut f64, size: usize) -> u64 {
-        *level *= (self.fraction().ln() / size as f64).exp();
-        let passed = (self.fraction().ln() / (1.0 - *level).ln()).floor();
-        (passed as u64).saturating_add(1)
-    }
+/// How many spans until the next one that a full reservoir of `size` takes, at least 1 (Li's algorithm L).
+fn skip(random: &mut Rng, level: &mut f64, size: usize) -> u64 {
+    // Not 0, of which there is no logarithm.
+    let mut logarithm = || (1.0 - random.f64()).ln();
+    *level *= (logarithm() / size as f64).exp();
+    let passed = (logarithm() / (1.0 - *level).ln()).floor();
+    (passed as u64).saturating_add(1)
 }
 
 #[cfg(test)]
@@ -222,7 +195,7 @@ mod tests {
 
     #[test]
     fn reservoir_takes_each_span_equally_often() {
-        let mut random = Random(0x1234_5678_9abc_def1);
+        let mut random = Rng::with_seed(0x1234_5678_9abc_def1);
         let mut taken = [0u32; 50];
         for _ in 0..20_000 {
             let (mut held, mut level, mut next) = (Vec::new(), 1.0, 0);
@@ -233,11 +206,11 @@ mod tests {
                 if held.len() < 2 {
                     held.push(seen);
                 } else {
-                    let replaced = random.below(2);
+                    let replaced = random.usize(..2);
                     held[replaced] = seen;
                 }
                 if held.len() == 2 {
-                    next = seen + random.skip(&mut level, 2);
+                    next = seen + skip(&mut random, &mut level, 2);
                 }
             }
             held.iter().for_each(|&span| taken[span as usize - 1] += 1);
