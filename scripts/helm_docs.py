@@ -134,6 +134,9 @@ def rows(value, path, keys):
     """(key, default, description) of everything below a path, in order."""
     key = keys.get(path, Key())
     if isinstance(value, dict) and value and key.block:
+        # A table has its own text above it.
+        if key.text and len(path) > 1:
+            yield ".".join(path), "", key.text.replace("|", "\\|")
         for name, below in value.items():
             yield from rows(below, (*path, name), keys)
         return
