@@ -6,8 +6,8 @@
 //!
 //! A line is read once its end is written. Positions are kept in memory by device and inode, so that reading a renamed
 //! file continues where it was, and a truncated file is read from its start. A file with several names is read once. If
-//! the sink is busy and says when to come again, the same line is tried again. A line that the sink refuses for good is
-//! skipped and counted.
+//! the sink is busy, the same line is tried again. A line that the sink refuses for good is skipped and counted, and so is
+//! one that is over a limit for a minute without a time to come again: it may be larger than the limit.
 
 mod pattern;
 
@@ -32,6 +32,10 @@ use crate::{PushError, ReceiverMetrics, TraceSink, metrics::SpanCounters, sink::
 
 pub use pattern::{InvalidPattern, Pattern};
 
+/// The pause before a line that the sink had no room for is offered again, if the sink names none.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often a line that is over a limit is offered again, if the sink names no pause.
+const MAX_RETRIES: u32 = 60;
 /// A file that was not found for so long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 /// Files that are read; more are left out.
@@ -179,7 +183,7 @@ impl Receiver {
             }
             Err(_) => return Some(()),
         };
-        let mut is_again = false;
+        let mut tries = 0;
         loop {
             let (tenant, headers) = (self.settings.tenant.clone(), http::HeaderMap::new());
             let pushed =
@@ -188,12 +192,17 @@ impl Receiver {
                 result = pushed => result,
                 () = self.stop.cancelled() => return None,
             };
-            let pause = match &result {
-                Err(
-                    PushError::RateLimited { retry_after, .. }
-                    | PushError::Unavailable { retry_after, .. },
-                ) if !retry_after.is_zero() => *retry_after,
-                _ => {
+            let hint = match &result {
+                Err(PushError::Unavailable { retry_after, .. }) => Some(*retry_after),
+                Err(PushError::RateLimited { retry_after, .. }) => {
+                    Some(*retry_after).filter(|hint| !hint.is_zero() || tries < MAX_RETRIES)
+                }
+                _ => None,
+            };
+            let pause = match hint {
+                Some(hint) if hint.is_zero() => RETRY,
+                Some(hint) => hint,
+                None => {
                     self.counters.count(&result, &request);
                     if let Err(error) = result {
                         log_limited!(warn, file = %file.display(), %error, "skipped a line that was refused");
@@ -201,10 +210,10 @@ impl Receiver {
                     return Some(());
                 }
             };
-            if let (Err(error), false) = (&result, is_again) {
+            if let (Err(error), 0) = (&result, tries) {
                 log_limited!(warn, file = %file.display(), %error, "a line was not taken, and is offered again");
             }
-            is_again = true;
+            tries = tries.saturating_add(1);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => return None,

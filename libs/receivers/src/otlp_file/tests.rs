@@ -187,14 +187,17 @@ async fn busy_sink_is_asked_again_and_a_refusal_is_final() {
     assert!(rig.end().await.ends_with(" 1"));
 }
 
-#[tokio::test]
-async fn line_that_is_not_to_be_offered_again_is_skipped_and_counted() {
+#[tokio::test(start_paused = true)]
+async fn line_over_a_limit_that_names_no_pause_is_skipped_in_the_end() {
     let directory = tempfile::tempdir().unwrap();
     append(&directory.path().join("a.json"), &(line() + &line()));
+    let message = || "too large".to_owned();
+    let never = || PushError::RateLimited { message: message(), retry_after: Duration::ZERO };
+    let mut answers: Vec<_> = (0..=MAX_RETRIES).map(|_| never()).collect();
     let retry_after = Duration::ZERO;
-    let never = PushError::RateLimited { message: "too large".to_owned(), retry_after };
-    let mut rig = Rig::start(directory, vec![never], |_| {});
-    rig.expect(2).await;
+    answers.push(PushError::Unavailable { message: message(), retry_after });
+    let mut rig = Rig::start(directory, answers, |_| {});
+    rig.expect(MAX_RETRIES as usize + 3).await;
     let metrics = rig.registry.encode();
     let mut lines = metrics.lines();
     let refused = lines.find(|line| line.starts_with("tempo_receiver_refused_spans{"));
