@@ -80,14 +80,14 @@ pub(super) fn windows_of(
     rest: Vec<(Range<u64>, usize)>,
     most: u64,
 ) -> Vec<Window> {
-    let together = join([alone.clone(), rest.clone()].concat(), MAX_GAP, most);
+    let few = |ranges, few| join_closest(join(ranges, MAX_GAP, most), few, most);
+    let together = few([&alone[..], &rest].concat(), FEW_REQUESTS);
     let alone = join(alone, MAX_GAP, most);
     // Row groups of a stripe lie among each other: who reads one reads much of the others.
-    if all_bytes(&together) <= all_bytes(&alone) + MAX_GAP {
+    if alone.is_empty() || all_bytes(&together) <= all_bytes(&alone) + MAX_GAP {
         return together;
     }
-    let few = FEW_REQUESTS.saturating_sub(alone.len());
-    let rest = join_closest(join(rest, MAX_GAP, most), few, most);
+    let rest = few(rest, FEW_REQUESTS.saturating_sub(alone.len()));
     alone.into_iter().chain(rest).collect()
 }
 

@@ -140,18 +140,13 @@ async fn run(
     output.show(&dry_run, || dry_run_text(&dry_run.blocks, &dry_run.unreadable))
 }
 
-/// Most blocks that are named in a text.
-const NAMED_BLOCKS: usize = 3;
-
 /// Says which blocks were not looked at; `None` if there are none.
 fn unreadable_text(blocks: &[Uuid]) -> Option<String> {
     if blocks.is_empty() {
         return None;
     }
-    let named: Vec<_> = blocks.iter().take(NAMED_BLOCKS).map(Uuid::to_string).collect();
-    let (count, named) = (format::counted(blocks.len(), "block"), named.join(", "));
-    let more = if blocks.len() > NAMED_BLOCKS { ", …" } else { "" };
-    Some(format!("{count} cannot be read and may have it too (see verify): {named}{more}"))
+    let (count, named) = (format::counted(blocks.len(), "block"), format::names(blocks));
+    Some(format!("{count} cannot be read and may have it too (see verify): {named}"))
 }
 
 async fn carry_out(

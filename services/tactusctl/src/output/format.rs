@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tactus_storage::Timestamp;
+use tactus_storage::{Timestamp, Uuid};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Bytes with a binary unit: `512 B`, `1.5 KiB`, `97.0 MiB`.
@@ -48,6 +48,18 @@ pub(crate) fn time(time: Timestamp) -> String {
 pub(crate) fn time_of_nanos(nanos: u64) -> String {
     let millis = i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(millis).map_or_else(|_| nanos.to_string(), |time| time.to_string())
+}
+
+/// How many blocks are named where there may be many.
+const NAMED_BLOCKS: usize = 3;
+
+/// The ids of some blocks, the first of them if there are many.
+pub(crate) fn names(blocks: &[Uuid]) -> String {
+    let mut names: Vec<_> = blocks.iter().take(NAMED_BLOCKS).map(Uuid::to_string).collect();
+    if blocks.len() > NAMED_BLOCKS {
+        names.push("…".to_owned());
+    }
+    names.join(", ")
 }
 
 /// A number with a noun, which is given in the singular: `1 trace`, `2 traces`.

@@ -14,13 +14,12 @@ use super::finding::{Check, Finding, Problem, Severity};
 use super::tenant::ListedTenant;
 use crate::bucket::{self, INDEX_FILES, read_index_file};
 use crate::error::{Error, Result};
+use crate::output::format;
 
 /// A running system writes the index at least this often. A difference that is younger is no damage.
 const YOUNG: SignedDuration = SignedDuration::from_mins(15);
 /// The clocks of writers and of the store may differ by this much.
 const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
-/// How many blocks a finding names.
-const NAMED: usize = 3;
 
 /// Compares both index files of a tenant with its blocks.
 pub(super) async fn check(
@@ -103,21 +102,14 @@ fn differences(
         ("blocks in it are not live", gone),
     ];
     let told = told.into_iter().filter(|(_, blocks)| !blocks.is_empty());
-    told.map(|(what, blocks)| format!("{} {what}: {}", blocks.len(), names(&blocks))).collect()
+    told.map(|(what, blocks)| format!("{} {what}: {}", blocks.len(), format::names(&blocks)))
+        .collect()
 }
 
 /// True if the index has this meta. Tempo, and programs before [`META_FORM`], leave out what they do not know.
 fn is_same(known: &BlockMeta, meta: &BlockMeta, form: u64) -> bool {
     let without = |meta: &BlockMeta| BlockMeta { extension: None, ..meta.clone() };
     known == meta || (form < META_FORM && without(known) == without(meta))
-}
-
-fn names(blocks: &[Uuid]) -> String {
-    let mut names: Vec<_> = blocks.iter().take(NAMED).map(Uuid::to_string).collect();
-    if blocks.len() > NAMED {
-        names.push("…".to_owned());
-    }
-    names.join(", ")
 }
 
 /// Writes both index files from the metas in the bucket. Returns what was done.
