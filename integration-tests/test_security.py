@@ -688,10 +688,11 @@ def test_stranger_does_not_get_into_the_ring(tmp_path, bucket):
         another = tmp_path / "another-token"
         another.write_text("guessed-by-somebody-0123456789")
         strangers = {
-            "plain": {"auth": {"enabled": False}},
+            "plain": {"auth": {"enabled": False, "internal_token_file": ""}},
             "guessing": {"auth": {"internal_token_file": str(another)}},
-            # Has the token, and does not use it.
-            "open": {"auth": {"allow_open_gossip": True}},
+            # Let everybody in themselves.
+            "open": {"auth": {"internal_token_file": str(another), "allow_open_gossip": True}},
+            "bare": {"auth": {"internal_token_file": "", "allow_open_gossip": True}},
         }
         for name, theirs in strangers.items():
             stranger = cluster.new("ingester", name, theirs)
@@ -705,7 +706,7 @@ def test_stranger_does_not_get_into_the_ring(tmp_path, bucket):
                 heard = b"".join(iter(lambda: connection.recv(1000), b""))
                 assert heard.startswith(answer) and len(heard) <= 73, "the connection is closed before any message"
         invalid = "tempo_memberlist_client_received_broadcasts_invalid_total"
-        eventually(lambda: ingester.metric(invalid) >= 5, "refusals are counted")
+        eventually(lambda: ingester.metric(invalid) >= 6, "refusals are counted")
         assert "gossip connection refused" in ingester.logs()
         assert distributor.ring() == ingester.ring() == own
         for name in strangers:

@@ -64,6 +64,7 @@ class Node(Tactus):
         super().__init__(cluster.directory / name, env=env)
         self.http_port, self.grpc_port, self.gossip_port, self.otlp_http_port, self.otlp_grpc_port = cluster.ports
         self.config = merge(merge(self._own(), cluster.config), config or {})
+        self.session.headers.update(cluster.headers)
 
     def _own(self):
         """What is this node's alone: addresses, names and directories."""
@@ -161,7 +162,7 @@ class Cluster:
     `names_frontends`: queriers are told the addresses of the query-frontends; else they know them by gossip."""
 
     def __init__(self, directory, bucket=None, counts=None, config=None, network=None, env=None, storage=None,
-                 names_frontends=False):
+                 names_frontends=False, headers=None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.counts = counts or {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 2, "compactor": 1}
@@ -169,6 +170,7 @@ class Cluster:
         self.config = merge(storage or bucket.config(), config or {})
         self.ports = free_ports(5)
         self.net = f"127.{random.randrange(1, 250)}.{random.randrange(1, 250)}"
+        self.headers = headers or {}  # of everything that is sent and asked
         self.nodes, self.gone, self.addresses = {}, [], 1
         self.endured = []  # loads of tests that ended well
         for target, count in self.counts.items():

@@ -176,7 +176,9 @@ class Load:
     def _push(self, connections, body):
         begun = time.monotonic()
         nodes = self.balancer.pick()
-        headers = {"Content-Type": "application/x-protobuf", **({"X-Scope-OrgID": self.tenant} if self.tenant else {})}
+        headers = {"Content-Type": "application/x-protobuf", **self.cluster.headers}
+        if self.tenant:
+            headers["X-Scope-OrgID"] = self.tenant
         for node in nodes:
             connection = connections.get(node.name)
             if connection is not None and is_closed(connection):
@@ -233,7 +235,7 @@ class Asker:
     def __init__(self, cluster, tenant=None, timeout=15):
         self.balancer = Balancer(lambda: cluster.of("query-frontend"))
         self.session, self.timeout = requests.Session(), timeout
-        self.headers = {"Accept": "application/json", **({"X-Scope-OrgID": tenant} if tenant else {})}
+        self.headers = {"Accept": "application/json", **cluster.headers, **({"X-Scope-OrgID": tenant} if tenant else {})}
 
     def get(self, path, node=None, **params):
         """(JSON, whether it is marked as partial)."""

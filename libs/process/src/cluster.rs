@@ -146,7 +146,8 @@ impl Cluster {
             membership.gossip = None;
         }
         if let Some(gossip) = &mut membership.gossip {
-            gossip.transport.secret = secret.filter(|_| !config.auth.allow_open_gossip);
+            gossip.transport.secret = secret;
+            gossip.transport.demands_proof = config.auth.enabled && !config.auth.allow_open_gossip;
             settings::log_trust(&gossip.transport);
         }
         let membership = Membership::start(membership).await?;

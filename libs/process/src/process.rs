@@ -14,7 +14,11 @@ use tactus_cache::Caches;
 use tactus_config::{Config, Loaded, sections::client::GrpcClient, target::services_of};
 use tactus_overrides::Overrides;
 use tactus_rpc::Channels;
-use tactus_server::{auth::Authenticator, listener::Backlog, operational::ServiceState};
+use tactus_server::{
+    auth::{Authenticator, InternalToken},
+    listener::Backlog,
+    operational::ServiceState,
+};
 use tactus_storage::{Blocklist, Bucket};
 use tactus_telemetry::{error_text, metrics::Registry};
 use tokio::{sync::OnceCell, task::JoinHandle};
@@ -43,6 +47,7 @@ pub struct Process {
     cluster: Cluster,
     channels: Channels,
     announcer: Announcer,
+    internal_token: Option<Arc<InternalToken>>,
     authenticator: Option<Arc<Authenticator>>,
     bucket: OnceCell<Bucket>,
     store: OnceCell<Store>,
@@ -106,12 +111,13 @@ impl Process {
         states.set("server", ServiceState::Starting);
         let background = CancellationToken::new();
         let overrides = Overrides::load(settings, Registry::global()).await?;
-        let authenticator = settings::authenticator(&config)?;
+        let internal_token = settings::internal_token(&config)?;
+        let authenticator = settings::authenticator(&config, internal_token.clone())?;
         let section = "ingester_client.grpc_client_config";
         let client = &config.ingester_client.grpc_client_config;
-        let channels = settings::channels(section, client, authenticator.as_ref())?;
+        let channels = settings::channels(section, client, internal_token.as_ref())?;
         let channels = Channels::new(channels);
-        let secret = settings::internal_token(authenticator.as_ref());
+        let secret = internal_token.as_ref().map(settings::shown);
         let cluster = Cluster::start(&config, talks, secret, background.clone()).await?;
         // A tenant index is as old as a poll, and is read by the next one.
         let found_by_polls = settings::poll_interval(&config.storage.trace).saturating_mul(2);
@@ -126,6 +132,7 @@ impl Process {
             announcer: Announcer::new(cluster.clone(), channels.clone(), found_by_polls),
             cluster,
             channels,
+            internal_token,
             authenticator,
             bucket: OnceCell::new(),
             store: OnceCell::new(),
@@ -179,7 +186,7 @@ impl Process {
 
     /// Connections to other services by a section of their own. Errors: its certificates.
     pub fn channels_of(&self, section: &str, client: &GrpcClient) -> Result<Channels, Error> {
-        settings::channels(section, client, self.authenticator.as_ref()).map(Channels::new)
+        settings::channels(section, client, self.internal_token.as_ref()).map(Channels::new)
     }
 
     /// Who may do what; `None` is everyone everything.

@@ -12,7 +12,7 @@ use tactus_model::OfTenant;
 use tactus_overrides::{LimitsCheck, Overrides};
 use tactus_rpc::{ChannelSettings, Compression};
 use tactus_server::{
-    auth::{AuthSettings, Authenticator},
+    auth::{AuthSettings, Authenticator, InternalToken},
     http::HttpSettings,
     listener::{Backlog, Http2Settings, ListenerSettings},
     request_log::{RequestLog, RequestLogSettings, SourceIps},
@@ -253,7 +253,10 @@ fn fits_of(config: Arc<Config>, check: CheckLimits) -> LimitsCheck {
 }
 
 /// Who may do what, if the configuration asks for that. Errors: a file that is missing or wrong.
-pub(crate) fn authenticator(config: &Config) -> Result<Option<Arc<Authenticator>>, Error> {
+pub(crate) fn authenticator(
+    config: &Config,
+    internal_token: Option<Arc<InternalToken>>,
+) -> Result<Option<Arc<Authenticator>>, Error> {
     let auth = &config.auth;
     if !auth.enabled {
         return Ok(None);
@@ -261,31 +264,35 @@ pub(crate) fn authenticator(config: &Config) -> Result<Option<Arc<Authenticator>
     if auth.users_file.is_empty() {
         return Err(Error::Setup("auth.users_file is not set".to_owned()));
     }
-    let token = &auth.internal_token_file;
     Ok(Some(Authenticator::load(AuthSettings {
-        internal_token_file: (!token.is_empty()).then(|| token.into()),
+        internal_token,
         public_paths: auth.public_paths.clone(),
         reload_interval: auth.reload_interval.as_std(),
         ..AuthSettings::new(&auth.users_file, tenancy(config, true))
     })?))
 }
 
-/// Gives the token that services of the cluster know, as it is now.
-pub(crate) fn internal_token(
-    authenticator: Option<&Arc<Authenticator>>,
-) -> Option<Arc<dyn Fn() -> String + Send + Sync>> {
-    let known = Arc::clone(authenticator?);
-    known.internal_token()?;
-    Some(Arc::new(move || {
-        known.internal_token().map_or_else(String::new, |token| (*token).clone())
-    }))
+/// The token that services of the cluster know, if there is one. Errors: a file that is missing or wrong.
+pub(crate) fn internal_token(config: &Config) -> Result<Option<Arc<InternalToken>>, Error> {
+    let auth = &config.auth;
+    if auth.internal_token_file.is_empty() {
+        return Ok(None);
+    }
+    let path = auth.internal_token_file.as_str().into();
+    Ok(Some(Arc::new(InternalToken::load(path, auth.reload_interval.as_std())?)))
+}
+
+/// Gives the token as it is now.
+pub(crate) fn shown(token: &Arc<InternalToken>) -> Arc<dyn Fn() -> String + Send + Sync> {
+    let token = Arc::clone(token);
+    Arc::new(move || (*token.get()).clone())
 }
 
 /// How other services are called. `section`: where `client` is in the configuration. Errors: certificates.
 pub(crate) fn channels(
     section: &str,
     client: &GrpcClient,
-    authenticator: Option<&Arc<Authenticator>>,
+    token: Option<&Arc<InternalToken>>,
 ) -> Result<ChannelSettings, Error> {
     let compression = match client.grpc_compression.as_str() {
         "gzip" => Compression::Gzip,
@@ -303,7 +310,7 @@ pub(crate) fn channels(
         max_send_bytes: client.max_send_msg_size,
         compression,
         tls,
-        internal_token: internal_token(authenticator),
+        internal_token: token.map(shown),
     })
 }
 

@@ -375,6 +375,10 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &Covered) -> Result
     }
     let last = ingester.wal.parts().iter().map(|part| part.id.number()).max();
     drop(log);
+    if !covered.parts.is_empty() {
+        // The former process may have ended between the rename of a cut and its sync.
+        ingester.sync_segments()?;
+    }
     for part in ingester.wal.parts() {
         // The parts that are left are covered by segments, are damaged or empty; or their spans are only in memory.
         let number = part.id.number();

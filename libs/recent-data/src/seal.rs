@@ -168,7 +168,7 @@ impl Ingester {
     }
 
     /// Makes the names of new directories durable, before the log parts with the same spans go.
-    fn sync_segments(&self) -> Result<(), Error> {
+    pub(crate) fn sync_segments(&self) -> Result<(), Error> {
         if self.settings.fsync_interval.is_none() {
             return Ok(());
         }

@@ -59,8 +59,17 @@ pub struct TransportSettings {
     pub server_tls: Option<Arc<ServerTls>>,
     /// How other members are connected to; none is plain TCP.
     pub client_tls: Option<Arc<ClientTls>>,
-    /// The secret that members must have; without one, everyone who reaches the port is admitted.
+    /// The secret of the cluster, which this member proves to know.
     pub secret: Option<Secret>,
+    /// Admit only members that prove to know the secret. Without it the secret is proven to those who demand that.
+    pub demands_proof: bool,
+}
+
+impl TransportSettings {
+    /// The secret that others must have; without one, everyone who reaches the port is admitted.
+    pub fn demanded_secret(&self) -> Option<&Secret> {
+        self.secret.as_ref().filter(|_| self.demands_proof)
+    }
 }
 
 impl Default for TransportSettings {
@@ -78,6 +87,7 @@ impl Default for TransportSettings {
             server_tls: None,
             client_tls: None,
             secret: None,
+            demands_proof: true,
         }
     }
 }

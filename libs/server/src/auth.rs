@@ -88,8 +88,8 @@ tactus_model::words! {
 pub struct AuthSettings {
     /// The file of callers.
     pub users_file: PathBuf,
-    /// The file of the secret between services. `None`: a verified client certificate counts instead.
-    pub internal_token_file: Option<PathBuf>,
+    /// The secret between services. `None`: a verified client certificate counts instead.
+    pub internal_token: Option<Arc<InternalToken>>,
     /// Paths of HTTP that are open to everyone, as `/ready`; a final `*` matches any rest.
     pub public_paths: Vec<String>,
     /// Interval at which the files are checked for changes.
@@ -103,7 +103,7 @@ impl AuthSettings {
     pub fn new(users_file: impl Into<PathBuf>, tenancy: Tenancy) -> Self {
         Self {
             users_file: users_file.into(),
-            internal_token_file: None,
+            internal_token: None,
             public_paths: vec!["/ready".to_owned()],
             reload_interval: tactus_tls::DEFAULT_RELOAD_INTERVAL,
             tenancy,
@@ -111,11 +111,32 @@ impl AuthSettings {
     }
 }
 
+/// The secret that services show each other. It is shown also while callers are not authenticated, so that the processes
+/// of a cluster can begin to ask for it one by one.
+#[derive(Debug)]
+pub struct InternalToken(Reloaded<String, AuthError>);
+
+impl InternalToken {
+    /// Reads the file, and again when it changes. Errors: no such file, or no token of 16 visible characters.
+    pub fn load(path: PathBuf, reload_interval: Duration) -> Result<Self, AuthError> {
+        let read = {
+            let path = path.clone();
+            move || file::read_token(&path)
+        };
+        Reloaded::new(file::INTERNAL_TOKEN_KEY, vec![path], reload_interval, read).map(Self)
+    }
+
+    /// The token as it is now.
+    pub fn get(&self) -> Arc<String> {
+        self.0.get()
+    }
+}
+
 /// Decides about requests. One for the whole process.
 #[derive(Debug)]
 pub struct Authenticator {
     users: Reloaded<Users, AuthError>,
-    internal_token: Option<Reloaded<String, AuthError>>,
+    internal_token: Option<Arc<InternalToken>>,
     public_paths: Vec<String>,
     tenancy: Tenancy,
     attempts: Arc<Attempts>,
@@ -179,21 +200,10 @@ impl Authenticator {
             move || Users::read(&path)
         };
         let users = Reloaded::new("auth.users_file", vec![path], interval, users)?;
-        let internal_token = match settings.internal_token_file {
-            None => None,
-            Some(path) => {
-                let read = {
-                    let path = path.clone();
-                    move || file::read_token(&path)
-                };
-                let name = "auth.internal_token_file";
-                Some(Reloaded::new(name, vec![path], interval, read)?)
-            }
-        };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Arc::new(Self {
             users,
-            internal_token,
+            internal_token: settings.internal_token,
             public_paths: settings.public_paths,
             tenancy: settings.tenancy.with_lists(),
             attempts: Arc::default(),
@@ -203,11 +213,6 @@ impl Authenticator {
             returning: Lane::new(cores / 4),
             metrics: Metrics::register(Registry::global()),
         }))
-    }
-
-    /// The secret that this process shows other services; `None`: certificates do that.
-    pub fn internal_token(&self) -> Option<Arc<String>> {
-        self.internal_token.as_ref().map(Reloaded::get)
     }
 
     /// Whether everyone may have this path of HTTP.

@@ -237,7 +237,7 @@ fn refuse_open_gossip(config: &Config) -> Result<(), Error> {
 /// Says who is let into the gossip.
 pub(super) fn log_trust(transport: &TransportSettings) {
     let certificates = transport.server_tls.is_some();
-    match (&transport.secret, certificates) {
+    match (transport.demanded_secret(), certificates) {
         (Some(_), _) => tracing::info!(
             tls = certificates,
             "gossip trusts members that prove to know auth.internal_token_file"

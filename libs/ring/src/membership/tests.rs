@@ -246,6 +246,35 @@ async fn only_members_that_know_the_secret_take_part() {
 }
 
 #[tokio::test]
+async fn members_begin_to_demand_the_secret_one_by_one() {
+    let plain = knowing("plain", &[], None).await;
+    let offers = |id: &'static str, seed, secret| async move {
+        let mut settings = settings(id, &[seed]);
+        let transport = &mut settings.gossip.as_mut().unwrap().transport;
+        transport.secret = Some(Arc::new(move || String::from(secret)));
+        transport.demands_proof = false;
+        Node::start_with(settings, watch_settings(), place(id)).await
+    };
+    // Who only offers a proof talks to those who have no secret, and to those who have another.
+    let first = offers("first", plain.address(), "secret").await;
+    let other = offers("other", first.address(), "another").await;
+    let all = ["first:ACTIVE", "other:ACTIVE", "plain:ACTIVE"];
+    for node in [&plain, &first, &other] {
+        node.shows(&all).await;
+    }
+    for node in [plain, other] {
+        node.lifecycler.leave().await;
+        node.membership.shutdown().await;
+    }
+    first.shows(&["first:ACTIVE"]).await;
+    // And to those who demand it.
+    let demands = knowing("demands", &[first.address()], Some("secret")).await;
+    for node in [&first, &demands] {
+        node.shows(&["demands:ACTIVE", "first:ACTIVE"]).await;
+    }
+}
+
+#[tokio::test]
 async fn seed_that_comes_up_later_is_joined() {
     let free = tokio::net::TcpListener::bind(any_port()).await.unwrap();
     let later = free.local_addr().unwrap();

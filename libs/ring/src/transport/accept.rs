@@ -112,7 +112,10 @@ async fn greet(wire: &Wire, connection: Connection) -> Result<(Link, Hello), Hel
         send_status(&mut *connection, Status::OtherLabel).await?;
         return Err(HelloError::Label);
     }
-    let secret = wire.settings.secret.as_ref();
+    let secret = match &hello.challenge {
+        Some(_) => wire.settings.secret.as_ref(),
+        None => wire.settings.demanded_secret(),
+    };
     if hello.challenge.is_some() != secret.is_some() {
         send_status(&mut *connection, Status::Secretless).await?;
         return Err(HelloError::Secretless);

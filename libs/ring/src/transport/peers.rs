@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::hello::{Hello, HelloError, Purpose, RECEIPT, read_status, send_hello};
 use super::network::Connection;
 use super::proof::Link;
-use super::{TransportSettings, Wire, proof};
+use super::{Secret, TransportSettings, Wire, proof};
 
 /// Messages that wait for one peer; more are dropped.
 const PEER_QUEUE: usize = 16;
@@ -159,8 +159,26 @@ pub(super) async fn dial(
     to: SocketAddr,
     purpose: Purpose,
 ) -> Result<Link, HelloError> {
-    let TransportSettings { connect_timeout, .. } = wire.settings;
     let secret = wire.settings.secret.as_ref();
+    match greet(wire, to, purpose, secret).await {
+        // The peer has another secret, or none. That is no matter if this member demands no proof.
+        Err(HelloError::Secretless | HelloError::Stranger)
+            if secret.is_some() && !wire.settings.demands_proof =>
+        {
+            greet(wire, to, purpose, None).await
+        }
+        greeted => greeted,
+    }
+}
+
+/// Connects and greets; with a secret, both sides prove to know it.
+async fn greet(
+    wire: &Wire,
+    to: SocketAddr,
+    purpose: Purpose,
+    secret: Option<&Secret>,
+) -> Result<Link, HelloError> {
+    let TransportSettings { connect_timeout, .. } = wire.settings;
     let connection = limited(connect_timeout, wire.network.connect(to)).await?;
     let greet = async {
         let mut connection: Connection = match &wire.settings.client_tls {

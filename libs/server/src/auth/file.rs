@@ -29,6 +29,9 @@ use super::{Refused, secret};
 /// Larger files are no lists of users.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
+/// The key of the file with the secret between services.
+pub(super) const INTERNAL_TOKEN_KEY: &str = "auth.internal_token_file";
+
 /// Shorter secrets between services could be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
 
@@ -325,7 +328,7 @@ fn hex(text: &str) -> Option<[u8; 32]> {
 
 /// The secret between services: the file without white space around it.
 pub(super) fn read_token(path: &Path) -> Result<String, AuthError> {
-    let key = "auth.internal_token_file";
+    let key = INTERNAL_TOKEN_KEY;
     let token = read_text(key, path)?.trim().to_owned();
     let reason = match &token {
         token if token.len() < MIN_TOKEN_BYTES => "the token is shorter than 16 characters",
