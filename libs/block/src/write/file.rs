@@ -4,6 +4,10 @@
 //! chunks of the same column are next to each other, and the columns that many queries read are together at one end of
 //! it. Every other stripe has the reverse order, so that the often-read columns of two stripes are next to each other,
 //! while a whole stripe is still one range that can be read at once.
+//!
+//! A trap: parquet-mr (Spark, Hive, Flink) reads a row group in the split of the file that has the position of its first
+//! column plus half its size. If that is behind the end of the file, nobody reads the row group. So a stripe that ends
+//! with the first column is only written if enough follows.
 
 use std::io::{self, Write};
 
@@ -82,23 +86,23 @@ impl<W: Write> DataFile<W> {
 
     /// Adds the chunks of all leaves of a row group, in schema order. Errors: those of the sink.
     pub(super) fn add_row_group(&mut self, chunks: Vec<FinishedChunk>) -> Result<()> {
-        let bytes: u64 = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
+        let bytes = bytes_of(&chunks);
         if self.held_bytes + bytes > self.stripe_bytes {
-            self.write_stripe()?;
+            self.write_stripe(bytes)?;
         }
         self.rows.push(chunks.first().map_or(0, |chunk| chunk.rows));
         self.stripe.push(chunks);
         self.held_bytes += bytes;
-        if self.held_bytes >= self.stripe_bytes {
-            self.write_stripe()?;
-        }
         Ok(())
     }
 
-    fn write_stripe(&mut self) -> Result<()> {
+    /// Writes the row groups that are held. `following`: bytes of chunks that certainly come behind them.
+    fn write_stripe(&mut self, following: u64) -> Result<()> {
         if self.stripe.is_empty() {
             return Ok(());
         }
+        let largest = self.stripe.iter().map(|chunks| bytes_of(chunks)).max().unwrap_or(0);
+        self.is_turned |= following < largest / 2;
         let mut groups: Vec<Vec<Option<FinishedChunk>>> = std::mem::take(&mut self.stripe)
             .into_iter()
             .map(|chunks| chunks.into_iter().map(Some).collect())
@@ -132,7 +136,7 @@ impl<W: Write> DataFile<W> {
     /// Writes the last stripe, the page indexes and the footer. Errors: those of the sink; a footer that readers would
     /// refuse.
     pub(super) fn finish(mut self) -> Result<FileEnd<W>> {
-        self.write_stripe()?;
+        self.write_stripe(0)?;
         let leaves = self.schema.num_columns();
         let mut indexes = PageIndexBuilder::new(self.row_groups.len(), leaves);
         let mut row_groups = Vec::with_capacity(self.row_groups.len());
@@ -175,6 +179,10 @@ impl<W: Write> DataFile<W> {
         self.sink.flush()?;
         Ok(FileEnd { sink: self.sink, size: self.written + end.len() as u64, footer_size, end })
     }
+}
+
+fn bytes_of(chunks: &[FinishedChunk]) -> u64 {
+    chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum()
 }
 
 /// Passes on what is written after the first `skip` bytes.

@@ -77,6 +77,26 @@ fn columns_of_a_stripe_lie_together_and_hot_ones_next_to_those_of_the_next() {
 }
 
 #[test]
+fn middle_of_a_row_group_as_readers_of_splits_reckon_it_is_in_the_file() {
+    // From small to large and back, so that little follows a large one.
+    let span = |trace, id| SampleSpan { id, start: u64::from(trace), ..SampleSpan::default() };
+    let of =
+        |trace: u8, spans: u8| batch(&[(trace, (1..=spans).map(|id| span(trace, id)).collect())]);
+    let sizes = [1, 40, 200, 1, 1, 250, 3];
+    let groups: Vec<_> = (1..).zip(sizes).map(|(trace, spans)| of(trace, spans)).collect();
+    for count in 1..=groups.len() {
+        for stripe_bytes in [0, 3_000, 8_000, 20_000, 1 << 20] {
+            let bytes = written(&groups[..count], stripe_bytes);
+            let size = bytes.len() as i64;
+            for group in open(bytes).metadata().row_groups() {
+                let middle = group.column(0).byte_range().0 as i64 + group.compressed_size() / 2;
+                assert!(middle < size, "{count} row groups in stripes of {stripe_bytes}");
+            }
+        }
+    }
+}
+
+#[test]
 fn chunks_have_the_same_content_wherever_they_lie() {
     let groups = row_groups(7);
     let files = [0, 3_000, 12_000, 1 << 20].map(|stripe_bytes| written(&groups, stripe_bytes));
