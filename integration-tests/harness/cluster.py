@@ -36,7 +36,7 @@ FAST = {
             "heartbeat_period": HEARTBEAT, "heartbeat_timeout": HEARTBEAT_TIMEOUT, "min_ready_duration": "0s",
         },
         "trace_idle_period": "300ms", "trace_live_period": "1s", "flush_check_period": "200ms",
-        "max_block_duration": "4s", "complete_block_timeout": "4s",
+        "max_block_duration": "4s", "complete_block_timeout": "6s",
     },
     "metrics_generator": {"ring": {
         "kvstore": {"store": "memberlist"}, "heartbeat_period": HEARTBEAT, "heartbeat_timeout": HEARTBEAT_TIMEOUT}},

@@ -28,6 +28,12 @@ const FIRST_POLL_PATIENCE: Duration = Duration::from_secs(20);
 /// The first pause after a poll that left the list incomplete; each further one is twice as long, up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 
+/// The wait for the next poll looks at the clock as often as this.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// When a look comes later than this, the process stood still.
+const STOOD_STILL: Duration = Duration::from_secs(10);
+
 /// Polls the block list until `stop`, in the background. Returns after the first poll, or when it takes long: until it has ended,
 /// answers are partial. `owns`: which tenant indexes this process writes.
 pub(crate) async fn start(
@@ -46,13 +52,16 @@ pub(crate) async fn start(
         forgotten.look(poll(&poller, &blocklist, &metrics).await);
         // Fails if nobody waits any more.
         let _ = polled.send(());
-        let mut soon = FIRST_RETRY;
+        let (mut soon, mut is_missed) = (FIRST_RETRY, false);
         loop {
-            // Answers are partial until the list was read once.
-            let pause = if blocklist.is_part_of_any() { soon.min(interval) } else { interval };
+            // Answers are partial until the list was read once, and when it was not for long.
+            let is_urgent = is_missed || blocklist.is_part_of_any();
+            let pause = if is_urgent { soon.min(interval) } else { interval };
             soon = if pause < interval { soon.saturating_mul(2) } else { FIRST_RETRY };
-            tokio::time::sleep(pause).await;
-            forgotten.look(poll(&poller, &blocklist, &metrics).await);
+            wait(pause).await;
+            let report = poll(&poller, &blocklist, &metrics).await;
+            is_missed = report.is_none();
+            forgotten.look(report);
         }
     };
     // Who is told to stop does not wait for a long poll: one that is dropped changes nothing.
@@ -68,6 +77,21 @@ pub(crate) async fn start(
         );
     }
     polling
+}
+
+/// Waits as long, by a clock that goes on while the machine sleeps. Ends early if the process stood still: it may have missed
+/// announcements.
+async fn wait(pause: Duration) {
+    let mut looked = tactus_clock::since_boot();
+    let end = looked.saturating_add(pause);
+    while looked < end {
+        tokio::time::sleep(LOOK.min(end.saturating_sub(looked))).await;
+        let now = tactus_clock::since_boot();
+        if now.saturating_sub(looked) > STOOD_STILL {
+            return;
+        }
+        looked = now;
+    }
 }
 
 async fn poll(poller: &Poller, blocklist: &Blocklist, metrics: &Metrics) -> Option<PollReport> {
@@ -271,6 +295,13 @@ mod tests {
         };
         write_block(bucket, &meta, &files).await.unwrap();
         meta.block_id
+    }
+
+    #[tokio::test]
+    async fn wait_is_as_long_as_asked() {
+        let (begun, pause) = (tactus_clock::since_boot(), Duration::from_millis(30));
+        wait(pause).await;
+        assert!(tactus_clock::since_boot() - begun >= pause);
     }
 
     #[test]

@@ -262,7 +262,11 @@ impl Process {
     pub async fn store(&self) -> Result<Store, Error> {
         let open = || async {
             let bucket = self.bucket().await?;
-            let blocklist = Arc::new(Blocklist::new());
+            // A process alone writes all blocks itself: it knows them, however long polls fail.
+            let answers = services_of(&self.config.target).contains(&"query-frontend");
+            let max_age =
+                (answers && !self.cluster.is_alone()).then(|| settings::list_max_age(&self.config));
+            let blocklist = Arc::new(Blocklist::with_max_age(max_age));
             let trace = &self.config.storage.trace;
             let polling = polling::start(
                 trace,

@@ -64,6 +64,15 @@ pub(crate) fn index_is_forgotten_after(interval: Duration) -> Duration {
     interval.saturating_mul(2).max(Duration::from_secs(10 * 60))
 }
 
+/// How long after the begin of a poll a block list still has all blocks whose spans no ingester answers for any more: a
+/// tenant index may have been as old as an interval when it was read. Where ingesters hold spans for less than three
+/// intervals it is two, which a list reaches only if a poll fails or takes long: else all answers would be partial.
+pub(crate) fn list_max_age(config: &Config) -> Duration {
+    let interval = poll_interval(&config.storage.trace);
+    let held = config.ingester.complete_block_timeout.as_std();
+    held.saturating_sub(interval).max(interval.saturating_mul(2))
+}
+
 /// Pause between two polls of the block list.
 pub fn poll_interval(trace: &TraceStorage) -> Duration {
     trace.blocklist_poll.non_zero().unwrap_or(Duration::from_secs(5 * 60))
@@ -324,6 +333,20 @@ pub(crate) fn open_caches(config: &Config, registry: &Registry) -> Result<Caches
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn list_is_too_old_before_ingesters_release_and_never_while_polls_are_in_time() {
+        let of = |held: &str, poll: &str| {
+            let text = format!(
+                "ingester: {{complete_block_timeout: {held}}}\nstorage: {{trace: {{blocklist_poll: {poll}}}}}"
+            );
+            list_max_age(&tactus_config::from_yaml(&text).unwrap()).as_secs()
+        };
+        assert_eq!(list_max_age(&Config::default()).as_secs(), 600);
+        assert_eq!(of("1h", "5m"), 3_300);
+        assert_eq!(of("4s", "1s"), 3);
+        assert_eq!((of("1m", "5m"), of("0s", "0s")), (600, 600));
+    }
 
     #[test]
     fn forwarder_that_the_distributor_does_not_have_is_refused_where_there_is_one() {

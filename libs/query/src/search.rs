@@ -209,6 +209,7 @@ impl Frontend {
             let flow = state.take(outcome).await?;
             state.work.check()?;
             if is_recent_left && recent.is_empty() {
+                state.work.partial |= self.lacks_blocks(known);
                 let blocks = known.iter().map(|known| self.blocks_left(known, reads_known));
                 let is_awaited = is_stream && !reads_known && state.combiner.is_empty();
                 let new = self.search_jobs(searches, blocks, is_awaited, &mut state.work);

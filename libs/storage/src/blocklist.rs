@@ -2,6 +2,7 @@
 
 mod covered;
 mod gaps;
+mod last_read;
 mod names;
 mod sorted;
 mod tenant_blocks;
@@ -9,12 +10,15 @@ mod tenant_blocks;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
+
+use last_read::LastRead;
 
 pub use gaps::ListGaps;
 pub use tenant_blocks::TenantBlocks;
@@ -46,8 +50,10 @@ pub struct Blocklist {
     pending: Mutex<Pending>,
     /// A poll has begun.
     is_begun: AtomicBool,
-    /// A poll has succeeded.
-    is_polled: AtomicBool,
+    /// Changes after `current`, so that a list is never older than this says.
+    last_read: RwLock<LastRead>,
+    /// See [`Blocklist::with_max_age`].
+    max_age: Option<Duration>,
 }
 
 /// Changes that no poll has seen.
@@ -65,6 +71,8 @@ pub(crate) struct PollStart {
     pub(crate) before: Snapshot,
     /// This process's changes that no poll has seen, by tenant. All are in `before`.
     pub(crate) own: HashMap<String, BlockChanges>,
+    /// When it started, by a clock that goes on while the machine sleeps.
+    begun: Duration,
     /// Number of the first change after the start.
     next: u64,
 }
@@ -73,6 +81,12 @@ impl Blocklist {
     /// An empty list.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty list. `max_age`: when it was not read for longer than this, it may lack blocks for whose spans no ingester
+    /// answers any more. `None`: this process writes all blocks itself, or answers no queries.
+    pub fn with_max_age(max_age: Option<Duration>) -> Self {
+        Self { max_age, ..Self::default() }
     }
 
     /// Everything known now; the cost is one reference count.
@@ -87,18 +101,31 @@ impl Blocklist {
 
     /// True if the bucket may have blocks of the tenant that no poll could read yet: queries answer without them.
     pub fn is_part(&self, tenant: &str) -> bool {
-        self.is_unread() || self.tenant(tenant).is_part()
+        self.is_unread() || self.is_old(self.read_at(tenant)) || self.tenant(tenant).is_part()
     }
 
     /// True if that holds for any tenant.
     pub fn is_part_of_any(&self) -> bool {
         let is_part = |blocks: &Arc<TenantBlocks>| blocks.is_part();
-        self.is_unread() || self.snapshot().values().any(is_part)
+        let oldest = self.last_read.read().oldest();
+        self.is_unread() || self.is_old(oldest) || self.snapshot().values().any(is_part)
+    }
+
+    /// When the last poll began that could read the tenant's blocks, by [`tactus_clock::since_boot`].
+    pub(crate) fn read_at(&self, tenant: &str) -> Option<Duration> {
+        self.last_read.read().of(tenant)
+    }
+
+    /// True if a list that was read then is too old.
+    fn is_old(&self, read_at: Option<Duration>) -> bool {
+        self.max_age.zip(read_at).is_some_and(|(max_age, read_at)| {
+            tactus_clock::since_boot().saturating_sub(read_at) > max_age
+        })
     }
 
     /// True if polls have begun, and none has succeeded yet.
     fn is_unread(&self) -> bool {
-        self.is_begun.load(Ordering::Relaxed) && !self.is_polled.load(Ordering::Relaxed)
+        self.is_begun.load(Ordering::Relaxed) && self.last_read.read().at().is_none()
     }
 
     /// The tenants that have blocks, sorted.
@@ -148,22 +175,24 @@ impl Blocklist {
 
     /// The list and this process's unseen changes, for a poll that starts now.
     pub(crate) fn start_poll(&self) -> PollStart {
+        let begun = tactus_clock::since_boot();
         let pending = self.pending.lock();
         let mut own: HashMap<String, BlockChanges> = HashMap::new();
         for (_, tenant, changes) in &pending.changes {
             own.entry(tenant.clone()).or_default().extend(changes);
         }
         self.is_begun.store(true, Ordering::Relaxed);
-        PollStart { before: self.snapshot(), own, next: pending.next }
+        PollStart { before: self.snapshot(), own, begun, next: pending.next }
     }
 
     /// Takes the result of a poll. `unseen`: changes from before its start that it did not see
-    /// either, but which the result has.
+    /// either, but which the result has. `kept`: tenants that it could not read.
     pub(crate) fn finish_poll(
         &self,
         start: &PollStart,
         mut tenants: HashMap<String, Arc<TenantBlocks>>,
         unseen: Vec<(String, BlockChanges)>,
+        kept: Vec<String>,
     ) {
         let mut pending = self.pending.lock();
         let mut changes: Vec<_> =
@@ -176,7 +205,7 @@ impl Blocklist {
         }
         pending.changes = changes;
         self.set(tenants);
-        self.is_polled.store(true, Ordering::Relaxed);
+        self.last_read.write().note(start.begun, kept);
     }
 
     fn set(&self, tenants: HashMap<String, Arc<TenantBlocks>>) {

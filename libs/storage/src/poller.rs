@@ -158,6 +158,7 @@ impl Poller {
         // A tenant whose first block was just written may not be listed yet.
         let mut tenants: BTreeSet<_> = start.before.keys().cloned().collect();
         tenants.extend(block_io::list_tenants(&self.bucket).await?);
+        let mut kept = tenants.clone();
         let tenants: Vec<String> = tenants.into_iter().collect();
         self.memory.forget_other_tenants(&tenants);
         let mut report = PollReport { tenants: tenants.len(), ..PollReport::default() };
@@ -199,6 +200,7 @@ impl Poller {
             };
             match result {
                 Ok(poll) => {
+                    kept.remove(&tenant);
                     report.add(&tenant, &poll);
                     room.replace(previous_bytes, poll.blocks.memory_bytes());
                     seen.failed = poll.metas_missing > 0;
@@ -229,7 +231,8 @@ impl Poller {
         report.failed_tenants.sort_unstable();
         report.deleted_tenants.sort_unstable();
         unseen.retain(|_, changes| !changes.is_empty());
-        self.blocklist.finish_poll(&start, after, unseen.into_iter().collect());
+        let (unseen, kept) = (unseen.into_iter().collect(), kept.into_iter().collect());
+        self.blocklist.finish_poll(&start, after, unseen, kept);
         Ok(report)
     }
 

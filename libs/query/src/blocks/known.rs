@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tactus_storage::Uuid;
-use tactus_storage::blocklist::TenantBlocks;
+use tactus_storage::blocklist::{ListGaps, TenantBlocks};
 
 use super::{QueryBlock, add_with_sources, select};
 use crate::frontend::Frontend;
@@ -58,6 +58,12 @@ impl Frontend {
             blocks.retain(|block| !read.contains(&block.block_id));
         }
         blocks
+    }
+
+    /// True if the list lacks blocks. To be asked after the ingesters have answered and before the list is looked at again:
+    /// by now it may be too old to have what an ingester released.
+    pub(crate) fn lacks_blocks(&self, known: &[KnownBlocks]) -> bool {
+        ListGaps::of(&self.blocklist, known.iter().map(|known| known.tenant.as_str())).any()
     }
 
     fn blocks_to_read(&self, known: &KnownBlocks) -> Vec<QueryBlock> {

@@ -14,7 +14,7 @@ use tactus_proto::tactus::v1::{
     HoldingsRequest, HoldingsResponse, MetricsRequest, MetricsResponse,
 };
 use tactus_storage::Uuid;
-use tactus_storage::blocklist::TenantBlocks;
+use tactus_storage::blocklist::{ListGaps, TenantBlocks};
 use tactus_storage::meta::block_origin;
 use tactus_traceql::metrics::Grid;
 use tonic::Code;
@@ -35,7 +35,7 @@ struct Round {
     /// Without holders, no ingester is asked.
     request: MetricsRequest,
     blocks: Vec<QueryBlock>,
-    /// Spans may be missing because an ingester refused them.
+    /// Spans may be missing because an ingester refused them, or the block list lacks what one has released.
     partial: bool,
 }
 
@@ -149,6 +149,8 @@ impl Frontend {
             Outcome::Answer(held) => (held.holders, held.partial),
             Outcome::Damaged => (Vec::new(), true),
         };
+        // Before the list is read: it may get older, and also newer.
+        let is_lacking = ListGaps::of(&self.blocklist, [request.tenant.as_str()]).any();
         let listed = self.blocklist.tenant(&request.tenant);
         let blocks = select(&listed, window, self.settings.blocklist_poll);
         let read = blocks.iter().filter(|block| plan::is_read(block, grid));
@@ -163,7 +165,7 @@ impl Frontend {
             holders.iter_mut().for_each(|holder| holder.kept.clear());
         }
         kept::leave_differing(&mut holders);
-        partial |= is_refused;
+        partial |= is_refused || is_lacking;
         let request = MetricsRequest {
             holders,
             stored_origins: stored.among(&held).bounds(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tactus_api::{Error, Result};
 use tactus_proto::tactus::v1::{BlockTime, MetricsRequest, MetricsResponse};
 use tactus_storage::Uuid;
-use tactus_storage::blocklist::TenantBlocks;
+use tactus_storage::blocklist::{ListGaps, TenantBlocks};
 use tactus_traceql::metrics::Grid;
 
 use super::sent_again::LookedUp;
@@ -40,7 +40,7 @@ struct Settled {
     /// Blocks that ingesters counted.
     counted: usize,
     uncounted: Vec<QueryBlock>,
-    /// No span is known to be in both.
+    /// No span is known to be in both, and the block list lacked no block when they had answered.
     is_exact: bool,
 }
 
@@ -90,6 +90,7 @@ impl Frontend {
         let (mut rounds, mut is_exact) = (1, true);
         loop {
             let recent = RecentBlocks::of(&outcome)?;
+            let is_lacking = ListGaps::of(&self.blocklist, [request.tenant.as_str()]).any();
             let listed = self.blocklist.tenant(&request.tenant);
             let is_outdated = has_other_new_blocks(&listed, &known, &recent);
             if is_outdated && rounds < MAX_ROUNDS {
@@ -108,7 +109,7 @@ impl Frontend {
                     request.stored_traces = stored;
                 }
                 if is_settled || rounds == MAX_ROUNDS {
-                    is_exact &= is_settled && !is_outdated;
+                    is_exact &= is_settled && !is_outdated && !is_lacking;
                     let counted = recent.counted.iter().filter(|&&id| known.has_live(id)).count();
                     return Ok(Settled { outcome, counted, uncounted, is_exact });
                 }

@@ -166,6 +166,7 @@ impl Frontend {
             has_room = state.take(outcome, calls.work_of, &add)?;
             // Also of an answer that is full: totals do not depend on where it was.
             if is_recent_left && (recent.is_empty() || (!has_room && !reads_known)) {
+                state.work.partial |= self.lacks_blocks(&known);
                 let blocks = known.iter().map(|known| self.blocks_left(known, reads_known));
                 jobs.add(self.block_jobs(requests, blocks, &mut state.work));
             }

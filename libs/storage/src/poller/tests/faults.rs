@@ -320,6 +320,32 @@ async fn list_that_was_never_read_says_that_it_lacks_blocks() {
 }
 
 #[tokio::test]
+async fn list_is_as_old_as_the_last_poll_that_read_the_tenant() {
+    let (store, bucket) = FaultyStore::new();
+    for tenant in ["t", "other"] {
+        bucket.add(tenant).await;
+    }
+    bucket.builder().poll_once().await.unwrap();
+    let reader = bucket.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
+    let read_at = || ["t", "other", "unknown"].map(|tenant| reader.blocklist.read_at(tenant));
+    assert_eq!(read_at(), [None; 3]);
+    reader.poll_once().await.unwrap();
+    let [first, others @ ..] = read_at();
+    assert!(first.is_some() && others == [first; 2]);
+
+    store.fail("t/index.pb.zst", 2);
+    assert_eq!(reader.poll_once().await.unwrap().failed_tenants, ["t"]);
+    let [kept, second, unknown] = read_at();
+    assert!(kept == first && second > first && unknown == second);
+    store.set_down(true);
+    reader.poll_once().await.unwrap_err();
+    assert_eq!(read_at(), [kept, second, unknown]);
+    store.set_down(false);
+    reader.poll_once().await.unwrap();
+    assert!(read_at()[0] > second);
+}
+
+#[tokio::test]
 async fn orphan_that_only_a_listing_takes_for_one_stays() {
     let (store, bucket) = FaultyStore::new();
     let id = bucket.add("t").await;
