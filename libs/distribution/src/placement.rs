@@ -42,9 +42,13 @@ pub(crate) struct Choice {
 }
 
 impl Placement {
-    /// Works out all sets. Errors: the ring is empty.
+    /// Works out all sets. Errors: the ring is empty, or no instance takes writes.
     pub(crate) fn new(view: &RingView, choice: Choice) -> Result<Self, RingError> {
         let operation = choice.operation();
+        if view.taking_writes() == 0 {
+            // No key has replicas then. Asking for each of them walks the whole ring as often as it has tokens.
+            view.replicas(0, operation)?;
+        }
         let mut owners: Vec<(u32, u32)> = Vec::new();
         for (index, instance) in view.instances().iter().enumerate() {
             owners.extend(instance.tokens.iter().map(|token| (*token, index as u32)));

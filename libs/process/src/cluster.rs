@@ -3,6 +3,8 @@
 mod pages;
 mod settings;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,7 +18,7 @@ use tactus_proto::{
 };
 use tactus_ring::{
     Instance, Lifecycler, LifecyclerSettings, Member, Membership, Ring, Secret, SelfDescription,
-    owns_hash,
+    State, owns_hash,
 };
 use tactus_rpc::{
     Channels, GeneratorOf, IngesterOf, Ingesters, LiveTailOf, live_tail_at, metrics_generator_at,
@@ -50,9 +52,15 @@ pub struct Place {
     settings: LifecyclerSettings,
     /// False: the ring is nobody's, its instances work alone.
     is_shared: bool,
-    taken: Mutex<Option<Lifecycler>>,
-    /// Asked for before the place was taken.
-    read_only: Mutex<bool>,
+    own: Mutex<Own>,
+}
+
+/// This process in a ring, and what was asked of it.
+#[derive(Default)]
+struct Own {
+    /// There from the moment that the process enters the ring, though it may not be active for long.
+    lifecycler: Option<Lifecycler>,
+    read_only: bool,
 }
 
 /// How the services of a ring are called.
@@ -65,8 +73,7 @@ impl Place {
             membership: membership.clone(),
             settings,
             is_shared,
-            taken: Mutex::default(),
-            read_only: Mutex::default(),
+            own: Mutex::default(),
         }
     }
 
@@ -81,14 +88,27 @@ impl Place {
             return;
         }
         let lifecycler = self.membership.enter(&self.ring, self.settings.clone()).await;
-        lifecycler.set_read_only(*self.read_only.lock());
+        {
+            let mut own = self.own.lock();
+            lifecycler.set_read_only(own.read_only);
+            own.lifecycler = Some(lifecycler.clone());
+        }
         lifecycler.wait_active().await;
-        *self.taken.lock() = Some(lifecycler);
     }
 
     /// Whether the place is taken.
     pub fn has_joined(&self) -> bool {
-        self.lifecycler().is_some()
+        self.joined().is_some()
+    }
+
+    /// Has this process take no more writes, or take them again. It may be on its way into the ring.
+    fn set_read_only(&self, read_only: bool) {
+        // Told under the lock: who enters the ring meanwhile must not tell what was asked for before.
+        let mut own = self.own.lock();
+        own.read_only = read_only;
+        if let Some(lifecycler) = &own.lifecycler {
+            lifecycler.set_read_only(read_only);
+        }
     }
 
     /// Gives the place up, if it is taken.
@@ -112,7 +132,13 @@ impl Place {
     }
 
     fn lifecycler(&self) -> Option<Lifecycler> {
-        self.taken.lock().clone()
+        self.own.lock().lifecycler.clone()
+    }
+
+    /// This process in the ring, once it is or was active there.
+    fn joined(&self) -> Option<Lifecycler> {
+        let waits = |own: &Lifecycler| matches!(own.state(), State::Pending | State::Joining);
+        self.lifecycler().filter(|own| !waits(own))
     }
 }
 
@@ -256,7 +282,7 @@ impl Cluster {
 
     /// Why the ingester should not be counted on yet.
     pub fn ingester_ready(&self) -> Result<(), String> {
-        match self.0.ingesters.lifecycler() {
+        match self.0.ingesters.joined() {
             _ if self.is_alone() => Ok(()),
             Some(lifecycler) => lifecycler.readiness(),
             None => Err("not in the ring yet".to_owned()),
@@ -282,10 +308,7 @@ impl Cluster {
 
     /// Has this ingester take no more writes, or take them again; it is still read from.
     pub fn set_ingester_read_only(&self, read_only: bool) {
-        *self.0.ingesters.read_only.lock() = read_only;
-        if let Some(lifecycler) = self.0.ingesters.lifecycler() {
-            lifecycler.set_read_only(read_only);
-        }
+        self.0.ingesters.set_read_only(read_only);
     }
 
     /// Addresses of the other members that keep a block list.

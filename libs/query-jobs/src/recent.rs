@@ -90,7 +90,7 @@ impl RecentData {
         if !self.shard_sizes.is_settled(tenant, size, look_back) || view.has_pending() {
             return all_that_hold_a_span(&view);
         }
-        let look_back = LookBack { since: unix_seconds_before(look_back) };
+        let look_back = LookBack { since: unix_seconds_before(look_back), period: look_back };
         all_that_hold_a_span(&view.shuffle_shard_with_look_back(tenant, size, look_back))
     }
 }

@@ -3,6 +3,10 @@
 //! ```text
 //! refused: u32  refused x { position in the push: u32 }  PushRequest protobuf
 //! ```
+//!
+//! The positions ascend. One that is there once was refused because its trace was too large, one that is there twice
+//! because there were too many traces. Only the former makes its trace one that was cut. Releases that do not know the
+//! difference list each position once, and leave out the spans of both kinds.
 
 use bytes::{Buf, Bytes};
 use prost::Message;
@@ -18,7 +22,7 @@ pub(crate) struct FrameSlices<'a> {
 }
 
 impl<'a> FrameSlices<'a> {
-    /// Lays out the frame of a push.
+    /// Lays out the frame of a push. `refused`: as in `Appended::refused_spans`.
     pub(crate) fn new(push: &'a PushRequest, refused: &[u32]) -> Self {
         let mut headers = Vec::with_capacity(256 + 16 * push.runs.len());
         let mut parts = Vec::with_capacity(push.runs.len() + 1);
@@ -99,7 +103,7 @@ mod tests {
             scopes: vec![Bytes::new()],
             runs: vec![run(0, 0, 0, b"spans"), run(1, 300, 1 << 63 | 5, &[0; 200])],
         };
-        let refused = [0, 700];
+        let refused = [0, 700, 700];
         let frame = FrameSlices::new(&push, &refused).slices().concat();
         assert_eq!(decode(frame.into()), Some((push, refused.to_vec())));
         assert_eq!(decode(Bytes::from_static(b"\xff\xff\xff\xff")), None);

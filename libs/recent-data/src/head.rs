@@ -186,7 +186,10 @@ impl Head {
                     appended.refused.too_large += 1;
                     appended.cut_traces.add(trace, 1);
                 }
-                Verdict::TooMany => appended.refused.too_many_traces += 1,
+                Verdict::TooMany => {
+                    appended.refused.too_many_traces += 1;
+                    appended.refused_spans.push(span.place);
+                }
             }
             *has_refused = true;
             appended.refused_spans.push(span.place);

@@ -48,6 +48,19 @@ pub enum RingError {
     /// The ring has no instance that owns tokens.
     #[error("empty ring")]
     Empty,
+    /// The ring has instances, and none of them takes writes.
+    #[error(
+        "empty ring: none of {instances} instances takes writes, {read_only} of them read-only{}",
+        unhealthy_text(.unhealthy)
+    )]
+    NoneTakesWrites {
+        /// Instances that own tokens.
+        instances: usize,
+        /// How many of them are read-only.
+        read_only: usize,
+        /// Addresses of some of those that are not live.
+        unhealthy: Vec<String>,
+    },
     /// A key has too few live replicas.
     #[error(
         "at least {required} live replicas required{}, could only find {found}{}",

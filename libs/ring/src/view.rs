@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 pub use self::read::{ReadProgress, ReadSet, Tolerance};
 pub use self::replicas::ReplicaSet;
@@ -25,6 +26,8 @@ pub struct RingView {
     zone_awareness: bool,
     /// By id.
     instances: Vec<Arc<Instance>>,
+    /// When each instance last became fit for writes again, as far as the views before this one show it.
+    returned: Vec<Option<Instant>>,
     /// Number of the zone of each instance.
     zone_of: Vec<u32>,
     /// Names of the zones that own tokens, ascending.
@@ -55,8 +58,26 @@ impl RingView {
     ) -> Option<RingView> {
         let instances = Self::admitted(settings, instances);
         // Sorting the tokens is expensive, and most refreshes find no change.
-        (instances != self.instances)
-            .then(|| Self::of(self.replication_factor, self.zone_awareness, instances))
+        if instances == self.instances {
+            return None;
+        }
+        let now = Instant::now();
+        let returned = instances.iter().map(|next| self.returned(next, now)).collect();
+        let view = Self::of(self.replication_factor, self.zone_awareness, instances);
+        Some(Self { returned, ..view })
+    }
+
+    /// When an instance of the next view became fit for writes again, if it ever did.
+    fn returned(&self, next: &Instance, now: Instant) -> Option<Instant> {
+        let is_fit = next.is_healthy(Operation::Write);
+        match self.index_of(&next.id) {
+            Some(at) if !is_fit || self.instances[at].is_healthy(Operation::Write) => {
+                self.returned[at]
+            }
+            // What the first view shows was not away.
+            None if self.instances.is_empty() => None,
+            _ => Some(now),
+        }
     }
 
     /// The instances that a view shows, by id.
@@ -92,6 +113,7 @@ impl RingView {
             zone_awareness,
             with_tokens: owning().count(),
             writable: owning().filter(|instance| !instance.read_only).count(),
+            returned: vec![None; instances.len()],
             zone_of,
             zones,
             tokens,
@@ -122,8 +144,11 @@ impl RingView {
 
     /// The instance named `id`.
     pub fn find(&self, id: &str) -> Option<&Arc<Instance>> {
-        let at = self.instances.binary_search_by(|instance| (*instance.id).cmp(id)).ok()?;
-        self.instances.get(at)
+        self.index_of(id).map(|at| &self.instances[at])
+    }
+
+    fn index_of(&self, id: &str) -> Option<usize> {
+        self.instances.binary_search_by(|instance| (*instance.id).cmp(id)).ok()
     }
 
     /// Copies of each key.

@@ -80,8 +80,8 @@ impl Sender {
     ) -> Result<Vec<(Arc<Instance>, PushRequest)>, Status> {
         let no_generator = |error: tactus_ring::RingError| Status::unavailable(error.to_string());
         let shard = (self.limits_of)(tenant).metrics_generator.ring_size;
-        let route = self.routes.of(tenant, shard).map_err(no_generator)?;
         self.note_generators();
+        let route = self.routes.of(tenant, shard).map_err(no_generator)?;
         let placement = &*route.placement;
         let malformed = |error: tactus_model::wire::WireError| Status::internal(error.to_string());
         let instance_of = |set: usize| {

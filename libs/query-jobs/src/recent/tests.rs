@@ -271,6 +271,28 @@ async fn look_back_of_a_shard_is_no_shorter_than_ingesters_keep_spans() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn stand_in_of_a_dead_ingester_is_asked_as_long_as_it_may_hold_spans() {
+    let cluster = cluster_with(1, &[Answer; 10], |parts| {
+        parts.section.shuffle_sharding_ingesters_enabled = true;
+        parts.section.shuffle_sharding_ingesters_lookback_period = (3_600 * SECOND).into();
+        parts.shard_size_of = Arc::new(|_| 2);
+    });
+    let search = async || cluster.search().await.unwrap();
+    assert_eq!(search().await.0.len(), 10);
+    tokio::time::advance(3_600 * SECOND).await;
+    let (shard, _) = search().await;
+    assert_eq!(shard.len(), 2);
+    cluster.change(|instance| instance.alive = !shard.starts_with(&*instance.id));
+    let (without, is_partial) = search().await;
+    assert!(without.len() == 2 && is_partial, "the dead one may hold spans: {without}");
+    cluster.change(|instance| instance.alive = true);
+    let (all, is_partial) = search().await;
+    assert!(all.len() == 3 && without.chars().all(|name| all.contains(name)) && !is_partial);
+    tokio::time::advance(3_600 * SECOND).await;
+    assert_eq!(search().await, found(&shard, false));
+}
+
+#[tokio::test(start_paused = true)]
 async fn metrics_ask_the_holders_alone_and_need_them_all() {
     let cluster_of = |behaviours: &[Behaviour]| cluster(3, behaviours);
     let cluster = cluster_of(&[Answer, Answer, Late(SECOND), Answer]);

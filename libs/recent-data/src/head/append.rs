@@ -19,7 +19,7 @@ pub(crate) struct Appended {
     pub(crate) refused: Refused,
     /// Key of an attribute that was nested too deeply.
     pub(crate) too_deep_key: Option<TooDeepKey>,
-    /// Positions of the refused spans in the push, ascending.
+    /// Positions of the refused spans in the push, ascending; those refused because there were too many traces twice.
     pub(crate) refused_spans: Vec<u32>,
     pub(crate) truncated_attributes: u64,
     /// Origins with stored spans. An origin may appear more than once.
@@ -76,15 +76,12 @@ pub(crate) fn append_replayed(
         let (first, refused_before) = (builder.len(), appended.refused_spans.len());
         let result = append_run(builder, push, run, |trace, _| {
             position += 1;
-            let was_refused = refused.binary_search(&(position - 1)).is_ok();
-            if was_refused {
-                appended.refused_spans.push(position - 1);
-                // The trace is new: it was refused because of the number of traces, and mostly has no spans at all.
-                if !known {
-                    appended.cut_traces.add(trace, 1);
-                }
+            let found = occurrences(refused, position - 1);
+            appended.refused_spans.extend_from_slice(found);
+            if found.len() == 1 && !known {
+                appended.cut_traces.add(trace, 1);
             }
-            !was_refused && !known
+            found.is_empty() && !known
         });
         if let Err(error) = result {
             builder.rollback(mark);
@@ -93,6 +90,12 @@ pub(crate) fn append_replayed(
         appended.note_run(builder, run.origin, first, refused_before);
     }
     Ok(appended)
+}
+
+/// A position as often as the ascending `positions` have it.
+fn occurrences(positions: &[u32], position: u32) -> &[u32] {
+    let from = &positions[positions.partition_point(|at| *at < position)..];
+    &from[..from.partition_point(|at| *at == position)]
 }
 
 fn append_run(

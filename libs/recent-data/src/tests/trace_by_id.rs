@@ -6,10 +6,15 @@ use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::tactus::v1::FindTraceRequest;
 
 use super::*;
+use crate::{head::Head, large_traces::Inherited};
 
 /// How many spans were refused of trace 1, as whoever asks for the trace is told.
 async fn refused_spans(ingester: &Ingester) -> u64 {
-    let trace_id = trace_id(1).0.to_vec().into();
+    refused_spans_of(ingester, 1).await
+}
+
+async fn refused_spans_of(ingester: &Ingester, trace: u16) -> u64 {
+    let trace_id = trace_id(trace).0.to_vec().into();
     let find = FindTraceRequest { tenant: "t1".into(), trace_id, ..Default::default() };
     let found = ingester.find_trace(tonic::Request::new(find)).await.unwrap().into_inner();
     found.refused_spans
@@ -128,6 +133,41 @@ async fn trace_that_was_cut_stays_known_live_replayed_in_segments_and_in_the_blo
     let blocks = bench.blocklist.tenant("t1");
     let cut: Vec<_> = blocks.live()[0].cut_traces().iter().collect();
     assert_eq!(cut, [(trace_id(1), 1)]);
+}
+
+#[tokio::test]
+async fn trace_that_was_one_too_many_is_not_taken_for_one_that_was_cut() {
+    let bench = Bench::new();
+    let mut settings = bench.settings();
+    let limits = Limits { max_live_traces: 1, max_bytes_per_trace: 1_000, ..Limits::default() };
+    settings.limits = OfTenant::all(limits);
+    let ingester = bench.open_with(settings.clone()).unwrap();
+    ingester.push(&push_of("t1", &[span(1, 0, 1)]), &tenant()).unwrap();
+    let both: Vec<_> = (1..40).flat_map(|id| [span(1, id, 1), span(2, 100 + id, 1)]).collect();
+    let refused = ingester.push(&push_of("t1", &both), &tenant()).unwrap().refused;
+    assert!(refused.too_large > 20 && refused.too_many_traces == 39, "{refused:?}");
+    let kept = held(&ingester);
+    drop(ingester);
+    let ingester = bench.open_with(settings).unwrap();
+    assert_eq!((refused_spans(&ingester).await, held(&ingester)), (refused.too_large, kept));
+    assert_eq!(refused_spans_of(&ingester, 2).await, 0);
+    let again = ingester.push(&push_of("t1", &[span(2, 101, 1)]), &tenant()).unwrap();
+    assert_eq!(again.spans, 1);
+    ingester.flush_all().await.unwrap();
+    assert_eq!(refused_spans_of(&ingester, 2).await, 0);
+    let blocks = bench.blocklist.tenant("t1");
+    let live = blocks.live();
+    let cut: Vec<_> = live.iter().flat_map(|block| block.cut_traces().iter()).collect();
+    assert_eq!(cut, [(trace_id(1), refused.too_large)]);
+}
+
+#[test]
+fn frame_of_a_release_that_does_not_say_why_counts_refused_spans_as_cut() {
+    let spans: Vec<_> = (0..3).map(|id| span(id, id, 1)).collect();
+    let push = push_of("t1", &spans);
+    let head = Head::new(Limits::default(), 100, Inherited::default());
+    head.append_replayed(&push, &[0, 1, 1], |_| false).unwrap();
+    assert_eq!([0, 1, 2].map(|trace| head.refused_spans(trace_id(trace))), [1, 0, 0]);
 }
 
 #[tokio::test]

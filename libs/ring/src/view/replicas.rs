@@ -6,6 +6,9 @@ use super::RingView;
 use crate::error::RingError;
 use crate::instance::Operation;
 
+/// Most instances that an error about the whole ring names.
+const MAX_NAMED: usize = 10;
+
 /// The live instances that hold a key, and how many of them must answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaSet {
@@ -24,13 +27,13 @@ impl RingView {
     /// instances are passed over by writes, and where there is one copy only, dead ones as well: another
     /// instance takes what is written meanwhile. Costs a binary search and no allocation.
     ///
-    /// Errors: [`RingError::Empty`], or [`RingError::TooFewReplicas`] if fewer than a majority
-    /// (one, at a replication factor of 2) are live.
+    /// Errors: [`RingError::Empty`]; [`RingError::NoneTakesWrites`] if all are passed over; or
+    /// [`RingError::TooFewReplicas`] if fewer than a majority (one, at a replication factor of 2) are live.
     pub fn replicas(&self, key: u32, operation: Operation) -> Result<ReplicaSet, RingError> {
         let mut instances = self.walk(key, operation);
         let total = instances.len();
         if total == 0 {
-            return Err(RingError::Empty);
+            return Err(self.none(operation));
         }
         let min_success = self.min_success(total);
         instances.retain(|index| self.instance(*index).is_healthy(operation));
@@ -38,6 +41,21 @@ impl RingView {
             return Err(self.too_few(key, operation, min_success, instances.len()));
         }
         Ok(ReplicaSet { instances, min_success })
+    }
+
+    /// Why a key has no replicas, dead or alive.
+    #[cold]
+    fn none(&self, operation: Operation) -> RingError {
+        if self.with_tokens == 0 {
+            return RingError::Empty;
+        }
+        let owning = self.instances.iter().filter(|instance| !instance.tokens.is_empty());
+        let unhealthy = owning.filter(|instance| !instance.is_healthy(operation)).take(MAX_NAMED);
+        RingError::NoneTakesWrites {
+            instances: self.with_tokens,
+            read_only: self.with_tokens - self.writable,
+            unhealthy: unhealthy.map(|instance| instance.address.to_string()).collect(),
+        }
     }
 
     #[cold]

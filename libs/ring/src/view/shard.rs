@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::RingView;
 use crate::hash::{SplitMix64, shuffle_seed};
-use crate::instance::Instance;
+use crate::instance::{Instance, Operation};
 
 /// Most shards kept by one view; a further tenant's is computed anew each time.
 const MAX_CACHED_SHARDS: usize = 10_000;
@@ -19,6 +20,8 @@ pub(super) struct ShardCache(HashMap<Arc<str>, (usize, Arc<RingView>)>);
 pub struct LookBack {
     /// Instances registered, or made read-only, at or after this time; Unix seconds.
     pub since: i64,
+    /// Instances that others stood in for within this time.
+    pub period: Duration,
 }
 
 impl RingView {
@@ -26,10 +29,13 @@ impl RingView {
     /// whole ring if `size` is 0 or reaches all instances. Read-only instances are not in a shard. A tenant keeps its
     /// instances when others come and go, except for the few that they replace.
     ///
+    /// Where there is one copy only, instances that cannot take writes now (dead, leaving, joining) are not in a shard
+    /// either: others stand in for them. If no instance takes writes, this is the whole ring, which tells why.
+    ///
     /// The algorithm (changing it would move every tenant): for each zone in order of name, or once if zones do not
     /// count, take SplitMix64 seeded with the shuffle seed of tenant and zone. For each of the `ceil(size / zones)`
     /// wanted instances, draw a token (the upper half of the next value), start at the first token of the zone strictly
-    /// greater than it, and take the next instance that was not taken yet and is not read-only.
+    /// greater than it, and take the next instance that was not taken yet and may be in a shard.
     pub fn shuffle_shard(self: &Arc<Self>, tenant: &str, size: usize) -> Arc<RingView> {
         if size == 0 || size >= self.writable {
             return Arc::clone(self);
@@ -39,7 +45,11 @@ impl RingView {
         {
             return Arc::clone(shard);
         }
-        let shard = Arc::new(self.part(&self.choose(tenant, size, None)));
+        let chosen = self.choose(tenant, size, None);
+        if chosen.is_empty() {
+            return Arc::clone(self);
+        }
+        let shard = Arc::new(self.part(&chosen));
         let mut cache = self.shards.lock();
         if cache.0.len() < MAX_CACHED_SHARDS || cache.0.contains_key(tenant) {
             cache.0.insert(tenant.into(), (size, Arc::clone(&shard)));
@@ -48,8 +58,12 @@ impl RingView {
     }
 
     /// The part of the ring that may hold data of `tenant`: its shard, plus every instance that joined or became
-    /// read-only within the look-back, so that data in an earlier shard is found. The whole ring if `size` is 0 or
-    /// reaches all instances.
+    /// read-only within the look-back, so that data in an earlier shard is found. Where there is one copy only, plus
+    /// those that others stand in for, or did within the look-back: so both they and their stand-ins are in it. The
+    /// whole ring if `size` is 0 or reaches all instances.
+    ///
+    /// Only this process's own views tell when others stood in. What a writer gave to a stand-in is not found if the
+    /// instance was never away for this process, because the two judge the silence of an instance by themselves.
     pub fn shuffle_shard_with_look_back(
         self: &Arc<Self>,
         tenant: &str,
@@ -110,9 +124,9 @@ impl Walk<'_> {
                 continue;
             }
             let instance = self.view.instance(*owner);
-            if self.adds(instance) {
+            if self.adds(*owner) {
                 chosen.insert(*owner);
-            } else if !instance.read_only {
+            } else if !instance.read_only && !self.is_away(instance) {
                 chosen.insert(*owner);
                 return true;
             }
@@ -121,9 +135,23 @@ impl Walk<'_> {
     }
 
     /// Whether the look-back takes the instance without counting it.
-    fn adds(&self, instance: &Instance) -> bool {
-        self.look_back.is_some_and(|LookBack { since }| {
-            instance.registered >= since || instance.read_only_updated >= since
-        })
+    fn adds(&self, owner: u32) -> bool {
+        let Some(LookBack { since, period }) = self.look_back else { return false };
+        let instance = self.view.instance(owner);
+        instance.registered >= since
+            || instance.read_only_updated >= since
+            || self.is_away(instance)
+            || self.was_away(owner, period)
+    }
+
+    /// Whether another instance stands in for this one. With more copies nobody does: the other copies take its writes.
+    fn is_away(&self, instance: &Instance) -> bool {
+        self.view.replication_factor == 1 && !instance.is_healthy(Operation::Write)
+    }
+
+    /// Whether another instance stood in for this one within `period`.
+    fn was_away(&self, owner: u32, period: Duration) -> bool {
+        let returned = self.view.returned[owner as usize];
+        self.view.replication_factor == 1 && returned.is_some_and(|at| at.elapsed() < period)
     }
 }

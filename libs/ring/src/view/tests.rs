@@ -1,10 +1,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::error::RingError;
+use crate::ring::Ring;
 use crate::tokens::Tokens;
 
 fn settings(replication_factor: usize, zone_awareness: bool) -> RingSettings {
@@ -49,6 +51,17 @@ fn ring_with(
 fn ids(view: &RingView, set: &ReplicaSet) -> Vec<String> {
     set.instances.iter().map(|index| view.instance(*index).id.to_string()).collect()
 }
+
+fn names(view: &RingView) -> Vec<String> {
+    view.instances().iter().map(|found| found.id.to_string()).collect()
+}
+
+fn number_of(name: &str) -> u64 {
+    name.trim_start_matches("ingester-").parse().unwrap()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const LOOK_BACK: LookBack = LookBack { since: 50, period: MINUTE };
 
 /// Failures that still leave a success.
 fn max_errors(set: &ReplicaSet) -> usize {
@@ -228,9 +241,6 @@ fn excluded_zones_and_left_instances_are_not_in_a_view() {
 
 #[test]
 fn shard_of_a_tenant_is_fixed() {
-    let names = |view: &RingView| -> Vec<String> {
-        view.instances().iter().map(|found| found.id.to_string()).collect()
-    };
     let view = ring_of(10, 3, 0);
     assert_eq!(
         names(&view.shuffle_shard("tenant-a", 3)),
@@ -257,7 +267,7 @@ fn look_back_adds_what_joined_since() {
     let shard = old.shuffle_shard("tenant-a", 3);
     for joined in 0..10 {
         let view = ring_with(10, 1, 0, &[joined], |found| found.registered = 100);
-        let wide = view.shuffle_shard_with_look_back("tenant-a", 3, LookBack { since: 50 });
+        let wide = view.shuffle_shard_with_look_back("tenant-a", 3, LOOK_BACK);
         let held = |id: &str| wide.find(id).is_some();
         // Whoever held the tenant's data while the new instance was not there is in the shard.
         let without = (0..10).filter(|at| *at != joined).map(|at| instance(at, 32, 0)).collect();
@@ -266,6 +276,67 @@ fn look_back_adds_what_joined_since() {
         assert!(before.instances().iter().all(|found| held(&found.id)), "{joined}");
         assert!(shard.instances().iter().all(|found| held(&found.id)), "{joined}");
     }
+}
+
+#[test]
+fn others_stand_in_for_an_instance_of_a_shard_that_is_away_if_there_is_one_copy() {
+    let shard = names(&ring_of(10, 1, 0).shuffle_shard("tenant-a", 3));
+    let changes: [fn(&mut Instance); 2] =
+        [|instance| instance.alive = false, |instance| instance.state = State::Leaving];
+    for (away, change) in shard.iter().flat_map(|away| changes.map(|change| (away, change))) {
+        let view = ring_with(10, 1, 0, &[number_of(away)], change);
+        let writes = names(&view.shuffle_shard("tenant-a", 3));
+        assert!(writes.len() == 3 && !writes.contains(away), "{writes:?}");
+        assert!(shard.iter().all(|held| held == away || writes.contains(held)), "{writes:?}");
+        let reads = names(&view.shuffle_shard_with_look_back("tenant-a", 3, LOOK_BACK));
+        assert!(reads.len() == 4 && shard.iter().chain(&writes).all(|held| reads.contains(held)));
+        let copied = ring_with(10, 3, 0, &[number_of(away)], change);
+        let copied = names(&copied.shuffle_shard("tenant-a", 3));
+        assert_eq!(copied, shard, "the other copies take its writes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stand_in_is_read_until_the_look_back_after_the_instance_is_back_has_passed() {
+    let instances = || (0..10).map(|number| instance(number, 32, 0)).collect::<Vec<_>>();
+    let ring = Ring::fixed(settings(1, false), instances());
+    let writes = || names(&ring.view().shuffle_shard("tenant-a", 3));
+    let reads = || names(&ring.view().shuffle_shard_with_look_back("tenant-a", 3, LOOK_BACK));
+    let shard = writes();
+    assert_eq!(reads(), shard);
+    let away = number_of(&shard[0]) as usize;
+    let mut without = instances();
+    without[away].alive = false;
+    ring.replace(without);
+    let stand_ins = writes();
+    ring.replace(instances());
+    assert_eq!(writes(), shard);
+    tokio::time::advance(MINUTE / 2).await;
+    let mut changed = instances();
+    changed[away].registered = 7;
+    ring.replace(changed);
+    tokio::time::advance(MINUTE / 2 - Duration::from_secs(1)).await;
+    assert!(reads().len() == 4 && stand_ins.iter().all(|held| reads().contains(held)));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(reads(), shard);
+}
+
+#[test]
+fn ring_without_an_instance_for_writes_says_which_are_missing() {
+    let refusal = |view: Arc<RingView>| {
+        let shard = view.shuffle_shard("tenant-a", 1);
+        shard.replicas(7, Operation::Write).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refusal(ring_with(3, 1, 0, &[0, 1, 2], |instance| instance.alive = false)),
+        "empty ring: none of 3 instances takes writes, 0 of them read-only - \
+         unhealthy instances: 10.0.0.0:9095,10.0.0.1:9095,10.0.0.2:9095"
+    );
+    assert_eq!(
+        refusal(ring_with(3, 3, 0, &[0, 1, 2], |instance| instance.read_only = true)),
+        "empty ring: none of 3 instances takes writes, 3 of them read-only"
+    );
+    assert_eq!(refusal(ring_of(0, 1, 0)), "empty ring");
 }
 
 proptest! {
@@ -334,6 +405,6 @@ proptest! {
         view.owner_of(key);
         view.ownership();
         view.shuffle_shard("t", 2).read_set();
-        view.shuffle_shard_with_look_back("t", 2, LookBack { since: 0 });
+        view.shuffle_shard_with_look_back("t", 2, LookBack { since: 0, ..LOOK_BACK });
     }
 }
