@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 
+use super::connections::Answered;
 use super::entry::Counts;
 use super::wire::Protocol;
 
@@ -25,11 +26,8 @@ pub(super) enum Answer {
     Failed { error: String, retry_after: Option<Duration> },
 }
 
-pub(super) async fn judge(
-    mut response: Response,
-    protocol: Protocol,
-    retry_on_429: bool,
-) -> Answer {
+pub(super) async fn judge(answered: Answered, protocol: Protocol, retry_on_429: bool) -> Answer {
+    let Answered { mut response, withheld } = answered;
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     let body = body(&mut response).await;
@@ -38,7 +36,10 @@ pub(super) async fn judge(
         return Answer::Accepted { written };
     }
     let line = body.lines().next().unwrap_or_default();
-    let error = format!("server returned HTTP status {status}: {line}");
+    let wants_credentials = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    let why = withheld.filter(|_| wants_credentials).map(|reason| format!(" ({reason})"));
+    let why = why.unwrap_or_default();
+    let error = format!("server returned HTTP status {status}{why}: {line}");
     let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS && retry_on_429;
     match again {
         true => Answer::Failed { error, retry_after: retry_after(&headers) },

@@ -14,7 +14,7 @@ use tactus_config::sections::remote_write::{
 };
 use tokio::sync::Mutex;
 
-use super::connections::{ClientError, Connections, Options, proxy_headers};
+use super::connections::{Answered, ClientError, Connections, Options, proxy_headers};
 
 /// The client of one entry of `remote_write`.
 #[derive(Debug)]
@@ -47,13 +47,11 @@ impl Client {
         &self,
         headers: HeaderMap,
         body: bytes::Bytes,
-    ) -> Result<reqwest::Response, SendError> {
+    ) -> Result<Answered, SendError> {
         let has_own = headers.contains_key(http::header::AUTHORIZATION);
         let request = self.connections.post()?.headers(headers);
         let request = self.credentials.add_to(request, has_own).await?;
-        request.body(body).send().await.map_err(|error| {
-            SendError::Connection(tactus_telemetry::error_text(&error.without_url()))
-        })
+        self.connections.send(request.body(body)).await.map_err(SendError::Connection)
     }
 }
 
@@ -279,13 +277,11 @@ impl Tokens {
             };
             request = request.basic_auth(encoded(&self.config.client_id), Some(encoded(secret)));
         }
-        let sent = request
+        let request = request
             .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(self.form((!in_header).then_some(secret)))
-            .send()
-            .await;
+            .body(self.form((!in_header).then_some(secret)));
+        let mut response = self.connections.send(request).await?.response;
         let failed = |error: reqwest::Error| tactus_telemetry::error_text(&error.without_url());
-        let mut response = sent.map_err(failed)?;
         let status = response.status();
         if !status.is_success() {
             return Err(format!("the token server answered {status}"));

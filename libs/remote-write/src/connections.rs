@@ -1,10 +1,12 @@
 //! Connections to one server: TLS, proxies, redirects, and which addresses a name has.
 
+mod redirects;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{NoProxy, Proxy, Url, redirect};
@@ -12,8 +14,7 @@ use tactus_config::sections::remote_write::RemoteTls;
 use tactus_config::{Secret, without_passwords};
 use tactus_tls::{ClientTls, ClientTlsSettings};
 
-/// Redirects that are followed, as Go's client does.
-const MAX_REDIRECTS: usize = 10;
+pub(crate) use self::redirects::Answered;
 
 /// The client cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +43,10 @@ pub enum ClientError {
 /// Connections to one server.
 #[derive(Debug)]
 pub(crate) struct Connections {
+    /// As configured.
     url: Url,
-    /// `host` of a request, where the address has another one.
-    host: Option<HeaderValue>,
+    /// What is asked for it, see [`address`].
+    asked: (Url, Option<HeaderValue>),
     options: Options,
     tls: Option<Arc<ClientTls>>,
     current: Mutex<Option<(Option<Arc<rustls::ClientConfig>>, reqwest::Client)>>,
@@ -61,7 +63,7 @@ pub(crate) struct Options {
     pub(crate) proxy_from_environment: bool,
     pub(crate) proxy_headers: HeaderMap,
     pub(crate) round_robin: bool,
-    /// Host to look up for the name in the address.
+    /// A name in addresses, and the host to look up for it.
     pub(crate) lookup: Option<(String, String)>,
 }
 
@@ -94,7 +96,7 @@ impl Connections {
             url: without_passwords(url),
             reason: reason.to_owned(),
         };
-        let mut parsed = Url::parse(url).map_err(|error| invalid(&error.to_string()))?;
+        let parsed = Url::parse(url).map_err(|error| invalid(&error.to_string()))?;
         let secure = match parsed.scheme() {
             "http" => false,
             "https" => true,
@@ -102,26 +104,21 @@ impl Connections {
         };
         let host = parsed.host_str().ok_or_else(|| invalid("has no host"))?.to_owned();
         let proxied = options.has_proxy()?;
-        let mut host_header = None;
         if secure && !tls.server_name.is_empty() && tls.server_name != host {
             if proxied {
                 let text = "tls_config.server_name does not go with a proxy";
                 return Err(ClientError::Setting(text.to_owned()));
             }
             // The library takes the name to expect from the address.
-            let original = match parsed.port() {
-                Some(port) => format!("{host}:{port}"),
-                None => host.clone(),
-            };
-            let unusable = |_| ClientError::Setting(format!("host {original:?} is no header"));
-            host_header = Some(HeaderValue::try_from(&original).map_err(unusable)?);
-            parsed
+            let mut renamed = parsed.clone();
+            renamed
                 .set_host(Some(&tls.server_name))
                 .map_err(|error| invalid(&format!("tls_config.server_name: {error}")))?;
-            let asked = parsed.host_str().unwrap_or_default().to_owned();
-            options.lookup = Some((asked, host));
+            let name = renamed.host_str().unwrap_or_default().to_owned();
+            options.lookup = Some((name, host));
         }
-        let tls = match secure || proxied {
+        let asked = address(&parsed, options.lookup.as_ref())?;
+        let tls = match secure || proxied || options.follow_redirects {
             true => {
                 let mut settings = tactus_tls::from_config::remote_write(section, tls);
                 settings.alpn = match options.http2 {
@@ -132,16 +129,16 @@ impl Connections {
             }
             false => None,
         };
-        let connections =
-            Self { url: parsed, host: host_header, options, tls, current: Mutex::new(None) };
+        let connections = Self { url: parsed, asked, options, tls, current: Mutex::new(None) };
         connections.client()?;
         Ok(connections)
     }
 
     /// A request, with the client to send it.
     pub(crate) fn post(&self) -> Result<reqwest::RequestBuilder, ClientError> {
-        let request = self.client()?.post(self.url.clone());
-        Ok(match &self.host {
+        let (url, host) = &self.asked;
+        let request = self.client()?.post(url.clone());
+        Ok(match host {
             Some(host) => request.header(http::header::HOST, host.clone()),
             None => request,
         })
@@ -173,10 +170,7 @@ impl Connections {
         let options = &self.options;
         let mut builder = reqwest::Client::builder()
             .timeout(options.timeout)
-            .redirect(match options.follow_redirects {
-                true => redirect::Policy::custom(redirected),
-                false => redirect::Policy::none(),
-            })
+            .redirect(redirect::Policy::none())
             .dns_resolver(Lookup {
                 round_robin: options.round_robin,
                 next: AtomicUsize::new(0),
@@ -210,29 +204,40 @@ impl Connections {
     }
 }
 
-/// Without TLS of its own an address behind a proxy needs certificates only if the proxy has one.
+/// What to ask for a URL: the address, and the `host` of the request where the address has another one.
+fn address(
+    url: &Url,
+    lookup: Option<&(String, String)>,
+) -> Result<(Url, Option<HeaderValue>), ClientError> {
+    let mut asked = url.clone();
+    let Some((name, host)) = lookup else { return Ok((asked, None)) };
+    if url.scheme() != "https" || url.host_str() != Some(host.as_str()) {
+        return Ok((asked, None));
+    }
+    let original = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.clone(),
+    };
+    let unusable = |_| ClientError::Setting(format!("host {original:?} is no header"));
+    let header = HeaderValue::try_from(&original).map_err(unusable)?;
+    asked
+        .set_host(Some(name))
+        .map_err(|error| ClientError::Setting(format!("tls_config.server_name: {error}")))?;
+    Ok((asked, Some(header)))
+}
+
+/// An address without TLS of its own needs certificates only if a proxy or a redirect leads to TLS. So the system may have
+/// none, but what is configured must be right.
 fn load(
     settings: ClientTlsSettings,
     secure: bool,
 ) -> Result<Option<Arc<ClientTls>>, tactus_tls::Error> {
+    let needs_system = settings.ca.is_none() && !settings.insecure_skip_verify;
+    let without_system = ClientTlsSettings { insecure_skip_verify: true, ..settings.clone() };
     match ClientTls::load(settings) {
         Ok(tls) => Ok(Some(tls)),
-        Err(error) if secure => Err(error),
-        Err(_) => Ok(None),
-    }
-}
-
-/// Follows to where the same request is wanted. After any other redirect a page would be asked for, without what was to
-/// be sent, and its answer would look as if that had arrived.
-fn redirected(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    match attempt.status() {
-        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {
-            match attempt.previous().len() > MAX_REDIRECTS {
-                true => attempt.error("too many redirects"),
-                false => attempt.follow(),
-            }
-        }
-        _ => attempt.stop(),
+        Err(_) if !secure && needs_system => ClientTls::load(without_system).map(|_| None),
+        Err(error) => Err(error),
     }
 }
 

@@ -267,8 +267,8 @@ impl Sender {
             headers.insert(RETRY_ATTEMPT, HeaderValue::from(attempt));
         }
         match self.remote.client.send(headers, body).await {
-            Ok(response) => {
-                answer::judge(response, protocol, self.remote.queue.retry_on_http_429).await
+            Ok(answered) => {
+                answer::judge(answered, protocol, self.remote.queue.retry_on_http_429).await
             }
             Err(error) => {
                 Answer::Failed { error: tactus_telemetry::error_text(&error), retry_after: None }

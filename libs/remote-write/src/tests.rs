@@ -3,6 +3,7 @@
 mod connections;
 mod ending;
 mod receiver;
+mod redirects;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

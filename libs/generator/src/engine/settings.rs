@@ -29,7 +29,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of a tenant. Names of processors that mean nothing are left out and logged.
+    /// The settings of a tenant. Names of processors and dimensions that mean nothing are left out and logged. Without a
+    /// tenant's name the settings are only checked, which logs no dimensions.
     ///
     /// The label `__metrics_gen_instance` of each series has the value of `metrics_generator.ring.instance_id`, which
     /// is the name of the host unless it is configured.
@@ -288,7 +289,7 @@ fn service_graphs(
         limits,
     );
     for (label, dimension) in dimension_labels(&section).iter().zip(&section.dimensions) {
-        if label.is_none() {
+        if label.is_none() && !tenant.is_empty() {
             log_limited!(
                 warn,
                 tenant,

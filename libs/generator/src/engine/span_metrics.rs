@@ -165,29 +165,28 @@ impl SpanMetrics {
                     self.handles.insert(&self.key, entry)
                 }
             };
-            if let Entry::Series { calls, latency, size, adjusted } = self.handles.at(place) {
-                let weight = self.weight.of(view, row, resource);
-                if let Some(adjusted) = adjusted {
-                    registry.count_adjusted(adjusted);
-                }
-                if let Some(metric) = self.calls {
-                    registry.add(metric, *calls, weight, now_ms);
-                }
-                if let Some(metric) = self.latency {
-                    let value = seconds(batch.spans.duration[row]);
-                    let trace = batch.traces.ids[batch.spans.trace[row] as usize];
-                    registry.observe(metric, *latency, (value, weight), trace, now_ms);
-                }
-                if let Some(metric) = self.size {
-                    let bytes = view.sizes.get(row).copied().unwrap_or(0);
-                    registry.add(metric, *size, f64::from(bytes), now_ms);
-                }
-            } else {
+            let Entry::Series { calls, latency, size, adjusted } = self.handles.at(place) else {
                 self.discarded.invalid_utf8 += 1;
+                continue;
+            };
+            let weight = self.weight.of(view, row, resource);
+            if let Some(adjusted) = adjusted {
+                registry.count_adjusted(adjusted);
+            }
+            if let Some(metric) = self.calls {
+                registry.add(metric, *calls, weight, now_ms);
+            }
+            if let Some(metric) = self.latency {
+                let value = seconds(batch.spans.duration[row]);
+                let trace = batch.traces.ids[batch.spans.trace[row] as usize];
+                registry.observe(metric, *latency, (value, weight), trace, now_ms);
+            }
+            if let Some(metric) = self.size {
+                let bytes = view.sizes.get(row).copied().unwrap_or(0);
+                registry.add(metric, *size, f64::from(bytes), now_ms);
             }
             if let Some(info) = &mut self.target_info {
-                let valid = info.count(view, resource, registry, &mut self.labels, now_ms);
-                self.discarded.invalid_utf8 += u64::from(!valid);
+                info.count(view, resource, registry, &mut self.labels, now_ms);
             }
         }
     }

@@ -104,6 +104,34 @@ fn target_info_shows_what_a_resource_tells_beside_its_identity() {
 }
 
 #[test]
+fn span_that_is_no_utf8_counts_once_and_tells_nothing_of_its_resource() {
+    let metrics = json!({"span_metrics": {"enable_target_info": true}});
+    let mut bench = Bench::with(json!({"processors": ["span-metrics"]}), metrics);
+    // The byte 0xff.
+    let invalid = json!({"$text": "/w=="});
+    let resources = json!({
+        "service": [["service.name", invalid], ["host.name", "h"]],
+        "host": [["service.name", "kept"], ["host.name", invalid]],
+        "whole": [["service.name", "whole"], ["host.name", "h"]],
+    });
+    let named = with(span("whole", "", 2, "a3", ""), json!({"name": invalid}));
+    let dropped = "spans_discarded_total{tenant=\"single-tenant\",reason=\"invalid_utf8\",processor=\"span-metrics\"}";
+    for (span, expected) in [
+        (span("service", "x", 2, "a1", ""), 1.0),
+        (span("host", "x", 2, "a2", ""), 1.0),
+        (named, 2.0),
+    ] {
+        bench.push(&resources, &json!([span]), PUSH_MS);
+        assert_eq!(bench.own(dropped), expected, "{span}");
+    }
+    let kept = bench.collect(COLLECT_MS);
+    let calls = "traces_spanmetrics_calls_total{";
+    assert_eq!(kept.samples.keys().filter(|name| name.starts_with(calls)).count(), 1);
+    assert!(kept.samples.keys().any(|name| name.contains("service=kept,")));
+    assert!(!kept.samples.keys().any(|name| name.starts_with("traces_target_info")));
+}
+
+#[test]
 fn long_names_are_cut_between_characters() {
     let mut bench = Bench::with(json!({"processors": ["span-metrics-count"]}), json!({}));
     let names = ["a".repeat(3000), format!("b{}", "é".repeat(1500))];

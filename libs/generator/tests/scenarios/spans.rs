@@ -13,6 +13,11 @@ use tactus_proto::otlp::{
     ResourceSpans, ScopeSpans, Span, Status, any_value, span,
 };
 
+/// Bytes in base64.
+fn decoded(of: &Value) -> Bytes {
+    base64::engine::general_purpose::STANDARD.decode(of.as_str().unwrap()).unwrap().into()
+}
+
 fn any(value: &Value) -> AnyValue {
     let value = match value {
         Value::Bool(flag) => any_value::Value::BoolValue(*flag),
@@ -23,12 +28,10 @@ fn any(value: &Value) -> AnyValue {
         Value::Array(list) => {
             any_value::Value::ArrayValue(ArrayValue { values: list.iter().map(any).collect() })
         }
-        Value::Object(map) => match map.get("$bytes").and_then(Value::as_str) {
-            Some(text) => {
-                let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
-                any_value::Value::BytesValue(bytes.into())
-            }
-            None => any_value::Value::KvlistValue(KeyValueList { values: pairs(value) }),
+        Value::Object(map) => match (map.get("$bytes"), map.get("$text")) {
+            (Some(bytes), _) => any_value::Value::BytesValue(decoded(bytes)),
+            (None, Some(text)) => any_value::Value::StringValue(decoded(text)),
+            (None, None) => any_value::Value::KvlistValue(KeyValueList { values: pairs(value) }),
         },
         other => any_value::Value::StringValue(other.as_str().unwrap_or("").to_owned().into()),
     };
@@ -54,8 +57,12 @@ fn hex(value: &Value) -> Bytes {
     digits.chunks(2).map(byte).collect::<Vec<u8>>().into()
 }
 
+/// A text; `$text`: one that may be no UTF-8.
 fn text(value: &Value) -> Bytes {
-    value.as_str().unwrap_or("").to_owned().into()
+    match value.get("$text") {
+        Some(text) => decoded(text),
+        None => value.as_str().unwrap_or("").to_owned().into(),
+    }
 }
 
 fn nanoseconds(begin_ms: i64, value: &Value) -> u64 {

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use tactus_config::Secret;
-use tactus_config::sections::remote_write::{Authorization, BasicAuth, OAuth2, RelabelConfig};
+use tactus_config::sections::remote_write::{
+    Authorization, BasicAuth, OAuth2, RelabelConfig, RemoteTls,
+};
 
 use super::*;
 
@@ -87,6 +89,30 @@ fn one_way_to_authenticate_at_most() {
         }),
         "oauth2 token_url must be configured"
     );
+}
+
+#[test]
+fn certificates_are_judged_also_where_only_a_redirect_needs_them() {
+    let broken = || RemoteTls { ca: "x".to_owned(), ..RemoteTls::default() };
+    let section = "metrics_generator.storage.remote_write";
+    let reason = refusal(|config| config.tls_config = broken());
+    assert!(reason.starts_with(&format!("{section}.tls_config.ca")), "{reason}");
+    let reason = refusal(|config| config.tls_config.cert = "x".to_owned());
+    assert!(reason.contains("certificate given but no key configured"), "{reason}");
+    let reason = refusal(|config| {
+        config.oauth2 = Some(OAuth2 {
+            client_id: "c".to_owned(),
+            token_url: "http://localhost/token".to_owned(),
+            tls_config: broken(),
+            ..OAuth2::default()
+        });
+    });
+    assert!(reason.starts_with(&format!("{section}.oauth2.tls_config.ca")), "{reason}");
+    let unused = refusal(|config| {
+        config.tls_config = broken();
+        config.follow_redirects = false;
+    });
+    assert_eq!(unused, "accepted");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::receiver::Receiver;
 use super::*;
 
 /// Value of this header of the last request.
-fn last(receiver: &Receiver, name: &str) -> Option<String> {
+pub(super) fn last(receiver: &Receiver, name: &str) -> Option<String> {
     let requests = receiver.requests();
     let value = requests.last()?.headers.get(name)?;
     Some(value.to_str().unwrap().to_owned())
@@ -227,14 +227,13 @@ impl axum::serve::Listener for TlsListener {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn receiver_is_checked_by_its_authority_and_name() {
+/// A receiver whose certificate has this name, its address, and the authority to trust.
+pub(super) async fn secure(name: &str) -> (Receiver, std::net::SocketAddr, String) {
     let key = || KeyPair::generate().unwrap();
     let mut parameters = CertificateParams::default();
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(parameters, key()).unwrap();
-    let name = "metrics.internal".to_owned();
-    let (own, parameters) = (key(), CertificateParams::new(vec![name.clone()]).unwrap());
+    let (own, parameters) = (key(), CertificateParams::new(vec![name.to_owned()]).unwrap());
     let certificate = parameters.signed_by(&own, &authority).unwrap();
     let server = ServerConfig::builder_with_provider(Arc::new(
         tokio_rustls::rustls::crypto::ring::default_provider(),
@@ -251,8 +250,15 @@ async fn receiver_is_checked_by_its_authority_and_name() {
     let address = tcp.local_addr().unwrap();
     let listener = TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(server)) };
     let receiver = Receiver::serve(listener, format!("https://{address}/write"));
+    (receiver, address, authority.pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receiver_is_checked_by_its_authority_and_name() {
+    let name = "metrics.internal".to_owned();
+    let (receiver, address, authority) = secure(&name).await;
     let trusting = |server_name: String| {
-        let ca = authority.pem();
+        let ca = authority.clone();
         move |config: &mut Config| {
             config.tls_config.ca = ca;
             config.tls_config.server_name = server_name;
@@ -271,35 +277,4 @@ async fn receiver_is_checked_by_its_authority_and_name() {
     eventually("it is refused", || process.registry.encode().contains(retried)).await;
     process.remote.flush(Duration::ZERO).await;
     assert_eq!(receiver.samples("calls_0_total").len(), 1);
-}
-
-/// A server at `/write` that sends elsewhere with such a status, and answers yes there to whatever comes.
-async fn redirecting(status: u16) -> String {
-    let elsewhere = [("location", "/elsewhere")];
-    let status = axum::http::StatusCode::from_u16(status).unwrap();
-    let router = Router::new()
-        .route("/write", post(move || async move { (status, elsewhere) }))
-        .route("/elsewhere", axum::routing::any(|| async { "yes" }));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/write", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn redirect_that_drops_the_samples_is_a_refusal_and_one_that_keeps_them_is_followed() {
-    for (status, failed) in [(301, 1), (302, 1), (303, 1), (307, 0), (308, 0)] {
-        let url = redirecting(status).await;
-        let receiver = Receiver::start().await;
-        let change = |config: &mut Config| config.url = url;
-        let process = Process::start(tempfile::tempdir().unwrap(), quick(change, &receiver));
-        process.collect(1_000, 1);
-        process.flush().await;
-        let text = process.registry.encode();
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("prometheus_remote_storage_samples_failed_total{"));
-        let count = line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned);
-        assert_eq!(count.as_deref(), Some(&*failed.to_string()), "{status}");
-    }
 }

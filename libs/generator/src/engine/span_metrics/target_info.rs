@@ -32,9 +32,8 @@ pub(super) struct TargetInfo {
 #[derive(Debug, Clone, Copy)]
 enum Known {
     NotYet,
-    /// It has too little to tell.
+    /// It has too little to tell, or what is no UTF-8.
     Nothing,
-    InvalidUtf8,
     Series(Handle),
 }
 
@@ -59,7 +58,7 @@ impl TargetInfo {
         self.resources.resize(resources, Known::NotYet);
     }
 
-    /// A span has this resource. False if its labels are no UTF-8.
+    /// A span that is counted has this resource.
     pub(super) fn count(
         &mut self,
         view: &View<'_>,
@@ -67,16 +66,13 @@ impl TargetInfo {
         registry: &mut Registry,
         labels: &mut Labels,
         now_ms: i64,
-    ) -> bool {
+    ) {
         if matches!(self.resources[resource], Known::NotYet) {
             self.resources[resource] = self.look(view.batch, resource, registry, labels, now_ms);
         }
-        match self.resources[resource] {
-            Known::Series(handle) => registry.set(self.metric, handle, 1.0, now_ms),
-            Known::InvalidUtf8 => return false,
-            Known::NotYet | Known::Nothing => {}
+        if let Known::Series(handle) = self.resources[resource] {
+            registry.set(self.metric, handle, 1.0, now_ms);
         }
-        true
     }
 
     fn look(
@@ -101,7 +97,7 @@ impl TargetInfo {
                 _ => {
                     let Some(label) = self.label(key, registry) else { continue };
                     if labels.set_bytes(&label, &value).is_err() {
-                        return Known::InvalidUtf8;
+                        return Known::Nothing;
                     }
                     continue;
                 }
@@ -113,10 +109,7 @@ impl TargetInfo {
         let identity = usize::from(!job.is_empty()) + usize::from(!instance.is_empty());
         let all_valid = labels.set_bytes(&registry.label_name("job"), &job).is_ok()
             && labels.set_bytes(&registry.label_name("instance"), &instance).is_ok();
-        if !all_valid {
-            return Known::InvalidUtf8;
-        }
-        if identity == 0 || labels.len() <= identity {
+        if !all_valid || identity == 0 || labels.len() <= identity {
             return Known::Nothing;
         }
         let set = registry.intern(labels);
