@@ -159,6 +159,15 @@ pub(crate) fn advice(config: &Config, asks_for_gossip: bool) -> Vec<String> {
                     .to_owned(),
             );
         }
+        // As in Tempo, it starts all the same: its rings are in memory whatever is set.
+        let rings = [
+            ("ingester.lifecycler.ring", &config.ingester.lifecycler.ring.kvstore.store),
+            ("metrics_generator.ring", &config.metrics_generator.ring.ring.kvstore.store),
+        ];
+        advice.extend(rings.into_iter().filter_map(|(ring, store)| {
+            let replaced = validate::foreign_store(&format!("{ring}.kvstore.store"), store)?;
+            Some(format!("{replaced}, which target all is here"))
+        }));
     }
     // Shorter than one poll is a finding of its own.
     let polls = config.storage.trace.blocklist_poll..two_polls(config);

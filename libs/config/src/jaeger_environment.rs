@@ -1,6 +1,7 @@
 //! Environment variables that deployments of Jaeger set. They apply where the file says nothing about the same setting.
 
 use crate::sections::receivers::{Receivers, ZipkinReceiver};
+use crate::validate::paths;
 
 /// Kinds of storage of Jaeger that need no server of their own, so that ours can stand in for them.
 const LOCAL_STORAGE: [&str; 3] = ["memory", "badger", "grpc"];
@@ -26,6 +27,7 @@ pub(crate) fn apply(
         if !path.starts_with('/') {
             return Err(format!("QUERY_BASE_PATH={path}: expecting a path that begins with /"));
         }
+        paths::plain("QUERY_BASE_PATH", &path)?;
         *base_path = path;
     }
     if !receivers.by_default {
@@ -94,6 +96,8 @@ mod tests {
         let file = "query_frontend: {jaeger: {http: {base_path: /own}}}";
         assert_eq!(path(file, "/jaeger").unwrap(), "/own");
         assert!(path("", "jaeger").unwrap_err().contains("QUERY_BASE_PATH=jaeger"));
+        let error = path("", "/{a").unwrap_err();
+        assert!(error.contains("QUERY_BASE_PATH: \"/{a\" may only have letters"), "{error}");
     }
 
     #[test]

@@ -199,18 +199,11 @@ pub(crate) fn check_name(tenant: &str) -> Result<(), String> {
 /// What makes no sense for one tenant.
 pub(crate) fn check(tenant: &str, limits: &Limits, config: &Config) -> Result<(), String> {
     let failed = |cause| format!("validating overrides for {tenant} failed: {cause}");
-    let shard_size = limits.ingestion.tenant_shard_size;
-    let copies = config.ingester.lifecycler.ring.replication_factor;
-    let result = if shard_size > 0 && shard_size < copies {
-        Err(format!(
-            "ingester.tenant.shard_size is lower than replication factor ({shard_size} < {copies})"
-        ))
-    } else {
-        let columns = limits.storage.parquet_dedicated_columns.as_deref().unwrap_or_default();
-        validate::dedicated_columns(&config.storage.trace.block.version, columns)
-            .and_then(|()| validate::limits(limits))
-    };
-    result.map_err(failed)
+    let columns = limits.storage.parquet_dedicated_columns.as_deref().unwrap_or_default();
+    validate::shard_size(limits, config)
+        .and_then(|()| validate::dedicated_columns(&config.storage.trace.block.version, columns))
+        .and_then(|()| validate::limits(limits))
+        .map_err(failed)
 }
 
 /// Fills in what is not 0 where a tenant's entry leaves it out.

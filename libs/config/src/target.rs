@@ -33,6 +33,9 @@ pub fn services_of(target: &str) -> Vec<&'static str> {
     }
 }
 
+/// More tasks or threads at a time than any machine has use for. Multiples of larger numbers could not be counted.
+const MOST_AT_A_TIME: usize = 1 << 20;
+
 /// Where the start without a configuration listens. An image sets it to every interface: in a container loopback is
 /// reached by nobody, and what is published decides who may.
 const LISTEN_ADDRESS: &str = "TACTUS_LISTEN_ADDRESS";
@@ -82,7 +85,11 @@ pub(crate) fn for_target(config: &mut Config, hostname: &str, asks_for_gossip: b
     let all = single_binary(&config.target);
     if config.target == "scalable-single-binary" || (all && joins(config, asks_for_gossip)) {
         // Processes that are all alike, each with every component.
-        "memberlist".clone_into(&mut config.ingester.lifecycler.ring.kvstore.store);
+        let store = &mut config.ingester.lifecycler.ring.kvstore.store;
+        // Another one, which there is not here, is refused and not replaced: the cluster would be a different one.
+        if matches!(store.as_str(), "inmemory" | "") {
+            "memberlist".clone_into(store);
+        }
         let store = &mut config.compactor.ring.ring.kvstore.store;
         if store.is_empty() {
             "memberlist".clone_into(store);
@@ -110,6 +117,13 @@ pub(crate) fn for_target(config: &mut Config, hostname: &str, asks_for_gossip: b
     }
     let by_id = &mut config.query_frontend.trace_by_id;
     by_id.concurrent_shards = by_id.concurrent_shards.min(by_id.query_shards);
+    for number in [
+        &mut config.ingester.concurrent_flushes,
+        &mut config.querier.max_concurrent_queries,
+        &mut config.querier.max_threads,
+    ] {
+        *number = (*number).min(MOST_AT_A_TIME);
+    }
     name_instances(config, hostname);
 }
 

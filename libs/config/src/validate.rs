@@ -4,15 +4,18 @@ mod caches;
 mod components;
 mod forwarders;
 mod links;
+pub(crate) mod paths;
 mod receivers;
 mod tenant;
 
-pub(crate) use components::LOG_LEVELS;
 pub use components::MAX_BLOOM_SHARD_BYTES;
+pub(crate) use components::{LOG_LEVELS, foreign_store};
 pub use tenant::{
     PROCESSORS, increasing_buckets, is_trace_id_label, label_of_attribute, sanitized_label,
 };
-pub(crate) use tenant::{dedicated_columns, ignored_by_generator, limits, rate_strategy};
+pub(crate) use tenant::{
+    dedicated_columns, ignored_by_generator, limits, rate_strategy, shard_size,
+};
 
 use crate::{
     sections::root::Config,
@@ -63,6 +66,7 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
     let results = [
         target(&config.target).map_err(|text| Invalid::new("target", text)),
         components::server(config),
+        paths::validate(config),
         components::clients(config),
         components::rings(config),
         receivers::validate(&config.distributor.receivers),

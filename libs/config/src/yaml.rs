@@ -7,6 +7,7 @@
 
 mod compose;
 mod emit;
+mod lenient;
 mod scalar;
 
 pub(crate) use compose::parse;

@@ -113,7 +113,7 @@ impl Gate {
     /// A gate for this many working threads, at least one, that hold at most `max_bytes` together.
     pub fn new(threads: usize, max_bytes: u64) -> Self {
         let threads = threads.max(1);
-        let most_helpers = HELPERS_PER_THREAD * threads;
+        let most_helpers = HELPERS_PER_THREAD.saturating_mul(threads);
         let held = HeldBytes::new(max_bytes);
         let state = State { free_threads: threads, held, most_helpers, ..State::default() };
         Self { threads, max_bytes, state: Mutex::new(state) }
@@ -166,7 +166,8 @@ impl Gate {
         if state.helpers.len() >= state.most_helpers {
             // While all threads are busy, nobody takes work from the queue, but it ends nevertheless.
             state.helpers.retain(|help| help.strong_count() > 0);
-            state.most_helpers = (HELPERS_PER_THREAD * self.threads).max(2 * state.helpers.len());
+            let usual = HELPERS_PER_THREAD.saturating_mul(self.threads);
+            state.most_helpers = usual.max(2 * state.helpers.len());
         }
         state.helpers.push_back(help);
         self.admit(state);

@@ -178,12 +178,13 @@ fn parse_range(params: &QueryParams<'_>) -> Result<RequestedRange> {
         Some(Err(error)) => Err(invalid(format!("invalid {name}: {error}"))),
     };
     let (start, end) = (seconds("start")?, seconds("end")?);
-    if (start, end) != (0, 0) && end <= start {
+    let since = since(params).map_err(date_range_error)?;
+    // `since` stands in place of both.
+    if since.is_none() && (start, end) != (0, 0) && end <= start {
         return Err(invalid(format!(
             "http parameter start must be before end. received start={start} end={end}"
         )));
     }
-    let since = since(params).map_err(date_range_error)?;
     Ok(RequestedRange { start: start * NANOS_A_SECOND, end: end * NANOS_A_SECOND, since })
 }
 

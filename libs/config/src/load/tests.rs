@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::io::Write;
 
 mod hints;
+mod targets;
 
 /// A file that is gone with the value, and the arguments that name it.
 struct File(tempfile::NamedTempFile);

@@ -24,7 +24,7 @@ section! {
         insecure: bool, "plain HTTP";
         forcepathstyle: bool, "bucket in the path instead of the host name";
         bucket_lookup_type: u32, "0 automatic, 1 host name, 2 path";
-        enable_dual_stack: bool, "use the IPv4 and IPv6 endpoint";
+        enable_dual_stack: bool, "use the endpoint of AWS with IPv4 and IPv6; other endpoints stay";
         signature_v2: bool, "no effect here";
         part_size: u64, "part of an upload, in bytes; 0 is the client's choice";
         hedge_requests_at: GoDuration, "delay after which a slow read is sent a second time; 0 is off";

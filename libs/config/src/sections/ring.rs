@@ -85,7 +85,7 @@ section! {
         heartbeat_timeout: GoDuration = minutes(1), "no effect here: ingester.lifecycler.ring.heartbeat_timeout counts for every member";
         observe_period: GoDuration, "how long to watch for token conflicts";
         join_after: GoDuration, "wait for a handover before joining";
-        min_ready_duration: GoDuration = seconds(15), "earliest time after the start at which it is ready";
+        min_ready_duration: GoDuration = seconds(15), "earliest time after the start at which it is ready; a process alone does not wait for it";
         interface_names: Vec<String> = list(&["eth0", "en0"]), "interfaces to take the address from";
         enable_inet6: bool, "an IPv6 address may be picked";
         final_sleep: GoDuration, "sleep at the end so that last metrics are scraped";

@@ -30,7 +30,7 @@ section! {
         http_server_read_header_timeout: GoDuration, "time to read the headers; 0 takes the read timeout";
         http_server_write_timeout: GoDuration = seconds(30), "time to answer; bounds every query";
         http_server_idle_timeout: GoDuration = seconds(120), "time a kept-alive connection may idle";
-        http_server_max_header_bytes: usize = 131_072, "largest request head of both listeners, in bytes";
+        http_server_max_header_bytes: usize = 131_072, "largest request head of both listeners, in bytes; one of HTTP/1 is measured after each read, so that less than twice as much may pass";
         http_path_prefix: String, "no effect here";
         http_log_closed_connections_without_response_enabled: bool, "no effect here";
         grpc_server_max_recv_msg_size: usize = 16_777_216, "largest gRPC message to receive, in bytes";

@@ -56,13 +56,6 @@ pub(super) fn server(config: &Config) -> Result<(), Invalid> {
             format!("TLS version {version:?} not recognized")
         })?;
     }
-    let prefix = &config.http_api_prefix;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    if !prefix.bytes().all(is_plain) {
-        let key = "http_api_prefix";
-        let text = format!("{key}: {prefix:?} may only have letters, digits, and / - . _ ~");
-        return Err(Invalid::new(key, text));
-    }
     let compatible = &server.compatible_version;
     let parts: Vec<&str> = compatible.split('.').collect();
     if parts.len() != 3 || parts.iter().any(|part| part.parse::<u16>().is_err()) {
@@ -127,8 +120,15 @@ pub(super) fn overrides(config: &Config) -> Result<(), Invalid> {
     if user.enabled && user.client.backend == "s3" {
         s3("overrides.user_configurable_overrides.client.s3", &user.client.s3)?;
     }
-    super::rate_strategy(&config.overrides.defaults)
-        .map_err(|text| Invalid::new("overrides.defaults.ingestion.rate_strategy", text))
+    let defaults = &config.overrides.defaults;
+    super::rate_strategy(defaults)
+        .map_err(|text| Invalid::new("overrides.defaults.ingestion.rate_strategy", text))?;
+    // A process alone keeps one copy.
+    if config.ingester.lifecycler.ring.kvstore.store != "memberlist" {
+        return Ok(());
+    }
+    super::shard_size(defaults, config)
+        .map_err(|text| Invalid::new("overrides.defaults.ingestion.tenant_shard_size", text))
 }
 
 pub(super) fn frontend(config: &Config) -> Result<(), Invalid> {
@@ -333,20 +333,22 @@ pub(super) fn rings(config: &Config) -> Result<(), Invalid> {
         ("compactor.ring", &config.compactor.ring.ring.kvstore),
     ];
     for (ring, kvstore) in stores {
-        let store = kvstore.store.as_str();
-        if !matches!(store, "memberlist" | "inmemory" | "") {
-            let key = format!("{ring}.kvstore.store");
-            let what = match store {
-                "consul" | "etcd" | "multi" => format!("{store} is not supported"),
-                _ => format!("invalid KV store type: {store}"),
-            };
-            let text = format!(
-                "{key}: {what}: rings are kept by memberlist, or inmemory by a process alone"
-            );
+        let key = format!("{ring}.kvstore.store");
+        if let Some(text) = foreign_store(&key, &kvstore.store) {
             return Err(Invalid::new(&key, text));
         }
     }
     Ok(())
+}
+
+/// What to say of a store of a ring that there is not here.
+pub(crate) fn foreign_store(key: &str, store: &str) -> Option<String> {
+    let what = match store {
+        "memberlist" | "inmemory" | "" => return None,
+        "consul" | "etcd" | "multi" => format!("{store} is not supported"),
+        _ => format!("invalid KV store type: {store}"),
+    };
+    Some(format!("{key}: {what}: rings are kept by memberlist, or inmemory by a process alone"))
 }
 
 pub(super) fn generator(config: &Config) -> Result<(), Invalid> {

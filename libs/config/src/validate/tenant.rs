@@ -1,6 +1,7 @@
 //! Limits of tenants, and attributes with a column of their own, which tenants and the blocks have.
 
 use crate::sections::overrides::{GeneratorLimits, Limits};
+use crate::sections::root::Config;
 use crate::sections::storage::DedicatedColumn;
 use crate::suggest::any_of;
 use std::collections::BTreeMap;
@@ -29,6 +30,16 @@ pub(crate) fn limits(limits: &Limits) -> Result<(), String> {
         increasing_buckets(name, buckets.as_deref().unwrap_or_default())?;
     }
     dimensions(&limits.cost_attribution.dimensions)
+}
+
+/// Checks that a tenant has as many ingesters as its spans have copies. Every push would be refused.
+pub(crate) fn shard_size(limits: &Limits, config: &Config) -> Result<(), String> {
+    let size = limits.ingestion.tenant_shard_size;
+    let copies = config.ingester.lifecycler.ring.replication_factor;
+    if size == 0 || size >= copies {
+        return Ok(());
+    }
+    Err(format!("ingester.tenant.shard_size is lower than replication factor ({size} < {copies})"))
 }
 
 /// Checks how the rate limit of a tenant is meant. Any other text would silently count as local.

@@ -32,6 +32,17 @@ fn rules_of_components_have_their_texts() {
             "http_api_prefix: /{x}",
             "http_api_prefix: \"/{x}\" may only have letters, digits, and / - . _ ~",
         ),
+        ("http_api_prefix: /ready", "http_api_prefix: /ready is a path of the process itself"),
+        (
+            "query_frontend: {jaeger: {http: {base_path: '/:x'}}}",
+            "query_frontend.jaeger.http.base_path: \"/:x\" may only have letters, digits",
+        ),
+        (
+            "ingester: {lifecycler: {ring: {replication_factor: 3}}}\n\
+             overrides: {defaults: {ingestion: {tenant_shard_size: 1}}}",
+            "ingester.tenant.shard_size is lower than replication factor (1 < 3) \
+             (overrides.defaults.ingestion.tenant_shard_size)",
+        ),
         ("server: {tls_min_version: VersionTLS9}", "TLS version \"VersionTLS9\" not recognized"),
         ("server: {http_tls_config: {client_auth_type: X}}", "invalid ClientAuth: X"),
         (

@@ -1,6 +1,6 @@
 //! Parser events to a tree: anchors, aliases, merge keys.
 
-use super::{Content, Key, Node, Scalar, SyntaxError};
+use super::{Content, Key, Node, Scalar, SyntaxError, lenient};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -28,6 +28,13 @@ pub fn parse_alone(text: &str) -> Result<Node, SyntaxError> {
 }
 
 fn read(text: &str, alone: bool) -> Result<Node, SyntaxError> {
+    compose(text, alone).or_else(|error| {
+        let relaxed = lenient::relaxed(text, &error.cause);
+        relaxed.and_then(|text| compose(&text, alone).ok()).ok_or(error)
+    })
+}
+
+fn compose(text: &str, alone: bool) -> Result<Node, SyntaxError> {
     let mut composer = Composer::default();
     let mut has_ended = false;
     for event in Parser::new_from_str(text) {

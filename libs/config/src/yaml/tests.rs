@@ -1,6 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
+mod leniency;
+
 fn node(text: &str) -> Node {
     parse(text).unwrap()
 }

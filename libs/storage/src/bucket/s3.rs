@@ -122,12 +122,13 @@ fn resolve_endpoint(settings: &S3, environment: Environment<'_>) -> Result<Endpo
         .or_else(|| of_environment().filter(|_| is_aws))
         .unwrap_or_else(|| DEFAULT_REGION.to_owned());
     let host = match host {
-        "" if settings.enable_dual_stack => {
-            format!("s3.dualstack.{region}.{}", aws_domain(&region))
-        }
         // The global name answers other regions with redirects.
         "" | "s3.amazonaws.com" => format!("s3.{region}.{}", aws_domain(&region)),
         host => host.to_owned(),
+    };
+    let host = match dual_stack(&host) {
+        Some(both) if settings.enable_dual_stack => both,
+        _ => host,
     };
     let virtual_hosted = match (settings.bucket_lookup_type, settings.forcepathstyle) {
         (1, _) => true,
@@ -164,6 +165,29 @@ fn region_of_host(host: &str) -> Option<&str> {
     let region = name.strip_prefix("s3.dualstack.").or_else(|| name.strip_prefix("s3."));
     let region = region.or_else(|| name.strip_prefix("s3-"))?;
     region.contains('-').then_some(region)
+}
+
+/// The name of the same service with addresses of both kinds, for a name of AWS with a region. Others have none.
+fn dual_stack(host: &str) -> Option<String> {
+    let (name, port) = host.find(':').map_or((host, ""), |colon| host.split_at(colon));
+    let (name, domain) = ["amazonaws.com", "amazonaws.com.cn"]
+        .into_iter()
+        .find_map(|domain| Some((name.strip_suffix(domain)?.strip_suffix('.')?, domain)))?;
+    let region = name.strip_prefix("s3.").or_else(|| name.strip_prefix("s3-"))?;
+    is_region(region).then(|| format!("s3.dualstack.{region}.{domain}{port}"))
+}
+
+/// Whether this has the form of `eu-west-1`. There are other names, such as `s3-accelerate` and `s3-website-eu-west-1`.
+fn is_region(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('-').collect();
+    let [area, middle @ .., number] = &parts[..] else { return false };
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_area = area.len() == 2 && is_word(area);
+    is_area && !middle.is_empty() && middle.iter().all(|part| is_word(part)) && is_number
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 fn encrypt(builder: AmazonS3Builder, sse: &S3Sse) -> Result<AmazonS3Builder> {
@@ -226,6 +250,29 @@ mod tests {
                 settings.region = "cn-north-1".into();
             });
             assert_eq!(endpoint.url, "https://traces.s3.cn-north-1.amazonaws.com.cn");
+        }
+    }
+
+    #[test]
+    fn dual_stack_names_take_the_place_of_those_with_ipv4_alone() {
+        for (name, host) in [
+            ("", "traces.s3.dualstack.eu-west-1.amazonaws.com"),
+            ("s3.amazonaws.com", "traces.s3.dualstack.eu-west-1.amazonaws.com"),
+            ("s3.us-gov-west-1.amazonaws.com", "traces.s3.dualstack.us-gov-west-1.amazonaws.com"),
+            ("s3-ap-south-1.amazonaws.com", "traces.s3.dualstack.ap-south-1.amazonaws.com"),
+            ("s3.eu-west-1.amazonaws.com:443", "traces.s3.dualstack.eu-west-1.amazonaws.com:443"),
+            ("s3.cn-north-1.amazonaws.com.cn", "traces.s3.dualstack.cn-north-1.amazonaws.com.cn"),
+            ("s3.dualstack.us-east-2.amazonaws.com", "traces.s3.dualstack.us-east-2.amazonaws.com"),
+            ("s3-accelerate.amazonaws.com", "traces.s3-accelerate.amazonaws.com"),
+            ("s3-fips.us-east-1.amazonaws.com", "traces.s3-fips.us-east-1.amazonaws.com"),
+            ("minio:9000", "minio:9000"),
+        ] {
+            let endpoint = endpoint(|settings| {
+                settings.endpoint = name.into();
+                settings.region = "eu-west-1".into();
+                settings.enable_dual_stack = true;
+            });
+            assert_eq!(endpoint.url, format!("https://{host}"), "{name}");
         }
     }
 

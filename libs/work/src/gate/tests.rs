@@ -41,6 +41,14 @@ fn is_idle(gate: &Gate) -> bool {
 }
 
 #[test]
+fn any_number_of_threads_can_be_asked_for() {
+    let gate = gate(usize::MAX, 0);
+    assert_eq!(gate.threads(), usize::MAX);
+    drop(gate.enter(line(1, 1)));
+    assert!(is_idle(&gate));
+}
+
+#[test]
 fn tenants_take_turns_and_so_do_queries_of_each() {
     let gate = gate(1, 0);
     let first = gate.enter(line(9, 9));

@@ -61,6 +61,10 @@ fn times_are_checked() {
     );
     let range = parse("q={}&start=1&end=2&since=1h").unwrap().range;
     assert_eq!((range.start, range.since), (NANOS_A_SECOND, Some(Duration::from_secs(3600))));
+    for ignored in ["start=1", "end=1", "start=20&end=10", "start=5&end=5"] {
+        let range = parse(&format!("q={{}}&since=5m&{ignored}")).unwrap().range;
+        assert_eq!(range.since, Some(Duration::from_secs(300)), "{ignored}");
+    }
     let refused = parse("q={}&since=1.5h").unwrap_err().to_string();
     assert!(refused.starts_with("error parsing date range: could not parse 'since' parameter: "));
 }
