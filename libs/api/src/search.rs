@@ -46,6 +46,8 @@ pub struct SearchCombiner {
 #[derive(Debug, Default)]
 struct Previews {
     waiting: Vec<TraceSearchMetadata>,
+    /// Those that were shown and stay. Their sources may not send them again: newer traces took their places there.
+    kept: Vec<TraceSearchMetadata>,
     /// The ids of all traces that were ever added.
     ids: HashSet<String>,
 }
@@ -130,7 +132,7 @@ impl SearchCombiner {
     }
 
     /// Adds traces that a source has found so far and will send again in its answer. The next [`Self::take_changes`]
-    /// returns them, up to the limit. They have no effect on the final answer.
+    /// returns them, up to the limit. They have no effect on the final answer, unless what was shown is kept.
     pub fn preview(&mut self, traces: Vec<TraceSearchMetadata>) {
         for trace in traces {
             let has_room = self.limit == 0 || self.previews.ids.len() < self.limit;
@@ -163,6 +165,8 @@ impl SearchCombiner {
                 let has_room = *limit == 0 || kept.len() < *limit;
                 kept.contains(&trace.trace_id) || has_room && kept.insert(trace.trace_id.clone())
             });
+            let is_preview = |trace: &&&TraceSearchMetadata| !traces.contains_key(&trace.trace_id);
+            previews.kept.extend(due.iter().filter(is_preview).map(|trace| (*trace).clone()));
         }
         changed.retain(|id| traces.contains_key(id));
         let (pads_ids, spans) = (self.pads_ids, self.spans);
@@ -183,11 +187,14 @@ impl SearchCombiner {
     /// The answer, newest trace first.
     pub fn finish(mut self, metrics: SearchMetrics) -> SearchResponse {
         let (pads_ids, spans) = (self.pads_ids, self.spans);
-        // Sources may not send again what was shown early: newer traces took its place in their answers.
-        let shown_only = self.kept.iter().flatten().filter(|id| !self.traces.contains_key(*id));
-        let most = self.limit - shown_only.count().min(self.limit);
-        let traces =
-            self.newest(most).into_iter().map(|trace| shown(trace, pads_ids, spans)).collect();
+        // What sources do not send again, though there is room for it, matches no longer.
+        if self.is_full() {
+            for trace in std::mem::take(&mut self.previews.kept) {
+                self.traces.entry(trace.trace_id.clone()).or_insert(trace);
+            }
+        }
+        let traces = self.newest(self.limit);
+        let traces = traces.into_iter().map(|trace| shown(trace, pads_ids, spans)).collect();
         SearchResponse { traces, metrics: Some(metrics) }
     }
 

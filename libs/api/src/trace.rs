@@ -9,6 +9,7 @@ mod llm;
 mod pieces;
 mod span_entry;
 mod split;
+mod text;
 mod zipkin;
 
 use bytes::Bytes;

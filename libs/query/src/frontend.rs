@@ -326,9 +326,13 @@ impl Frontend {
         )
     }
 
-    /// Refuses a path with its query if it is on the deny list.
+    /// Refuses a path with its query, both without the path prefix, if it is on the deny list.
     pub(crate) fn check_url(&self, url: &str) -> Result<()> {
-        deny_list::check(&self.settings.url_deny_list, url, None)
+        let denied = &self.settings.url_deny_list;
+        match self.settings.path_prefix.trim_matches('/') {
+            "" => deny_list::check(denied, url, None),
+            prefix => deny_list::check(denied, &format!("/{prefix}{url}"), Some(url)),
+        }
     }
 
     /// The queue of jobs and its workers, as JSON for the status page.

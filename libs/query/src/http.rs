@@ -104,7 +104,7 @@ async fn trace_v1(Extension(call): Asked) -> Answered<Response> {
     let memory = &call.frontend.memory;
     let _held = found.memory.and_answer(memory, &found.trace, encoding).await?;
     let body = offload(found.trace.takes_long(), move || match encoding {
-        Encoding::Protobuf => Ok(found.trace.to_protobuf_v1()),
+        Encoding::Protobuf => Ok(found.trace.with_valid_text().to_protobuf_v1()),
         _ => found.trace.to_json_v1(),
     });
     let body = body.await?.map_err(|error| Error::Internal(error.to_string()))?;
@@ -132,7 +132,7 @@ async fn trace_v2(method: Method, Extension(call): Asked) -> Answered<Response> 
     let memory = &call.frontend.memory;
     let _held = found.memory.and_answer(memory, &found.trace, encoding).await?;
     let body = offload(found.trace.takes_long(), move || match encoding {
-        Encoding::Protobuf => Ok(found.trace.to_protobuf_v2(&found.facts)),
+        Encoding::Protobuf => Ok(found.trace.with_valid_text().to_protobuf_v2(&found.facts)),
         Encoding::Json => found.trace.to_json_v2(&found.facts),
         Encoding::Llm => found.trace.to_llm_json(&found.facts),
     });

@@ -20,6 +20,8 @@ pub struct Settings {
     pub max_condition_groups_per_tag_query: usize,
     /// Requests whose path and query match one of these get 400.
     pub url_deny_list: Vec<Regex>,
+    /// Prefix of the paths of the query API, as clients write them.
+    pub path_prefix: String,
     /// Interval at which the block list is polled. Blocks that were compacted during the last two intervals are still
     /// read.
     pub blocklist_poll: Duration,
@@ -55,6 +57,7 @@ impl Settings {
             section: Box::new(section.clone()),
             max_condition_groups_per_tag_query: 100,
             url_deny_list: Vec::new(),
+            path_prefix: String::new(),
             blocklist_poll: Duration::from_secs(5 * 60),
             querier_parallelism: 20,
             replicated: false,

@@ -19,6 +19,7 @@ pub(crate) fn settings(config: &Config, caches: &Caches) -> Result<Settings, Err
     }
     let mut settings = Settings {
         url_deny_list,
+        path_prefix: config.http_api_prefix.clone(),
         blocklist_poll: poll_interval(&config.storage.trace),
         replicated: config.ingester.lifecycler.ring.replication_factor > 1,
         shared_results: caches.of(Role::FrontendSearch).cloned(),

@@ -266,7 +266,7 @@ fn traces_that_were_shown_stay_in_the_answer_if_they_are_kept() {
     combiner.preview(vec![trace("p", 4)]);
     assert_eq!(ids(&combiner.take_changes(0)), ["p"]);
     combiner.add(vec![trace("a", 8), trace("b", 9)]);
-    assert_eq!(ids(&combiner.finish(SearchMetrics::default()).traces), ["b"]);
+    assert_eq!(ids(&combiner.finish(SearchMetrics::default()).traces), ["b", "p"]);
 
     // Of traces that start at the same time, those of the answer are shown.
     let mut combiner = SearchCombiner::new(1).watches_changes().keeps_what_was_shown();

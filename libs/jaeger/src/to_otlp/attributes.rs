@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use tactus_proto::jaeger::api_v2::{KeyValue as Tag, ValueType};
 use tactus_proto::otlp::{AnyValue, KeyValue, any_value::Value};
@@ -82,10 +84,11 @@ pub(super) fn text(value: Value) -> Bytes {
     }
 }
 
-/// A value as text, whatever its type.
+/// A value as text, whatever its type; bytes as base64.
 pub(super) fn shown(value: Value) -> Bytes {
     match value {
-        Value::StringValue(text) | Value::BytesValue(text) => text,
+        Value::StringValue(text) => text,
+        Value::BytesValue(bytes) => STANDARD.encode(bytes).into(),
         Value::BoolValue(value) => value.to_string().into(),
         Value::IntValue(value) => value.to_string().into(),
         Value::DoubleValue(value) => value.to_string().into(),

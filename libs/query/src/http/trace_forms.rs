@@ -47,8 +47,11 @@ impl TraceForm for ApiForm {
 
     fn piece(&mut self, piece: &CombinedTrace) -> Result<Vec<u8>> {
         if self.encoding != Encoding::Json {
-            let is_v2 = self.is_v2;
-            return Ok(if is_v2 { piece.to_protobuf_v2_part() } else { piece.to_protobuf_v1() });
+            let piece = piece.with_valid_text();
+            return Ok(match self.is_v2 {
+                true => piece.to_protobuf_v2_part(),
+                false => piece.to_protobuf_v1(),
+            });
         }
         let elements = piece.to_json_elements(JsonStyle::Protobuf).map_err(malformed)?;
         Ok(behind(&mut self.has_spans, elements))

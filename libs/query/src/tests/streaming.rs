@@ -444,6 +444,12 @@ async fn failed_query_ends_its_stream_with_the_status() {
     let (_, status) = read(blocks.streaming.search(tonic::Request::new(request)).await).await;
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert!(status.message().starts_with("Invalid request /api/search?q="), "{status}");
+    let url_deny_list = vec![regex::Regex::new("^/tempo/api/search[?].*q=").unwrap()];
+    let settings =
+        Settings { url_deny_list, path_prefix: "/tempo/".to_owned(), ..Settings::default() };
+    let below = Blocks::new(settings).await;
+    let (_, status) = read(below.streaming.search(tonic::Request::new(search("{}"))).await).await;
+    assert_eq!(status.code(), tonic::Code::InvalidArgument);
     let mut settings = Settings::default();
     settings.section.search.timeout = Duration::from_millis(1).into();
     let slow = Blocks::new(settings).await;

@@ -129,6 +129,16 @@ impl<'v> Operand<'v> {
         Self { view, table, parents, source }
     }
 
+    /// As [`Self::bind`], for a label of series. The parent span as such has no value there: it can only be compared with
+    /// nil.
+    pub(crate) fn bind_label(attribute: &Attribute, view: &'v BatchView<'v>) -> Self {
+        let mut bound = Self::bind(attribute, view);
+        if matches!(bound.source, Source::ParentRow) {
+            bound.source = Source::Nothing;
+        }
+        bound
+    }
+
     /// True if it is read from the parent span.
     pub(crate) fn is_of_parent(&self) -> bool {
         self.parents.is_some()

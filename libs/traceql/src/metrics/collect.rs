@@ -273,7 +273,7 @@ impl Counts {
                     return 0;
                 }
                 let by: Vec<_> =
-                    by.iter().map(|attribute| Operand::bind(attribute, offer.view)).collect();
+                    by.iter().map(|attribute| Operand::bind_label(attribute, offer.view)).collect();
                 let _columns = Held::of(measured.rows.len() * (ROW_BYTES + by.len() * LABEL_BYTES));
                 if is_over() {
                     return 0;

@@ -134,7 +134,14 @@ impl Check {
         };
         self.check_bloom_files(meta, listed);
         if !listed.files.contains_key(INDEX) {
-            self.add(Problem::Index, "missing");
+            // Other writers may leave it out; readers then take the footer.
+            match meta.extension {
+                Some(_) => self.add(Problem::Index, "missing"),
+                None => {
+                    let what = "none: the footer is read instead";
+                    self.findings.push(Finding::note(self.id, Problem::Index, what));
+                }
+            }
         }
         let Some(&(size, _)) = listed.files.get(DATA) else {
             self.add(Problem::DataMissing, format!("{DATA} does not exist"));
