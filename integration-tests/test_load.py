@@ -33,7 +33,7 @@ class Answers:
 
 @pytest.fixture
 def load():
-    cluster = types.SimpleNamespace(of=lambda _: [])
+    cluster = types.SimpleNamespace(of=lambda _: [], headers={})
     load = Load(cluster)
     load.sent[0] = {"t1": {"a", "b"}, "t2": {"c"}}
     load.acknowledged[0] = {"t1": {"a", "b"}}
