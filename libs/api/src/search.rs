@@ -126,7 +126,7 @@ impl SearchCombiner {
             }
         }
         if self.limit > 0 && self.traces.len() > self.limit.saturating_mul(SLACK).max(1_000) {
-            let kept = self.newest(self.limit);
+            let kept = self.newest();
             self.traces = kept.into_iter().map(|trace| (trace.trace_id.clone(), trace)).collect();
         }
     }
@@ -179,7 +179,7 @@ impl SearchCombiner {
 
     /// What was added as one answer of a source, newest trace first.
     pub fn finish_part(mut self) -> Vec<TraceSearchMetadata> {
-        let mut traces = self.newest(self.limit);
+        let mut traces = self.newest();
         traces.iter_mut().for_each(|trace| settle(&mut trace.span_sets));
         traces
     }
@@ -193,19 +193,19 @@ impl SearchCombiner {
                 self.traces.entry(trace.trace_id.clone()).or_insert(trace);
             }
         }
-        let traces = self.newest(self.limit);
+        let traces = self.newest();
         let traces = traces.into_iter().map(|trace| shown(trace, pads_ids, spans)).collect();
         SearchResponse { traces, metrics: Some(metrics) }
     }
 
-    fn newest(&mut self, most: usize) -> Vec<TraceSearchMetadata> {
+    fn newest(&mut self) -> Vec<TraceSearchMetadata> {
         let mut traces: Vec<_> = self.traces.drain().map(|(_, trace)| trace).collect();
         traces.sort_by(newest_first);
-        if self.limit > 0 && most < traces.len() {
+        if self.limit > 0 && self.limit < traces.len() {
             // Stable: the others stay in order.
             let is_other = |id: &String| !self.kept.as_ref().is_some_and(|kept| kept.contains(id));
             traces.sort_by_key(|trace| is_other(&trace.trace_id));
-            traces.truncate(most);
+            traces.truncate(self.limit);
             traces.sort_by(newest_first);
         }
         traces
