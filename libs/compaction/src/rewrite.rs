@@ -137,8 +137,25 @@ where
     bucket.put(&block_key(&tenant, output.id, SUMMARY), summary).await?;
     before_commit().await.map_err(Error::Refused)?;
     bucket.put(&block_key(&tenant, output.id, META), meta_that_fits(&meta).into()).await?;
-    confirm_block(bucket, &meta).await?;
+    if let Err(error) = confirm_block(bucket, &meta).await {
+        // It is of this error that the caller has to know.
+        let _ = take_back(bucket, &meta).await;
+        return Err(error.into());
+    }
     Ok(Rewritten { meta: Some(meta), unchanged, stats })
+}
+
+/// Deletes the meta of a new block if the bucket does not have the block as it was written, and has all its inputs. The next
+/// merge may be one of other blocks, and then nobody would overwrite the meta.
+async fn take_back(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
+    if missing_file(bucket, meta).await?.is_none() {
+        return Ok(());
+    }
+    for &source in meta.sources() {
+        read_meta(bucket, &meta.tenant_id, source).await?;
+    }
+    bucket.delete(&block_key(&meta.tenant_id, meta.block_id, META)).await?;
+    Ok(())
 }
 
 fn check_inputs(sorted: &[Arc<BlockMeta>], output: &OutputBlock) -> Result<()> {

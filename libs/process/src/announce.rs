@@ -43,7 +43,8 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 /// Puts announced blocks on the block list of this process.
 ///
 /// The port may be open to others than members. So an announcement never changes a block that is known, a block that
-/// would hide others is read from the bucket, and what was announced since the last poll is bounded.
+/// would hide others is read from the bucket, and what was announced since the last poll is bounded. A block without room is
+/// confirmed all the same, since asking again makes none: answers are partial until a poll.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) blocklist: Arc<Blocklist>,
@@ -249,8 +250,9 @@ impl Recent {
 mod tests {
     use super::*;
 
+    use futures_util::future::join;
     use tactus_storage::meta::{BlockVersion, Extension};
-    use tactus_storage::{BucketSettings, Uuid};
+    use tactus_storage::{BucketSettings, Poller, PollerSettings, Uuid};
     use tonic::Code;
 
     fn meta(tenant: &str) -> BlockMeta {
@@ -312,10 +314,38 @@ mod tests {
         assert_eq!(tell(&listener, &meta("../t")).await, Err(Code::InvalidArgument));
 
         let mut told = 0;
-        while tell(&listener, &meta(&format!("t{told}"))).await.is_ok() {
+        let is_full = |told: u32| blocklist.is_part(&format!("t{told}"));
+        while told < 1_000 && !is_full(told) {
             told += 1;
+            assert_eq!(tell(&listener, &meta(&format!("t{told}"))).await, Ok(()));
         }
         assert!((50..400).contains(&told), "{told}");
-        assert_eq!(tell(&listener, &meta("t")).await, Err(Code::ResourceExhausted));
+        assert!(blocklist.tenant(&format!("t{told}")).live().is_empty());
+        // Tenants whose blocks have no room are bounded, too.
+        for tenant in (1..1_000).chain([1]) {
+            assert_eq!(tell(&listener, &meta(&format!("full{tenant}"))).await, Ok(()));
+        }
+        assert_eq!(tell(&listener, &meta("onemore")).await, Err(Code::ResourceExhausted));
+    }
+
+    #[tokio::test]
+    async fn block_without_room_is_confirmed_and_missing_until_a_poll_that_begins_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bucket");
+        let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+        let blocklist = Arc::new(Blocklist::new());
+        let poller =
+            Poller::builder(bucket.clone(), Arc::clone(&blocklist), PollerSettings::default());
+        let listener = Listener { blocklist: Arc::clone(&blocklist), bucket, max_bytes: 0 };
+        let is_part = || ["t", "other"].map(|tenant| blocklist.is_part(tenant));
+        assert_eq!(tell(&listener, &meta("t")).await, Ok(()));
+        assert_eq!(is_part(), [true, false]);
+        // The second block comes while a poll runs.
+        let block = meta("t");
+        let (polled, told) = join(poller.poll_once(), tell(&listener, &block)).await;
+        assert!(polled.is_ok() && told.is_ok());
+        assert_eq!(is_part(), [true, false]);
+        poller.poll_once().await.unwrap();
+        assert_eq!(is_part(), [false, false]);
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use tactus_config::sections::storage::TraceStorage;
+use tactus_config::Config;
 use tactus_storage::{
     BlockMeta, Blocklist, Bucket, Poller, Timestamp,
     blocklist::Snapshot,
@@ -37,14 +37,14 @@ const STOOD_STILL: Duration = Duration::from_secs(10);
 /// Polls the block list until `stop`, in the background. Returns after the first poll, or when it takes long: until it has ended,
 /// answers are partial. `owns`: which tenant indexes this process writes.
 pub(crate) async fn start(
-    trace: &TraceStorage,
+    config: &Config,
     bucket: Bucket,
     blocklist: Arc<Blocklist>,
     owns: Owns,
     stop: CancellationToken,
 ) -> JoinHandle<()> {
-    let poller = Poller::new(bucket, Arc::clone(&blocklist), settings::poller(trace), owns);
-    let interval = settings::poll_interval(trace);
+    let poller = Poller::new(bucket, Arc::clone(&blocklist), settings::poller(config), owns);
+    let interval = settings::poll_interval(&config.storage.trace);
     let metrics = Metrics::register(Registry::global());
     let mut forgotten = ForgottenIndexes::new(interval);
     let (polled, first_poll) = oneshot::channel();
@@ -57,7 +57,7 @@ pub(crate) async fn start(
             // Answers are partial until the list was read once, and when it was not for long.
             let is_urgent = is_missed || blocklist.is_part_of_any();
             let pause = if is_urgent { soon.min(interval) } else { interval };
-            soon = if pause < interval { soon.saturating_mul(2) } else { FIRST_RETRY };
+            soon = if is_urgent { pause.saturating_mul(2) } else { FIRST_RETRY };
             wait(pause).await;
             let report = poll(&poller, &blocklist, &metrics).await;
             is_missed = report.is_none();

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tactus_config::sections::receivers::ReceiverTls;
+use tactus_config::sections::receivers::PortTls;
+use tactus_config::sections::server::Server;
 use tactus_server::listener::{self, ListenerSettings};
-use tactus_tls::ServerTls;
+use tactus_tls::{ALPN_GRPC, ALPN_HTTP, ServerTls, ServerTlsSettings, from_config};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::Error;
@@ -44,13 +45,30 @@ impl Port {
         Some(Self { name, key, address, is_set, listener: ListenerSettings::default() })
     }
 
-    /// With the TLS of its section, if there is any. Errors: certificates; the text names the setting.
-    pub fn with_tls(mut self, tls: Option<&ReceiverTls>, alpn: &[&str]) -> Result<Self, Error> {
-        if let Some(tls) = tls {
-            let key = format!("{}.tls", self.key);
-            let settings = tactus_tls::from_config::receiver(&key, tls, alpn)?;
-            self.listener.tls = Some(ServerTls::load(settings)?);
-        }
+    /// With the TLS of its section or, without one, that of the server's HTTP port. Errors: certificates; the text names
+    /// the setting.
+    pub fn with_http_tls(self, tls: Option<&PortTls>, server: &Server) -> Result<Self, Error> {
+        self.with_tls(tls, &ALPN_HTTP, || from_config::http_server("server", server))
+    }
+
+    /// As [`with_http_tls`](Self::with_http_tls), of the server's gRPC port.
+    pub fn with_grpc_tls(self, tls: Option<&PortTls>, server: &Server) -> Result<Self, Error> {
+        self.with_tls(tls, &ALPN_GRPC, || from_config::grpc_server("server", server))
+    }
+
+    fn with_tls(
+        mut self,
+        tls: Option<&PortTls>,
+        alpn: &[&str],
+        of_server: impl FnOnce() -> Result<Option<ServerTlsSettings>, tactus_tls::Error>,
+    ) -> Result<Self, Error> {
+        let settings = match tls {
+            // What the server's port refuses, this one must not answer in clear.
+            None => of_server()?,
+            Some(tls) if tls.is_plain() => None,
+            Some(tls) => Some(from_config::receiver(&format!("{}.tls", self.key), &tls.own, alpn)?),
+        };
+        self.listener.tls = settings.map(ServerTls::load).transpose()?;
         Ok(self)
     }
 
@@ -203,13 +221,32 @@ mod tests {
     }
 
     #[test]
-    fn tls_without_a_key_is_refused_by_name() {
+    fn tls_is_that_of_the_section_or_of_the_server_unless_plain_text_is_wanted() {
+        let yaml = "server:
+  http_tls_config: {cert_file: /none, key_file: /none}
+  grpc_tls_config: {cert_file: /none, key_file: /none}
+";
+        let with_tls = tactus_config::from_yaml(yaml).unwrap().server;
         let port = || Port::new(NAMES, Some(":0"), None).unwrap();
-        assert!(port().with_tls(None, &[]).unwrap().listener.tls.is_none());
-        let tls = ReceiverTls { cert_file: "/none".to_owned(), ..ReceiverTls::default() };
-        let error = port().with_tls(Some(&tls), &[]).unwrap_err();
-        let text = tactus_telemetry::error_text(&error);
-        assert!(text.contains("a.b.tls"), "{text}");
+        let http = |tls: Option<&PortTls>, server: &Server| {
+            let port = port().with_http_tls(tls, server);
+            port.map(|port| assert!(port.listener.tls.is_none()))
+                .map_err(|error| tactus_telemetry::error_text(&error))
+        };
+        assert_eq!(http(None, &Server::default()), Ok(()));
+        let of_server = http(None, &with_tls).unwrap_err();
+        assert!(of_server.contains("server.http_tls_config.cert_file: /none"), "{of_server}");
+        let error = port().with_grpc_tls(None, &with_tls).unwrap_err();
+        let of_server = tactus_telemetry::error_text(&error);
+        assert!(of_server.contains("server.grpc_tls_config.cert_file: /none"), "{of_server}");
+        let mut tls = PortTls { insecure: true, ..PortTls::default() };
+        assert_eq!(http(Some(&tls), &with_tls), Ok(()));
+        tls.own.cert_file = "/none".to_owned();
+        let without_key = http(Some(&tls), &with_tls).unwrap_err();
+        assert!(without_key.contains("a.b.tls: TLS needs both"), "{without_key}");
+        tls = PortTls::default();
+        let empty = http(Some(&tls), &with_tls).unwrap_err();
+        assert!(empty.contains("a.b.tls: TLS needs both"), "{empty}");
     }
 
     #[test]

@@ -267,9 +267,8 @@ impl Process {
             let max_age =
                 (answers && !self.cluster.is_alone()).then(|| settings::list_max_age(&self.config));
             let blocklist = Arc::new(Blocklist::with_max_age(max_age));
-            let trace = &self.config.storage.trace;
             let polling = polling::start(
-                trace,
+                &self.config,
                 bucket.clone(),
                 Arc::clone(&blocklist),
                 self.cluster.builds_tenant_index(),

@@ -36,8 +36,8 @@ pub(crate) static MALLOC_CONF: &[u8] =
     b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,narenas_ratio:1\0";
 
 /// Threads for what else may block: queries of an ingester, helpers of jobs, files, names, and tenants that have one job
-/// beyond the total of a querier or an ingester.
-const OTHER_BLOCKING_THREADS: usize = 512 + 2 * MOST_NEWCOMERS;
+/// beyond the total of a querier, an ingester or a query-frontend.
+const OTHER_BLOCKING_THREADS: usize = 512 + 3 * MOST_NEWCOMERS;
 
 /// Runs a process until it is told to stop.
 pub fn main(program: Program) -> ExitCode {

@@ -33,7 +33,8 @@ pub type CheckLimits = fn(&Config, &Limits) -> Result<(), String>;
 const EMPTY_TENANT_AGE: Duration = Duration::from_secs(12 * 3600);
 
 /// How the block list is refreshed. Zeros are the built-in numbers.
-pub(crate) fn poller(trace: &TraceStorage) -> PollerSettings {
+pub(crate) fn poller(config: &Config) -> PollerSettings {
+    let trace = &config.storage.trace;
     let (stale, built_in) = (trace.blocklist_poll_stale_tenant_index, PollerSettings::default());
     // Compactors write the indexes. Where they are away for long, blocks would be missed by whoever starts meanwhile.
     let forgotten = || index_is_forgotten_after(poll_interval(trace));
@@ -45,9 +46,11 @@ pub(crate) fn poller(trace: &TraceStorage) -> PollerSettings {
         fallback: trace.blocklist_poll_fallback,
         index_builders: usize::try_from(trace.blocklist_poll_tenant_index_builders)
             .map_or(built_in.index_builders, |builders| or(builders, built_in.index_builders)),
-        stale_index_after: stale
-            .non_zero()
-            .or_else(|| trace.blocklist_poll_fallback.then(forgotten)),
+        // An older index is not read where the bucket can be listed: until the next poll, the list could become too old.
+        stale_index_after: match trace.blocklist_poll_fallback {
+            true => Some(stale.non_zero().unwrap_or_else(forgotten).min(usable_index_age(config))),
+            false => stale.non_zero(),
+        },
         tolerate_consecutive_errors: trace.blocklist_poll_tolerate_consecutive_errors,
         tolerate_tenant_failures: trace.blocklist_poll_tolerate_tenant_failures,
         jitter: Duration::from_millis(trace.blocklist_poll_jitter_ms),
@@ -64,13 +67,17 @@ pub(crate) fn index_is_forgotten_after(interval: Duration) -> Duration {
     interval.saturating_mul(2).max(Duration::from_secs(10 * 60))
 }
 
-/// How long after the begin of a poll a block list still has all blocks whose spans no ingester answers for any more: a
-/// tenant index may have been as old as an interval when it was read. Where ingesters hold spans for less than three
-/// intervals it is two, which a list reaches only if a poll fails or takes long: else all answers would be partial.
+/// How old a block list may become: then it still has all blocks whose spans no ingester answers for any more. A tenant
+/// index may be as old as an interval when it is read, and is read again after another. Where ingesters hold spans for less
+/// than three intervals it is these, which a list reaches only if a poll fails or takes long: else all answers would be partial.
 pub(crate) fn list_max_age(config: &Config) -> Duration {
     let interval = poll_interval(&config.storage.trace);
-    let held = config.ingester.complete_block_timeout.as_std();
-    held.saturating_sub(interval).max(interval.saturating_mul(2))
+    config.ingester.complete_block_timeout.as_std().max(interval.saturating_mul(3))
+}
+
+/// How old an index may be when it is read.
+fn usable_index_age(config: &Config) -> Duration {
+    list_max_age(config) - poll_interval(&config.storage.trace)
 }
 
 /// Pause between two polls of the block list.
@@ -342,10 +349,10 @@ mod tests {
             );
             list_max_age(&tactus_config::from_yaml(&text).unwrap()).as_secs()
         };
-        assert_eq!(list_max_age(&Config::default()).as_secs(), 600);
-        assert_eq!(of("1h", "5m"), 3_300);
-        assert_eq!(of("4s", "1s"), 3);
-        assert_eq!((of("1m", "5m"), of("0s", "0s")), (600, 600));
+        assert_eq!(list_max_age(&Config::default()).as_secs(), 900);
+        assert_eq!(of("1h", "5m"), 3_600);
+        assert_eq!(of("4s", "1s"), 4);
+        assert_eq!((of("1m", "5m"), of("0s", "0s")), (900, 900));
     }
 
     #[test]
@@ -371,12 +378,28 @@ mod tests {
     #[test]
     fn tenant_index_has_builders_whatever_is_set() {
         for (set, expected) in [(-1, 2), (0, 2), (1, 1), (5, 5)] {
-            let trace = TraceStorage {
-                blocklist_poll_tenant_index_builders: set,
-                ..TraceStorage::default()
-            };
-            assert_eq!(poller(&trace).index_builders, expected);
+            let mut config = Config::default();
+            config.storage.trace.blocklist_poll_tenant_index_builders = set;
+            assert_eq!(poller(&config).index_builders, expected);
         }
+    }
+
+    #[test]
+    fn index_is_not_read_if_the_list_would_be_too_old_before_the_next_poll() {
+        let of = |text: &str| {
+            let text = format!("storage: {{trace: {{{text}}}}}");
+            let age = poller(&tactus_config::from_yaml(&text).unwrap()).stale_index_after;
+            age.map(|age| age.as_secs())
+        };
+        assert_eq!(of(""), Some(600));
+        assert_eq!(of("blocklist_poll: 10s"), Some(600));
+        assert_eq!(of("blocklist_poll: 1h"), Some(7_200));
+        assert_eq!(of("blocklist_poll_stale_tenant_index: 7m"), Some(420));
+        assert_eq!(of("blocklist_poll_stale_tenant_index: 45m"), Some(600));
+        assert_eq!(of("blocklist_poll_fallback: false"), None);
+        let listing_is_off =
+            "blocklist_poll_fallback: false, blocklist_poll_stale_tenant_index: 45m";
+        assert_eq!(of(listing_is_off), Some(2_700));
     }
 
     #[test]

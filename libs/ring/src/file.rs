@@ -1,5 +1,6 @@
 //! Small files of JSON that survive a restart.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -41,14 +42,16 @@ fn read(path: &Path) -> io::Result<String> {
 pub(crate) fn save(path: &Path, content: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec(content).expect("numbers and strings have a JSON form");
     let write = || -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
         let unfinished = path.with_extension("tmp");
-        let mut file = std::fs::File::create(&unfinished)?;
+        let mut file = File::create(&unfinished)?;
         file.write_all(&text)?;
         file.sync_all()?;
-        std::fs::rename(&unfinished, path)
+        std::fs::rename(&unfinished, path)?;
+        // Without this, a power cut may bring the old file back.
+        File::open(folder)?.sync_all()
     };
     write().map_err(|source| Error::File { path: path.display().to_string(), source })
 }

@@ -1,6 +1,7 @@
 //! Addresses of members through which a process joins the cluster.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,6 +18,17 @@ pub enum Seed {
     Host(String, u16),
     /// The name of SRV records, and the port if it is not that of the records.
     Srv(String, Option<u16>),
+}
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Srv(name, None) => write!(f, "dnssrv+{name}"),
+            Self::Srv(name, Some(port)) => write!(f, "dnssrv+{name}:{port}"),
+        }
+    }
 }
 
 impl Seed {
@@ -111,6 +123,8 @@ mod tests {
     fn check(text: &str, expected: Option<(&str, u16)>) {
         let parsed = Seed::parse(text, 7946).ok();
         assert_eq!(parsed, expected.map(|(host, port)| Seed::Host(host.to_owned(), port)));
+        let shown = parsed.as_ref().map(ToString::to_string);
+        assert_eq!(shown.and_then(|text| Seed::parse(&text, 1).ok()), parsed, "as it is shown");
     }
 
     #[test]
@@ -136,6 +150,9 @@ mod tests {
         let srv = |name: &str, port| Some(Seed::Srv(name.to_owned(), port));
         assert_eq!(parsed("dnssrv+_gossip._tcp.x.svc."), srv("_gossip._tcp.x.svc.", None));
         assert_eq!(parsed("dnssrvnoa+_gossip._tcp.x:7000"), srv("_gossip._tcp.x", Some(7000)));
+        for seed in ["dnssrv+_gossip._tcp.x.svc.", "dnssrv+_gossip._tcp.x:7000"] {
+            assert_eq!(parsed(seed).unwrap().to_string(), seed);
+        }
         assert_eq!(parsed("dnssrv+"), None);
         assert_eq!(parsed("srv+x:1"), None);
     }

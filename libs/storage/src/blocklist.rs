@@ -19,9 +19,13 @@ use crate::error::{Error, Result};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 
 use last_read::LastRead;
+pub(crate) use last_read::NotNew;
 
 pub use gaps::ListGaps;
 pub use tenant_blocks::TenantBlocks;
+
+/// Tenants whose lists may be a part for lack of room. Others name them, so their memory must be bounded, too.
+const MOST_PARTS: usize = 1_000;
 
 /// Changes that this process made to the blocks of a tenant.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +38,8 @@ pub struct BlockChanges {
     pub add_compacted: Vec<Arc<CompactedBlockMeta>>,
     /// Compacted blocks cleared away.
     pub remove_compacted: Vec<Uuid>,
+    /// There were blocks that found no room here: the list is a part until a poll has looked.
+    pub is_part: bool,
 }
 
 /// All tenants' blocks at one time.
@@ -83,7 +89,7 @@ impl Blocklist {
         Self::default()
     }
 
-    /// An empty list. `max_age`: when it was not read for longer than this, it may lack blocks for whose spans no ingester
+    /// An empty list. `max_age`: when what was read is older than this, it may lack blocks for whose spans no ingester
     /// answers any more. `None`: this process writes all blocks itself, or answers no queries.
     pub fn with_max_age(max_age: Option<Duration>) -> Self {
         Self { max_age, ..Self::default() }
@@ -111,12 +117,12 @@ impl Blocklist {
         self.is_unread() || self.is_old(oldest) || self.snapshot().values().any(is_part)
     }
 
-    /// When the last poll began that could read the tenant's blocks, by [`tactus_clock::since_boot`].
+    /// Until when the tenant's list has all blocks, by [`tactus_clock::since_boot`].
     pub(crate) fn read_at(&self, tenant: &str) -> Option<Duration> {
         self.last_read.read().of(tenant)
     }
 
-    /// True if a list that was read then is too old.
+    /// True if a list of that time is too old.
     fn is_old(&self, read_at: Option<Duration>) -> bool {
         self.max_age.zip(read_at).is_some_and(|(max_age, read_at)| {
             tactus_clock::since_boot().saturating_sub(read_at) > max_age
@@ -142,7 +148,8 @@ impl Blocklist {
     }
 
     /// Makes a block visible that another process announces, until a poll looks for it. A block that is already known
-    /// does not change. Errors: the changes that no poll has seen would take more memory than `max_bytes`.
+    /// does not change. If the changes that no poll has seen would take more memory than `max_bytes`, the block is left out, and
+    /// the tenant's list is a part until a poll. Errors: that holds for too many tenants.
     pub fn add_announced(&self, meta: BlockMeta, max_bytes: u64) -> Result<()> {
         let mut pending = self.pending.lock();
         if self.tenant(&meta.tenant_id).meta(meta.block_id).is_some() {
@@ -150,11 +157,25 @@ impl Blocklist {
         }
         let unseen = pending.changes.iter().flat_map(|(_, _, changes)| &changes.add);
         let bytes = unseen.map(|meta| meta.memory_bytes()).fold(0, u64::saturating_add);
-        if bytes.saturating_add(meta.memory_bytes()) > max_bytes {
-            return Err(Error::invalid("announcement", "there are too many that no poll has seen"));
+        let (tenant, mut changes) = (meta.tenant_id.clone(), BlockChanges::default());
+        if bytes.saturating_add(meta.memory_bytes()) <= max_bytes {
+            changes.add.push(Arc::new(meta));
+        } else {
+            // Only the latest block counts: a poll that runs may have listed the bucket before it came.
+            pending.changes.retain(|(_, of, earlier)| *of != tenant || !earlier.is_part);
+            let parts = pending.changes.iter().filter(|(_, _, earlier)| earlier.is_part);
+            if parts.count() >= MOST_PARTS {
+                return Err(Error::invalid("announcement", "no room for those of so many tenants"));
+            }
+            if !self.tenant(&tenant).is_part() {
+                tracing::warn!(
+                    tenant,
+                    "block list has no room for blocks of other processes, answers are partial until the next poll: \
+                     raise storage.trace.blocklist_max_bytes"
+                );
+            }
+            changes.is_part = true;
         }
-        let tenant = meta.tenant_id.clone();
-        let changes = BlockChanges { add: vec![Arc::new(meta)], ..BlockChanges::default() };
         self.apply_change(&mut pending, &tenant, changes);
         Ok(())
     }
@@ -186,13 +207,13 @@ impl Blocklist {
     }
 
     /// Takes the result of a poll. `unseen`: changes from before its start that it did not see
-    /// either, but which the result has. `kept`: tenants that it could not read.
+    /// either, but which the result has.
     pub(crate) fn finish_poll(
         &self,
         start: &PollStart,
         mut tenants: HashMap<String, Arc<TenantBlocks>>,
         unseen: Vec<(String, BlockChanges)>,
-        kept: Vec<String>,
+        not_new: NotNew,
     ) {
         let mut pending = self.pending.lock();
         let mut changes: Vec<_> =
@@ -205,7 +226,7 @@ impl Blocklist {
         }
         pending.changes = changes;
         self.set(tenants);
-        self.last_read.write().note(start.begun, kept);
+        self.last_read.write().note(start.begun, not_new);
     }
 
     fn set(&self, tenants: HashMap<String, Arc<TenantBlocks>>) {
@@ -220,6 +241,7 @@ impl BlockChanges {
             && self.remove.is_empty()
             && self.add_compacted.is_empty()
             && self.remove_compacted.is_empty()
+            && !self.is_part
     }
 
     fn extend(&mut self, later: &Self) {
@@ -231,7 +253,10 @@ impl BlockChanges {
 }
 
 fn apply(tenants: &mut HashMap<String, Arc<TenantBlocks>>, tenant: &str, changes: &BlockChanges) {
-    let changed = tenants.get(tenant).cloned().unwrap_or_default().changed_by(changes);
+    let mut changed = tenants.get(tenant).cloned().unwrap_or_default().changed_by(changes);
+    if changes.is_part {
+        changed = changed.part();
+    }
     if changed.is_empty() {
         tenants.remove(tenant);
     } else {

@@ -73,8 +73,8 @@ struct Inner {
     /// The same store, for listings page by page.
     pages: Option<Arc<dyn PaginatedListStore>>,
     prefix: String,
-    /// Root of a local store.
-    root: Option<PathBuf>,
+    /// Of a local store.
+    root: Option<Arc<local::Root>>,
     transfer: Transfer,
     write_options: WriteOptions,
     target: Target,
@@ -172,22 +172,25 @@ impl Bucket {
 
     fn open_local(path: &Path) -> Result<Inner> {
         let name = path.display().to_string();
-        let root = local::open_root(path).map_err(|error| diagnosis::local_root(&name, error))?;
-        let store = LocalFileSystem::new_with_prefix(&root)
+        let root = local::Root::open(path).map_err(|error| diagnosis::local_root(&name, error))?;
+        let store = LocalFileSystem::new_with_prefix(root.path())
             .map_err(|error| failure::from_store(&name, error))?;
-        Ok(Inner { root: Some(root), ..Inner::on(Arc::new(store), Target::local(&name), "") })
+        let root = Some(Arc::new(root));
+        Ok(Inner { root, ..Inner::on(Arc::new(store), Target::local(&name), "") })
     }
 
     /// The file of `key` in a local store; `None` in any other. The file need not exist.
     pub fn local_path(&self, key: &str) -> Option<PathBuf> {
         let root = self.inner.root.as_ref()?;
         let path = ObjectPath::parse(key).ok()?;
-        Some(root.join(path.as_ref()))
+        Some(root.path().join(path.as_ref()))
     }
 
     /// Opens a file of a local store for reading without async; `None` in any other store.
     pub fn open_local_file(&self, key: &str) -> Option<Result<LocalFile>> {
-        self.local_path(key).map(|path| LocalFile::open(&path, key))
+        let (root, path) = (self.inner.root.as_ref()?, self.local_path(key)?);
+        let opened = LocalFile::open(&path, key);
+        Some(root.check(key).and(opened))
     }
 
     /// Reads a whole object.
@@ -198,15 +201,15 @@ impl Bucket {
     /// Reads a whole object of this many bytes at most. `Error::Corrupt` where it is larger: then nothing of it is kept in memory.
     pub async fn get_at_most(&self, key: &str, max_bytes: u64) -> Result<Bytes> {
         if let Some(path) = self.checked_local_path(key)? {
-            let key = key.to_owned();
-            return blocking(&key.clone(), move || {
-                let file = LocalFile::open(&path, &key)?;
+            let name = key.to_owned();
+            let read = move || {
+                let file = LocalFile::open(&path, &name)?;
                 match file.size() {
-                    size if size > max_bytes => Err(too_large(&key, max_bytes)),
+                    size if size > max_bytes => Err(too_large(&name, max_bytes)),
                     size => file.read_range(0..size),
                 }
-            })
-            .await;
+            };
+            return self.local_read(key, read).await;
         }
         let path = self.object_path(key)?;
         let read =
@@ -221,9 +224,9 @@ impl Bucket {
             return Ok(Bytes::new());
         }
         if let Some(path) = self.checked_local_path(key)? {
-            let key = key.to_owned();
-            return blocking(&key.clone(), move || LocalFile::open(&path, &key)?.read_range(range))
-                .await;
+            let name = key.to_owned();
+            let read = move || LocalFile::open(&path, &name)?.read_range(range);
+            return self.local_read(key, read).await;
         }
         let path = self.object_path(key)?;
         let read = || async {
@@ -241,12 +244,13 @@ impl Bucket {
     /// fetched with one request. Errors as [`Bucket::get_range`].
     pub async fn get_ranges(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         if let Some(path) = self.checked_local_path(key)? {
-            let (key, ranges) = (key.to_owned(), ranges.to_vec());
-            return blocking(&key.clone(), move || {
-                let file = LocalFile::open(&path, &key)?;
-                ranges.into_iter().map(|range| file.read_range(range)).collect()
-            })
-            .await;
+            let (name, ranges) = (key.to_owned(), ranges.to_vec());
+            return self
+                .local_read(key, move || {
+                    let file = LocalFile::open(&path, &name)?;
+                    ranges.into_iter().map(|range| file.read_range(range)).collect()
+                })
+                .await;
         }
         // The client's own joining panics when an object is shorter than a range.
         let joined = ranges::join(ranges);
@@ -261,8 +265,8 @@ impl Bucket {
     /// Length and modification time of an object.
     pub async fn head(&self, key: &str) -> Result<ObjectInfo> {
         if let Some(path) = self.checked_local_path(key)? {
-            let key = key.to_owned();
-            return blocking(&key.clone(), move || local::info(&path, key)).await;
+            let name = key.to_owned();
+            return self.local_read(key, move || local::info(&path, name)).await;
         }
         let path = self.object_path(key)?;
         let meta =
@@ -288,7 +292,7 @@ impl Bucket {
     pub(crate) async fn is_obstructed(&self, key: &str) -> Result<bool> {
         let Some(path) = self.checked_local_path(key)? else { return Ok(false) };
         let look = move || std::fs::symlink_metadata(&path).is_ok() && !path.is_file();
-        blocking(key, move || Ok(look())).await
+        self.local_read(key, move || Ok(look())).await
     }
 
     /// Renames `from` to `to` in a local store and makes it new; false in any other store.
@@ -328,16 +332,43 @@ impl Bucket {
 
     fn checked_local_path(&self, key: &str) -> Result<Option<PathBuf>> {
         let Some(root) = &self.inner.root else { return Ok(None) };
-        Ok(Some(root.join(self.object_path(key)?.as_ref())))
+        Ok(Some(root.path().join(self.object_path(key)?.as_ref())))
     }
 
+    /// `Error::Unavailable` if the root of a local store is not the one that was opened.
+    async fn check_root(&self, key: &str) -> Result<()> {
+        match self.inner.root {
+            Some(_) => self.local_read(key, || Ok(())).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reads files. Also a file that is not found counts only while the root is there.
+    async fn local_read<T: Send + 'static>(
+        &self,
+        key: &str,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (root, name) = (self.inner.root.clone(), key.to_owned());
+        blocking(key, move || {
+            let done = work();
+            root.map_or(Ok(()), |root| root.check(&name)).and(done)
+        })
+        .await
+    }
+
+    /// Changes files.
     async fn local_io<T: Send + 'static>(
         &self,
         key: &str,
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let name = key.to_owned();
-        blocking_write(key, move || work().map_err(|error| failure::from_io(&name, error))).await
+        let (root, name) = (self.inner.root.clone(), key.to_owned());
+        blocking_write(key, move || {
+            root.map_or(Ok(()), |root| root.check_for_change(&name))?;
+            work().map_err(|error| failure::from_io(&name, error))
+        })
+        .await
     }
 
     async fn hedged<T, F>(&self, read: impl Fn() -> F) -> object_store::Result<T>

@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tactus_model::{CutTraces, OriginSet};
 use uuid::Uuid;
@@ -318,13 +318,11 @@ pub struct CompactedBlockMeta {
 
 impl CompactedBlockMeta {
     /// True while queries must still read the block, so that nothing disappears between two
-    /// polls: for twice the poll interval.
+    /// polls: for twice the poll interval. A time that lies further ahead is that of a clock that was wrong.
     pub(crate) fn is_still_queried(&self, now: Timestamp, poll_interval: Duration) -> bool {
-        let grace = poll_interval.saturating_mul(2);
-        jiff::SignedDuration::try_from(grace)
-            .ok()
-            .and_then(|grace| self.compacted_time.checked_add(grace).ok())
-            .is_none_or(|until| until >= now)
+        let grace = SignedDuration::try_from(poll_interval.saturating_mul(2));
+        let age = now.duration_since(self.compacted_time);
+        grace.map_or(true, |grace| age <= grace && age >= -grace)
     }
 }
 

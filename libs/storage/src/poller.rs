@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use tactus_telemetry::error_text;
 
 use crate::block_io;
-use crate::blocklist::{BlockChanges, Blocklist, TenantBlocks};
+use crate::blocklist::{BlockChanges, Blocklist, NotNew, TenantBlocks};
 use crate::bucket::Bucket;
 use crate::error::Result;
 
@@ -120,6 +120,8 @@ struct TenantPoll {
     blocks: TenantBlocks,
     /// Changes of this process that the poll did not see. They are part of `blocks`.
     unseen: BlockChanges,
+    /// How old the index was that was read; none if the bucket was listed.
+    index_age: Duration,
     metas_read: usize,
     metas_corrupt: usize,
     metas_missing: usize,
@@ -171,6 +173,7 @@ impl Poller {
             }
         }
         let mut unseen = start.own.clone();
+        let mut index_ages = Vec::new();
         let known_bytes = start.before.values().map(|blocks| blocks.memory_bytes()).sum::<u64>();
         let room = Room::new(self.settings.max_bytes, known_bytes + self.memory.read_bytes());
         let tenants = tenants.into_iter().map(|name| {
@@ -201,6 +204,9 @@ impl Poller {
             match result {
                 Ok(poll) => {
                     kept.remove(&tenant);
+                    if !poll.index_age.is_zero() {
+                        index_ages.push((tenant.clone(), poll.index_age));
+                    }
                     report.add(&tenant, &poll);
                     room.replace(previous_bytes, poll.blocks.memory_bytes());
                     seen.failed = poll.metas_missing > 0;
@@ -231,8 +237,8 @@ impl Poller {
         report.failed_tenants.sort_unstable();
         report.deleted_tenants.sort_unstable();
         unseen.retain(|_, changes| !changes.is_empty());
-        let (unseen, kept) = (unseen.into_iter().collect(), kept.into_iter().collect());
-        self.blocklist.finish_poll(&start, after, unseen, kept);
+        let not_new = NotNew { kept: kept.into_iter().collect(), index_ages };
+        self.blocklist.finish_poll(&start, after, unseen.into_iter().collect(), not_new);
         Ok(report)
     }
 

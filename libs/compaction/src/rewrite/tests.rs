@@ -291,6 +291,31 @@ async fn refused_commit_leaves_nothing_visible() {
     assert_eq!(place.live().await, [id(1)]);
 }
 
+#[tokio::test]
+async fn block_that_the_bucket_lacks_is_taken_back_while_it_has_the_inputs() {
+    let place = Place::new();
+    let inputs =
+        [place.add(1, &[span(1, 1, 5)], &v4()).await, place.add(2, &[span(2, 1, 5)], &v4()).await];
+    let made = output(&inputs).id;
+    let data = block_key(TENANT, made, DATA);
+    for input_is_marked in [false, true] {
+        let spoil = async || {
+            place.bucket.delete(&data).await?;
+            if input_is_marked {
+                mark_compacted(&place.bucket, TENANT, id(2)).await?;
+            }
+            Ok::<(), BoxError>(())
+        };
+        let settings = RewriteSettings::new(v4());
+        let (changes, control) = (Arc::default(), Arc::new(Unattended));
+        let target = output(&inputs);
+        let done =
+            rewrite_blocks(&place.bucket, &inputs, target, settings, changes, control, spoil).await;
+        assert!(matches!(done, Err(Error::Store(_))), "{done:?}");
+        assert_eq!(place.live().await.contains(&made), input_is_marked);
+    }
+}
+
 struct StopAfter(Mutex<u32>);
 
 impl Control for StopAfter {

@@ -69,18 +69,18 @@ pub(super) async fn first(shared: &Arc<Shared>) -> Result<()> {
 
 /// Logs whether others were found, and if not, what is to be looked at.
 fn tell_operator(settings: &GossipSettings, members: usize, attempt: &Attempt) {
-    let join_members = &settings.join;
+    let join_members = settings.join.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let Attempt { resolved, told } = attempt;
     if members > 0 {
         tracing::info!(members, "cluster joined");
     } else if *resolved == 0 && !join_members.is_empty() {
         tracing::warn!(
-            ?join_members,
+            join_members,
             "none of memberlist.join_members has an address: this process is alone, and goes on looking for others"
         );
     } else if !told.is_empty() {
         tracing::warn!(
-            ?join_members,
+            join_members,
             addresses = ?told,
             "nobody answers at memberlist.join_members: this process is alone, and goes on looking for others"
         );

@@ -66,7 +66,7 @@ fn poll(list: &Blocklist, live: &[&BlockMeta], marked: &[&BlockMeta]) {
 
 fn finish(list: &Blocklist, start: &PollStart, live: &[&BlockMeta], marked: &[&BlockMeta]) {
     let tenants = HashMap::from([("t".to_owned(), Arc::new(blocks(live, marked)))]);
-    list.finish_poll(start, tenants, Vec::new(), Vec::new());
+    list.finish_poll(start, tenants, Vec::new(), NotNew::default());
 }
 
 #[test]
@@ -76,11 +76,11 @@ fn block_added_while_a_poll_runs_stays_through_it() {
     let block = meta();
     list.add_block(block.clone());
     assert!(list.tenant("t").has_live(block.block_id));
-    list.finish_poll(&start, HashMap::new(), Vec::new(), Vec::new());
+    list.finish_poll(&start, HashMap::new(), Vec::new(), NotNew::default());
     assert!(list.tenant("t").has_live(block.block_id));
     // The next one starts with it, and says what became of it.
     assert_eq!(list.start_poll().own["t"].add.len(), 1);
-    list.finish_poll(&list.start_poll(), HashMap::new(), Vec::new(), Vec::new());
+    list.finish_poll(&list.start_poll(), HashMap::new(), Vec::new(), NotNew::default());
     assert!(list.tenants().is_empty() && list.start_poll().own.is_empty());
 }
 
@@ -92,7 +92,7 @@ fn change_that_a_poll_did_not_see_is_given_to_the_next_one() {
     for _ in 0..3 {
         let start = list.start_poll();
         let unseen = start.own.clone().into_iter().collect();
-        list.finish_poll(&start, start.before.as_ref().clone(), unseen, Vec::new());
+        list.finish_poll(&start, start.before.as_ref().clone(), unseen, NotNew::default());
     }
     assert!(list.tenant("t").has_live(block.block_id));
     assert_eq!(list.start_poll().own["t"].add[0].block_id, block.block_id);
@@ -118,7 +118,8 @@ fn list_that_was_read_too_long_ago_may_lack_blocks_until_it_is_read_again() {
             start.begun += Duration::from_secs(3_600);
         }
         let kept = kept.iter().map(|&tenant| tenant.to_owned()).collect();
-        list.finish_poll(&start, HashMap::new(), Vec::new(), kept);
+        let not_new = NotNew { kept, ..NotNew::default() };
+        list.finish_poll(&start, HashMap::new(), Vec::new(), not_new);
     };
     let lacks = || ["t", "other"].map(|tenant| list.is_part(tenant));
     assert_eq!((lacks(), list.is_part_of_any()), ([false, false], false));
@@ -134,6 +135,16 @@ fn list_that_was_read_too_long_ago_may_lack_blocks_until_it_is_read_again() {
     assert_eq!((lacks(), list.is_part_of_any()), ([false, false], false));
     poll(true, &["t"]);
     assert_eq!((lacks(), list.is_part_of_any()), ([false, false], false));
+
+    // An index that is read now may be older.
+    let list = Blocklist::with_max_age(Some(Duration::from_secs(60)));
+    for (age, is_part) in [(50, false), (70, true), (0, false)] {
+        let index_ages = vec![("t".to_owned(), Duration::from_secs(age))];
+        let not_new = NotNew { index_ages, ..NotNew::default() };
+        list.finish_poll(&list.start_poll(), HashMap::new(), Vec::new(), not_new);
+        assert_eq!([list.is_part("t"), list.is_part_of_any()], [is_part; 2], "{age}");
+        assert!(!list.is_part("other"));
+    }
 
     let list = Blocklist::new();
     finish(&list, &list.start_poll(), &[], &[]);

@@ -52,7 +52,7 @@ pub(super) async fn bounded(asked: Asked, answer: HttpResponse) -> Result<HttpRe
         _ if is_error => start_of(body).await.into(),
         Asked::Object => body,
         Asked::Document => whole(body).await?.into(),
-        Asked::Listing => readable(whole(body).await?).into(),
+        Asked::Listing => readable(page_of_listing(whole(body).await?)?).into(),
     };
     Ok(HttpResponse::from_parts(parts, body))
 }
@@ -74,6 +74,25 @@ async fn whole(body: HttpResponseBody) -> Result<Bytes, HttpError> {
         return Err(HttpError::new_boxed(HttpErrorKind::Decode, reason.into()));
     }
     Ok(bytes.into())
+}
+
+/// The roots of a page of a listing: of S3, and of Azure.
+const PAGES: [&[u8]; 2] = [b"ListBucketResult", b"EnumerationResults"];
+
+/// The page, if it is one and whole. To the client any other text with tags is a page without an object, such as the
+/// pages that a proxy shows during maintenance.
+fn page_of_listing(page: Bytes) -> Result<Bytes, HttpError> {
+    let text = page.trim_ascii();
+    // The last tag ends the root, with or without a prefix of its namespace. A root without content may be one tag.
+    let last = text.iter().rposition(|byte| *byte == b'<').map_or(&[][..], |at| &text[at..]);
+    let name = last.split(|byte| b"</: >".contains(byte)).find(|part| PAGES.contains(part));
+    if name.is_some() && last.ends_with(b">") {
+        return Ok(page);
+    }
+    let start: String = String::from_utf8_lossy(text).chars().take(200).collect();
+    let reason = format!("the answer is no page of a listing: {start}");
+    // Of this kind so that it is asked for again.
+    Err(HttpError::new_boxed(HttpErrorKind::Interrupted, reason.into()))
 }
 
 /// Reads at most this many bytes. Those before an error stay in `out`.
@@ -213,6 +232,30 @@ mod tests {
         let bytes = Bytes::from(listed(&["a/b", "c"]));
         let same = readable(bytes.clone());
         assert_eq!((same.as_ptr(), same.len()), (bytes.as_ptr(), bytes.len()));
+    }
+
+    #[test]
+    fn page_of_another_kind_and_one_that_is_cut_off_are_errors() {
+        let listing = |text: &str| page_of_listing(Bytes::from(text.to_owned()));
+        for page in [
+            &*listed(&["a"]),
+            "<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"x\"><Name>b</Name></ListBucketResult>\n",
+            "<ListBucketResult/>",
+            "<EnumerationResults><Blobs /></EnumerationResults>",
+            "<a:ListBucketResult xmlns:a=\"x\"><a:Name>b</a:Name></a:ListBucketResult>",
+            "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\" />",
+        ] {
+            assert_eq!(listing(page).unwrap(), page);
+        }
+        for other in [
+            "",
+            "<html><body>back soon</body></html>",
+            "<Error><Code>SlowDown</Code></Error>",
+            "<ListBucketResult><Contents><Key>a</Key></Contents>",
+            "{}",
+        ] {
+            assert!(listing(other).unwrap_err().to_string().contains("no page"), "{other}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Small documents that several writers change: each write names the version that it replaces.
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,6 +8,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersi
 use tactus_telemetry::log_limited;
 use tokio::sync::{Mutex, MutexGuard};
 
+use super::local::Root;
 use super::target::Kind;
 use super::{Bucket, answers, failure, off_runtime};
 use crate::error::{Error, Result};
@@ -87,7 +87,7 @@ impl Bucket {
             Err(
                 object_store::Error::AlreadyExists { .. }
                 | object_store::Error::Precondition { .. },
-            ) => Ok(None),
+            ) => self.version_of(key, &bytes).await,
             // Of a new object it is the bucket that is missing.
             Err(object_store::Error::NotFound { .. }) if expected.is_some() => Ok(None),
             Err(error) => match failure::from_store(key, error) {
@@ -121,6 +121,16 @@ impl Bucket {
         };
         let directory = off_runtime("/", move || lock(&root)).await?;
         Ok(LocalWriting { _directory: directory, _here: here })
+    }
+
+    /// The version of the object if it has these bytes. The client writes again when no answer came, and then it is the object
+    /// of its own first attempt that refuses the second.
+    async fn version_of(&self, key: &str, bytes: &Bytes) -> Result<Option<String>> {
+        match self.get_with_version(key, bytes.len() as u64).await {
+            Ok((stored, version)) => Ok((stored == *bytes).then_some(version)),
+            Err(error) if error.is_corrupt() || error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn version_now(&self, key: &str) -> Result<Option<String>> {
@@ -157,8 +167,9 @@ impl Bucket {
 }
 
 /// Locks the directory of a store, which its processes share; `None` if its file system has no locks.
-fn lock(root: &Path) -> Result<Option<File>> {
-    let directory = File::open(root).map_err(|error| failure::from_io("/", error))?;
+fn lock(root: &Root) -> Result<Option<File>> {
+    root.check_for_change("/")?;
+    let directory = File::open(root.path()).map_err(|error| failure::from_io("/", error))?;
     let end = Instant::now() + LOCK_PATIENCE;
     loop {
         match directory.try_lock() {
@@ -183,9 +194,98 @@ fn local_version(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
+    use futures_util::stream::BoxStream;
+    use object_store::memory::InMemory;
+    use object_store::path::Path as ObjectPath;
+    use object_store::{
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+        PutMultipartOptions, PutOptions, PutResult, Result as StoreResult,
+    };
+
     use super::*;
     use crate::BucketSettings;
-    use object_store::memory::InMemory;
+
+    /// Refuses every write, and has these bytes afterwards.
+    #[derive(Debug)]
+    struct Refusing(InMemory, &'static str);
+
+    impl fmt::Display for Refusing {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Refusing")
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl ObjectStore for Refusing {
+        async fn put_opts(
+            &self,
+            location: &ObjectPath,
+            _: PutPayload,
+            options: PutOptions,
+        ) -> StoreResult<PutResult> {
+            self.0.put_opts(location, PutPayload::from_static(self.1.as_bytes()), options).await?;
+            let (path, source) = (location.to_string(), "there is one".into());
+            Err(object_store::Error::AlreadyExists { path, source })
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            location: &ObjectPath,
+            options: PutMultipartOptions,
+        ) -> StoreResult<Box<dyn MultipartUpload>> {
+            self.0.put_multipart_opts(location, options).await
+        }
+
+        async fn get_opts(
+            &self,
+            location: &ObjectPath,
+            options: GetOptions,
+        ) -> StoreResult<GetResult> {
+            self.0.get_opts(location, options).await
+        }
+
+        fn delete_stream(
+            &self,
+            locations: BoxStream<'static, StoreResult<ObjectPath>>,
+        ) -> BoxStream<'static, StoreResult<ObjectPath>> {
+            self.0.delete_stream(locations)
+        }
+
+        fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+            self.0.list(prefix)
+        }
+
+        async fn list_with_delimiter(
+            &self,
+            prefix: Option<&ObjectPath>,
+        ) -> StoreResult<ListResult> {
+            self.0.list_with_delimiter(prefix).await
+        }
+
+        async fn copy_opts(
+            &self,
+            from: &ObjectPath,
+            to: &ObjectPath,
+            options: CopyOptions,
+        ) -> StoreResult<()> {
+            self.0.copy_opts(from, to, options).await
+        }
+    }
+
+    #[tokio::test]
+    async fn write_whose_answer_was_lost_is_no_conflict_and_one_of_another_is() {
+        for (stored, is_ours) in [("ours", true), ("hers", false), ("longer", false)] {
+            let bucket = Bucket::on(Refusing(InMemory::new(), stored));
+            let put = bucket.put_if_version("k", Bytes::from_static(b"ours"), None);
+            let version = put.await.unwrap();
+            assert_eq!(version.is_some(), is_ours);
+            if is_ours {
+                assert_eq!(version, bucket.version_now("k").await.unwrap());
+            }
+        }
+    }
 
     async fn walk_through(bucket: Bucket) {
         let key = "overrides/a/overrides.json";

@@ -1,6 +1,6 @@
 //! Listing a bucket.
 
-use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
 
 use super::{Bucket, ObjectInfo, pages};
@@ -25,6 +25,10 @@ impl Bucket {
             Some(after) => store.list_with_offset(directory.as_ref(), &self.object_path(after)?),
             None => store.list(directory.as_ref()),
         };
+        let (bucket, name) = (self.clone(), directory_name(prefix));
+        // The listing of a directory that is gone is empty.
+        let end = stream::once(async move { bucket.check_root(&name).await.err() })
+            .filter_map(|error| std::future::ready(error.map(Err)));
         let bucket = self.clone();
         let after = after.map(str::to_owned);
         let within = directory_start(prefix);
@@ -36,6 +40,7 @@ impl Bucket {
                 let is_behind = after.as_ref().is_none_or(|after| object.key > *after);
                 std::future::ready(is_behind && object.key.starts_with(&within))
             })
+            .chain(end)
             .boxed())
     }
 
@@ -43,14 +48,6 @@ impl Bucket {
     pub async fn list_directories(&self, prefix: &str) -> Result<Vec<String>> {
         let directory = self.directory_path(prefix)?;
         let prefix = directory_name(prefix);
-        if let Some(root) = self.inner.root.clone() {
-            // An unmounted disk must not look like an empty bucket.
-            let check = move || std::fs::read_dir(root).map(drop);
-            self.local_io(&prefix, check).await.map_err(|error| match error {
-                Error::Denied { .. } => error,
-                _ => Error::Unavailable { key: prefix.clone(), source: error.into() },
-            })?;
-        }
         let listed = self.entries(&prefix, directory.as_ref()).await?;
         let name = |path: ObjectPath| {
             let name = path.filename()?;

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -95,13 +95,60 @@ pub(super) fn info(path: &Path, key: String) -> Result<ObjectInfo> {
     }
 }
 
-/// Creates the root directory for its owner only, and returns its canonical path.
-pub(super) fn open_root(path: &Path) -> io::Result<PathBuf> {
-    if path.as_os_str().is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidFilename, "no path given"));
+/// The root directory of a local store.
+#[derive(Debug)]
+pub(super) struct Root {
+    path: PathBuf,
+    device: u64,
+}
+
+impl Root {
+    /// Creates the directory for its owner only, if there is none.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        if path.as_os_str().is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidFilename, "no path given"));
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        let path = path.canonicalize()?;
+        let device = fs::metadata(&path)?.dev();
+        Ok(Self { path, device })
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    path.canonicalize()
+
+    /// The canonical path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `Error::Unavailable` if the directory is gone, or on another device than when it was opened: an empty mount point
+    /// is no empty store.
+    pub(super) fn check(&self, key: &str) -> Result<()> {
+        match fs::metadata(&self.path) {
+            Ok(found) if found.dev() == self.device => Ok(()),
+            Ok(_) => Err(self.unavailable(key, "is on another device than at the start")),
+            Err(error) => Err(match failure::from_io(key, error) {
+                Error::NotFound { .. } => self.unavailable(key, "is gone"),
+                error => error,
+            }),
+        }
+    }
+
+    /// The same before a change, which may make the directory anew, but not on another device: what is written there is
+    /// hidden once the volume is back.
+    pub(super) fn check_for_change(&self, key: &str) -> Result<()> {
+        let mut existing = self.path.ancestors().filter_map(|path| fs::metadata(path).ok());
+        match existing.next() {
+            Some(found) if found.dev() == self.device => Ok(()),
+            _ => self.check(key),
+        }
+    }
+
+    fn unavailable(&self, key: &str, problem: &str) -> Error {
+        let path = self.path.display();
+        let source = format!(
+            "{path} {problem}: mount its volume again, or restart this process if it is on another volume on purpose"
+        );
+        Error::Unavailable { key: key.into(), source: source.into() }
+    }
 }
 
 /// Writes a whole file: nobody sees a part of it, and it survives a power cut once this returns.

@@ -43,6 +43,8 @@ pub(super) fn build(settings: &S3) -> Result<(AmazonS3, Target)> {
         .with_allow_http(endpoint.insecure)
         .with_client_options(client.options())
         .with_retry(client.retry.clone())
+        // Not all stores know the request for many keys.
+        .with_disable_bulk_delete(true)
         .with_http_connector(Connector::of_s3(&endpoint.url, settings, context.clone())?);
     let signer = found.name();
     let configured = found.is_configured();
@@ -118,7 +120,7 @@ fn resolve_endpoint(settings: &S3, environment: Environment<'_>) -> Result<Endpo
     let of_environment = || environment("AWS_REGION").or_else(|| environment("AWS_DEFAULT_REGION"));
     let region = Some(settings.region.clone())
         .filter(|region| !region.is_empty())
-        .or_else(|| region_of_host(host).map(str::to_owned))
+        .or_else(|| RegionalName::of(host).map(|name| name.region.to_owned()))
         .or_else(|| of_environment().filter(|_| is_aws))
         .unwrap_or_else(|| DEFAULT_REGION.to_owned());
     let host = match host {
@@ -126,8 +128,8 @@ fn resolve_endpoint(settings: &S3, environment: Environment<'_>) -> Result<Endpo
         "" | "s3.amazonaws.com" => format!("s3.{region}.{}", aws_domain(&region)),
         host => host.to_owned(),
     };
-    let host = match dual_stack(&host) {
-        Some(both) if settings.enable_dual_stack => both,
+    let host = match RegionalName::of(&host) {
+        Some(name) if settings.enable_dual_stack => name.dual_stack(),
         _ => host,
     };
     let virtual_hosted = match (settings.bucket_lookup_type, settings.forcepathstyle) {
@@ -156,25 +158,33 @@ fn is_known_cloud(host: &str) -> bool {
         .any(|suffix| name.ends_with(suffix))
 }
 
-/// The region in names such as `s3.eu-west-1.amazonaws.com`, `s3.dualstack.eu-west-1.…` and
-/// `s3-eu-west-1.…`.
-fn region_of_host(host: &str) -> Option<&str> {
-    let name = host.split(':').next().unwrap_or(host);
-    let name =
-        name.strip_suffix(".amazonaws.com").or_else(|| name.strip_suffix(".amazonaws.com.cn"))?;
-    let region = name.strip_prefix("s3.dualstack.").or_else(|| name.strip_prefix("s3."));
-    let region = region.or_else(|| name.strip_prefix("s3-"))?;
-    region.contains('-').then_some(region)
+/// What a name of AWS's service for one region says, such as `s3.eu-west-1.amazonaws.com`, `s3-eu-west-1.…`,
+/// `s3.dualstack.eu-west-1.…` and `s3-fips.us-east-1.…`.
+struct RegionalName<'n> {
+    /// `s3` or `s3-fips`.
+    service: &'n str,
+    region: &'n str,
+    /// The domain, and the port with its colon if there is one.
+    domain: &'n str,
 }
 
-/// The name of the same service with addresses of both kinds, for a name of AWS with a region. Others have none.
-fn dual_stack(host: &str) -> Option<String> {
-    let (name, port) = host.find(':').map_or((host, ""), |colon| host.split_at(colon));
-    let (name, domain) = ["amazonaws.com", "amazonaws.com.cn"]
-        .into_iter()
-        .find_map(|domain| Some((name.strip_suffix(domain)?.strip_suffix('.')?, domain)))?;
-    let region = name.strip_prefix("s3.").or_else(|| name.strip_prefix("s3-"))?;
-    is_region(region).then(|| format!("s3.dualstack.{region}.{domain}{port}"))
+impl<'n> RegionalName<'n> {
+    fn of(host: &'n str) -> Option<Self> {
+        let name = host.split(':').next().unwrap_or(host);
+        let name = name.strip_suffix(".cn").unwrap_or(name).strip_suffix(".amazonaws.com")?;
+        let domain = &host[name.len() + 1..];
+        let (service, region) = ["s3-fips.dualstack.", "s3-fips.", "s3.dualstack.", "s3.", "s3-"]
+            .into_iter()
+            .find_map(|start| Some((start, name.strip_prefix(start)?)))?;
+        let service = if service.starts_with("s3-fips") { "s3-fips" } else { "s3" };
+        is_region(region).then_some(Self { service, region, domain })
+    }
+
+    /// The name of the same service with addresses of IPv4 and IPv6.
+    fn dual_stack(&self) -> String {
+        let Self { service, region, domain } = self;
+        format!("{service}.dualstack.{region}.{domain}")
+    }
 }
 
 /// Whether this has the form of `eu-west-1`. There are other names, such as `s3-accelerate` and `s3-website-eu-west-1`.
@@ -235,6 +245,7 @@ mod tests {
             ("s3.eu-west-1.amazonaws.com", "s3.eu-west-1.amazonaws.com"),
             ("s3.dualstack.eu-west-1.amazonaws.com", "s3.dualstack.eu-west-1.amazonaws.com"),
             ("s3-eu-west-1.amazonaws.com", "s3-eu-west-1.amazonaws.com"),
+            ("s3-fips.eu-west-1.amazonaws.com", "s3-fips.eu-west-1.amazonaws.com"),
         ] {
             let endpoint = endpoint(|settings| settings.endpoint = name.into());
             assert_eq!(endpoint.url, format!("https://traces.{host}"));
@@ -264,7 +275,8 @@ mod tests {
             ("s3.cn-north-1.amazonaws.com.cn", "traces.s3.dualstack.cn-north-1.amazonaws.com.cn"),
             ("s3.dualstack.us-east-2.amazonaws.com", "traces.s3.dualstack.us-east-2.amazonaws.com"),
             ("s3-accelerate.amazonaws.com", "traces.s3-accelerate.amazonaws.com"),
-            ("s3-fips.us-east-1.amazonaws.com", "traces.s3-fips.us-east-1.amazonaws.com"),
+            ("s3-website-eu-west-1.amazonaws.com", "traces.s3-website-eu-west-1.amazonaws.com"),
+            ("s3-fips.us-east-1.amazonaws.com", "traces.s3-fips.dualstack.us-east-1.amazonaws.com"),
             ("minio:9000", "minio:9000"),
         ] {
             let endpoint = endpoint(|settings| {

@@ -254,6 +254,57 @@ async fn check_of_a_directory_writes_and_leaves_nothing() {
     assert!(bucket.check().await.is_err());
 }
 
+#[tokio::test]
+async fn local_store_whose_volume_is_away_is_unavailable_until_it_is_back() {
+    let (directory, bucket) = local();
+    let (root, volume) = (directory.path().join("a/b"), directory.path().join("volume"));
+    bucket.put("t/x", Bytes::from_static(b"1")).await.unwrap();
+    let opened = bucket.open_local_file("t/x").unwrap().unwrap();
+    let runtime = tokio::runtime::Handle::current();
+    // Of a volume at the directory itself, and of one above it.
+    for away in [root.clone(), directory.path().join("a")] {
+        let streamed = bucket.writer("t/streamed", 1, &runtime).unwrap();
+        std::fs::rename(&away, &volume).unwrap();
+        // On a device of its own.
+        std::os::unix::fs::symlink("/proc/self", &away).unwrap();
+        let bytes = || Bytes::from_static(b"2");
+        for result in [
+            bucket.get("t/x").await.map(drop),
+            bucket.get_range("t/x", 0..1).await.map(drop),
+            bucket.get_ranges("t/x", &[0..1, 0..1]).await.map(drop),
+            bucket.get_with_version("t/x", 9).await.map(drop),
+            bucket.exists("t/x").await.map(drop),
+            bucket.is_obstructed("t/x").await.map(drop),
+            bucket.open_local_file("t/x").unwrap().map(drop),
+            bucket.list("t").await.map(drop),
+            bucket.list_files("t").await.map(drop),
+            bucket.list_directories("").await.map(drop),
+            bucket.put("t/x", bytes()).await,
+            bucket.put_if_absent("t/x", bytes()).await.map(drop),
+            bucket.put_if_version("t/x", bytes(), None).await.map(drop),
+            bucket.writer("t/x", 1, &runtime).map(drop),
+            streamed.finish().map(drop),
+            bucket.delete("t/x").await,
+            bucket.delete_if_version("t/x", "v").await.map(drop),
+            bucket.rename_local_as_new("t/x", "t/y").await.map(drop),
+            bucket.remove_local_directory("t").await,
+            bucket.check_reading().await,
+        ] {
+            assert!(result.unwrap_err().is_retryable());
+        }
+        assert_eq!(opened.read_range(0..1).unwrap(), "1");
+        std::fs::remove_file(&away).unwrap();
+        std::fs::rename(&volume, &away).unwrap();
+        assert_eq!(bucket.get("t/x").await.unwrap(), "1");
+        assert_eq!(keys(&bucket.list("").await.unwrap()), ["t/x"]);
+    }
+    // A directory that somebody deleted is made anew by the next write, and is no empty store until then.
+    std::fs::remove_dir_all(&root).unwrap();
+    assert!(bucket.list("").await.unwrap_err().is_retryable());
+    bucket.put("t/y", Bytes::from_static(b"3")).await.unwrap();
+    assert_eq!(keys(&bucket.list("").await.unwrap()), ["t/y"]);
+}
+
 #[test]
 fn secrets_are_not_shown() {
     let settings = S3 { secret_key: Secret::new("hush"), ..S3::default() };

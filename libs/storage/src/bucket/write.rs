@@ -73,21 +73,9 @@ impl Bucket {
         }
     }
 
-    /// Deletes several objects, by few requests if the store can do that; stops at the first error.
+    /// Deletes several objects; stops at the first error.
     pub async fn delete_all(&self, keys: Vec<String>) -> Result<()> {
-        let Some(first) = keys.first().cloned() else { return Ok(()) };
-        if self.checked_local_path(&first)?.is_some() {
-            let deleted = stream::iter(keys).map(|key| async move { self.delete(&key).await });
-            return deleted.buffer_unordered(DELETE_CONCURRENCY).try_collect().await;
-        }
-        let paths = keys.iter().map(|key| self.object_path(key)).collect::<Result<Vec<_>>>()?;
-        let mut deleted = self.inner.store.delete_stream(stream::iter(paths).map(Ok).boxed());
-        while let Some(deleted) = deleted.next().await {
-            match deleted {
-                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(failure::from_store(&first, error)),
-            }
-        }
-        Ok(())
+        let deleted = stream::iter(keys).map(|key| async move { self.delete(&key).await });
+        deleted.buffer_unordered(DELETE_CONCURRENCY).try_collect().await
     }
 }

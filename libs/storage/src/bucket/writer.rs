@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStore, PutPayload};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::local::Staged;
+use super::local::{Root, Staged};
 use super::options::grown_part_bytes;
 use super::{Bucket, failure, off_runtime};
 use crate::error::{Error, Result};
@@ -29,7 +30,7 @@ pub struct ObjectWriter {
 
 #[derive(Debug)]
 enum Sink {
-    Local(Staged),
+    Local(Staged, Arc<Root>),
     Remote(Box<Remote>),
     Failed,
 }
@@ -42,11 +43,13 @@ impl Bucket {
     /// For a thread that may block, such as one of `spawn_blocking`. Memory: parts in flight and
     /// one more.
     pub fn writer(&self, key: &str, expected_bytes: u64, runtime: &Handle) -> Result<ObjectWriter> {
-        let sink = match self.checked_local_path(key)? {
-            Some(path) => {
-                Sink::Local(Staged::create(&path).map_err(|error| failure::from_io(key, error))?)
+        let sink = match (self.checked_local_path(key)?, self.inner.root.clone()) {
+            (Some(path), Some(root)) => {
+                root.check_for_change(key)?;
+                let file = Staged::create(&path).map_err(|error| failure::from_io(key, error))?;
+                Sink::Local(file, root)
             }
-            None => {
+            _ => {
                 self.object_path(key)?;
                 Sink::Remote(Box::new(Remote {
                     bucket: self.clone(),
@@ -111,7 +114,8 @@ impl ObjectWriter {
     /// Errors: those of the store; `Unavailable` after a write that failed. Then nothing appears.
     pub fn finish(mut self) -> Result<u64> {
         match std::mem::replace(&mut self.sink, Sink::Failed) {
-            Sink::Local(file) => {
+            Sink::Local(file, root) => {
+                root.check_for_change(&self.key)?;
                 file.publish().map_err(|error| failure::from_io(&self.key, error))?;
             }
             Sink::Remote(remote) => (*remote).finish(self.written)?,
@@ -139,7 +143,7 @@ impl ObjectWriter {
 impl Write for ObjectWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = match &mut self.sink {
-            Sink::Local(file) => {
+            Sink::Local(file, _) => {
                 file.write(bytes).map_err(|error| failure::from_io(&self.key, error))
             }
             Sink::Remote(remote) => remote.write(bytes),

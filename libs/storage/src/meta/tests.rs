@@ -194,8 +194,8 @@ fn compacted_block_is_queried_for_two_poll_intervals() {
         let now = Timestamp::from_second(second).unwrap();
         compacted.is_still_queried(now, Duration::from_secs(300))
     };
-    assert!(queried_at(1600));
-    assert!(!queried_at(1601));
+    assert!(queried_at(1600) && queried_at(400));
+    assert!(!queried_at(1601) && !queried_at(399));
 }
 
 #[test]

@@ -85,9 +85,13 @@ impl Poller {
                 error = error_text(&error),
                 "some block metas cannot be read, queries answer without these blocks"
             );
+        } else {
+            // What is not listed and has a damaged meta was not deleted.
+            let is_damaged = |meta: &&Arc<BlockMeta>| metas.corrupt_live.contains(&meta.block_id);
+            live.extend(previous.all_live().filter(is_damaged).cloned());
         }
         let (metas_read, metas_corrupt) = (metas.read, metas.corrupt);
-        let unread = (metas.corrupt_live + metas_missing) as u64;
+        let unread = (metas.corrupt_live.len() + metas_missing) as u64;
         live.append(&mut metas.live);
         compacted.append(&mut metas.compacted);
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
@@ -31,7 +32,8 @@ impl Poller {
         let (choice, refused) = choice(tenant, &share);
         let mut index = self.load_index(&tenant.name, choice).await?;
         self.memory.set_index(&tenant.name, Some(index.created_at));
-        self.check_age(&tenant.name, &index)?;
+        let age = Timestamp::now().duration_since(index.created_at);
+        self.check_age(&tenant.name, &index, age)?;
         if self.memory.was_listed_after(&tenant.name, index.created_at) {
             return Ok(None);
         }
@@ -49,6 +51,8 @@ impl Poller {
             left_out: blocks.left_out(),
             blocks,
             unseen,
+            // None by a clock that is behind.
+            index_age: Duration::try_from(age).unwrap_or_default(),
             metas_corrupt: foreign,
             ..TenantPoll::default()
         }))
@@ -85,10 +89,9 @@ impl Poller {
         }
     }
 
-    fn check_age(&self, tenant: &str, index: &TenantIndex) -> Result<()> {
+    fn check_age(&self, tenant: &str, index: &TenantIndex, age: SignedDuration) -> Result<()> {
         let limit = self.settings.stale_index_after.and_then(|d| SignedDuration::try_from(d).ok());
         let Some(limit) = limit else { return Ok(()) };
-        let age = Timestamp::now().duration_since(index.created_at);
         if age > limit || age < -MAX_AHEAD {
             let source = format!("written at {}", index.created_at).into();
             return Err(Error::Unavailable { key: format!("{tenant} (stale index)"), source });

@@ -1,5 +1,6 @@
 //! Reads the metas of blocks, many at a time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,14 @@ use uuid::Uuid;
 use super::{Poller, Share};
 use crate::block_io;
 use crate::error::{Error, Result};
+use crate::layout::{DATA, META, block_key, block_prefix};
 use crate::meta::{BlockMeta, CompactedBlockMeta};
 
 /// After this many failed reads, the store is taken to be down, and other metas are not tried.
 const MAX_FAILURES: usize = 20;
 
 /// A block whose meta is wanted.
+#[derive(Clone, Copy)]
 pub(super) enum Wanted {
     Live(Uuid),
     Compacted(Uuid, Timestamp),
@@ -27,7 +30,10 @@ pub(super) enum Found {
     Live(Arc<BlockMeta>),
     Compacted(Arc<CompactedBlockMeta>),
     Gone,
-    Corrupt { is_live: bool },
+    /// The block, if it was wanted as a live one.
+    Corrupt {
+        live: Option<Uuid>,
+    },
     NoRoom,
 }
 
@@ -51,7 +57,7 @@ pub(super) struct Metas {
     pub(super) read: usize,
     pub(super) corrupt: usize,
     /// Those of live blocks among them.
-    pub(super) corrupt_live: usize,
+    pub(super) corrupt_live: HashSet<Uuid>,
     /// Blocks without room in the list.
     pub(super) left_out: usize,
     pub(super) failures: Vec<Error>,
@@ -69,7 +75,7 @@ impl Poller {
     ) -> Metas {
         let mut metas = Metas { is_complete: true, ..Metas::default() };
         let mut reads = stream::iter(wanted)
-            .map(|wanted| async {
+            .map(|wanted| async move {
                 if !share.has_room() {
                     return Ok(Found::NoRoom);
                 }
@@ -83,9 +89,9 @@ impl Poller {
                 Ok(Found::Live(meta)) => metas.live.push(meta),
                 Ok(Found::Compacted(block)) => metas.compacted.push(block),
                 Ok(Found::Gone) => {}
-                Ok(Found::Corrupt { is_live }) => {
+                Ok(Found::Corrupt { live }) => {
                     metas.corrupt += 1;
-                    metas.corrupt_live += usize::from(is_live);
+                    metas.corrupt_live.extend(live);
                 }
                 Ok(Found::NoRoom) => metas.left_out += 1,
                 Err(error) => metas.failures.push(error),
@@ -109,11 +115,15 @@ impl Poller {
 
     /// Looks for the meta of a block, live or compacted.
     pub(super) async fn find(&self, tenant: &str, wanted: Wanted) -> Result<Found> {
-        let is_live = matches!(wanted, Wanted::Live(_));
-        let found = match wanted {
-            Wanted::Live(id) => self.find_live(tenant, id).await,
-            Wanted::Compacted(id, time) => self.find_compacted(tenant, id, time).await,
+        let (mut found, live) = match wanted {
+            Wanted::Live(id) => (self.find_live(tenant, id).await, Some(id)),
+            Wanted::Compacted(id, time) => (self.find_compacted(tenant, id, time).await, None),
         };
+        if let (Err(error), Some(id)) = (&found, live)
+            && error.is_not_found()
+        {
+            found = self.find_lost(tenant, id).await;
+        }
         match found {
             Err(error) if error.is_corrupt() || matches!(error, Error::Invalid { .. }) => {
                 if self.memory.is_news(error.to_string()) {
@@ -123,7 +133,7 @@ impl Poller {
                         "block is ignored, because its meta cannot be used"
                     );
                 }
-                Ok(Found::Corrupt { is_live })
+                Ok(Found::Corrupt { live })
             }
             Err(error) if error.is_not_found() => Ok(Found::Gone),
             result => result,
@@ -139,6 +149,18 @@ impl Poller {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Tells a block that was deleted, maybe long before a listing shows that, from one whose meta the store has lost.
+    async fn find_lost(&self, tenant: &str, id: Uuid) -> Result<Found> {
+        let key = block_key(tenant, id, META);
+        let objects = self.bucket.list(&block_prefix(tenant, id)).await?;
+        let is_listed = objects.iter().any(|object| object.key == key);
+        if is_listed && self.bucket.exists(&block_key(tenant, id, DATA)).await? {
+            let reason = format!("{key} is listed, but not found");
+            return Err(Error::Invalid { what: "meta.json", reason });
+        }
+        Ok(Found::Gone)
     }
 
     async fn find_compacted(&self, tenant: &str, id: Uuid, time: Timestamp) -> Result<Found> {
