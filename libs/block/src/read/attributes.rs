@@ -61,7 +61,8 @@ pub(crate) fn value_leaves(columns: &ListColumns) -> Vec<Leaf> {
     leaves.into_iter().flatten().collect()
 }
 
-/// True if values of generic attributes are wanted whatever keys there are.
+/// True if values of generic attributes are wanted whatever keys there are. Of keys that have a column, values of other
+/// types are fetched when they are found.
 pub(crate) fn wants_values(columns: &ListColumns, selection: &AttributeSelection) -> bool {
     match selection {
         AttributeSelection::None | AttributeSelection::Keys(_) => false,
@@ -90,6 +91,10 @@ pub(crate) fn read_list(
             let picked = keys.picked(&codes.collect::<Result<Vec<_>>>()?);
             let mut generic = assemble::Generic::without_values(keys);
             if !picked.is_empty() {
+                // An attribute that has a column of its own may be here with another type.
+                let of_values = value_leaves(columns).into_iter();
+                let of_values: Vec<_> = of_values.filter(|leaf| !task.is_all_null(*leaf)).collect();
+                task.fetch(&of_values)?;
                 let values = values::read_values(task, leaves, columns.level, &picked)?;
                 generic.fill_in(&picked, &values);
             }
