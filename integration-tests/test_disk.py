@@ -252,8 +252,9 @@ def test_segment_that_the_disk_cannot_read_costs_its_spans_only_at_the_start(ser
     assert len(server.trace(small)) == 3
     assert set(server.search("{}")) == {small}
     assert server.metric('tempo_ingester_replay_errors_total{tenant="single-tenant"}') == 1
-    # The segment, and the file, whose directory cannot be read either.
-    assert [name.split("_")[-1] for name in sorted(quarantined(failing_disk))] == ["cut.seg", "single-tenant.0.seg"]
+    # Perhaps it can be read later.
+    assert not quarantined(failing_disk) and file.exists()
+    assert server.get("/api/search", q="{}").headers["X-Tactus-Partial"] == "true"
     lines = [line for line in server.logs().splitlines() if "level=error" in line and "Input/output error" in line]
     assert lines and file.parent.name in lines[0], "which segment?"
     assert len(server.trace(otlp.push_trace(server))) == 3
@@ -272,7 +273,7 @@ def test_segment_that_the_disk_cannot_read_any_more_ends_a_query_and_no_process(
     assert first.status_code == 200 and not first.json()["traces"] or file.parent.name in first.text, first.text
     assert any(file.parent.name in line for line in server.logs().splitlines() if "level=error" in line)
     assert set(server.search("{}")) == {small} and len(server.trace(small)) == 3
-    assert len(quarantined(failing_disk)) == 1
+    assert not quarantined(failing_disk) and file.exists()
     assert server.metric('tempo_ingester_replay_errors_total{tenant="single-tenant"}') == 1
     server.restart()
     assert set(server.search("{}")) == {small}

@@ -155,7 +155,7 @@ impl Ingester {
         result: Result<T, SegmentError>,
     ) -> Result<T, Error> {
         if let Err(error) = &result
-            && error.is_damage()
+            && error.is_of_file()
         {
             self.set_aside(tenant, segment, error);
         }

@@ -189,12 +189,13 @@ impl Room {
     }
 }
 
-/// A disk that does not answer.
+/// A push that was not stored in time, mostly because the disk does not answer.
 #[derive(Debug, Clone)]
 pub struct DiskHangs {
     /// The directory of the log.
     pub(crate) directory: PathBuf,
-    /// The disk operation that is waiting, and since when. `None` if a push took too long for another reason.
+    /// The disk operation that is waiting, and since when. `None` if a push took too long for another reason: others, or a
+    /// disk that is slow.
     pub(crate) wait: Option<tactus_wal::Wait>,
     /// After how long the disk is considered hanging.
     pub(crate) timeout: Duration,
@@ -212,7 +213,7 @@ impl fmt::Display for DiskHangs {
             ),
             None => write!(
                 f,
-                "the disk of {directory} did not take the push within {} ms",
+                "the push was not stored within {} ms (limit: ingester.disk_timeout): other pushes take long, or the disk is slow",
                 self.timeout.as_millis()
             ),
         }

@@ -91,10 +91,10 @@ pub enum PushError {
     /// The log cannot be written.
     #[error("write-ahead log: {}", error_text(.0))]
     Wal(tactus_wal::Error),
-    /// The disk does not respond, so the push was not attempted. It may succeed when the disk responds again.
+    /// The disk does not respond, or there was no thread in time, so the push was not attempted. It may succeed later.
     #[error("{0}; nothing of this push is stored")]
     DiskHangs(DiskHangs),
-    /// The disk stopped responding during the push, so its spans may be stored or not. If they are sent again, they are
+    /// The disk stopped responding during the push, or the push took too long, so its spans may be stored or not. If they are sent again, they are
     /// stored once.
     #[error("{0}")]
     TimedOut(DiskHangs),
@@ -108,7 +108,7 @@ pub enum PushError {
 
 impl PushError {
     /// Every [`Self::reason`].
-    pub(crate) const REASONS: [&str; 9] = [
+    pub(crate) const REASONS: [&str; 10] = [
         "invalid",
         "too_large",
         "memory",
@@ -116,6 +116,7 @@ impl PushError {
         "disk_full",
         "log",
         "disk_hangs",
+        "late",
         "failed",
         "not_running",
     ];
@@ -129,6 +130,7 @@ impl PushError {
             Self::TooManyTenants { .. } => "too_many_tenants",
             Self::DiskFull(_) => "disk_full",
             Self::Wal(_) => "log",
+            Self::DiskHangs(late) | Self::TimedOut(late) if late.wait.is_none() => "late",
             Self::DiskHangs(_) | Self::TimedOut(_) => "disk_hangs",
             Self::Failed => "failed",
             Self::NotRunning(_) => "not_running",

@@ -135,6 +135,12 @@ impl Ingester {
                 }
             },
         };
+        if all_written && !self.unreadable.is_empty() {
+            tracing::error!(
+                "stopped with segments that the disk cannot read; they stay on local disk"
+            );
+            return Ok(false);
+        }
         if all_written {
             tracing::info!("all spans are in object storage");
         }
@@ -246,6 +252,11 @@ impl Ingester {
 
     /// Flushes the tenants that are due, or all. Returns the first error; the others are logged.
     async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
+        if !self.unreadable.is_empty() {
+            let ingester = Arc::clone(self);
+            // A panic is logged elsewhere, and the next round tries again.
+            let _ = tokio::task::spawn_blocking(move || ingester.read_again(all)).await;
+        }
         let mut tasks = tokio::task::JoinSet::new();
         let max_live_bytes = self.settings.ingester.max_live_bytes as usize;
         let too_many = self.segment_cache.segments() > MAX_SEGMENTS

@@ -20,6 +20,7 @@ use tactus_rpc::QueryContext;
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
 use tactus_wal::Wal;
+use tactus_work::Line;
 use tokio::sync::Notify;
 use tonic::Status;
 
@@ -35,11 +36,12 @@ use crate::{
     metrics::Metrics,
     notes::Notes,
     open_tails::LiveTails,
-    pushes::Pushes,
+    pushes::{Pushes, Size, bytes_of},
     queries::Queries,
     segment::SegmentCache,
     settings::Settings,
     so_far::FoundSoFar,
+    unreadable::Unreadable,
     written::BlockWritten,
 };
 
@@ -79,6 +81,7 @@ pub struct Ingester {
     /// When a new tenant last had idle ones looked for.
     looked_for_idle: Mutex<Option<Instant>>,
     pub(crate) segment_cache: SegmentCache,
+    pub(crate) unreadable: Unreadable,
     pub(crate) notes: Notes,
     pub(crate) live_tails: Arc<LiveTails>,
     pub(crate) queries: Queries,
@@ -122,6 +125,7 @@ impl Ingester {
                 settings.ingester.max_mapped_segments,
                 settings.ingester.max_segment_column_bytes,
             ),
+            unreadable: Unreadable::default(),
             notes: Notes::new(
                 Layout::notes(&root),
                 layout.segments(),
@@ -162,7 +166,8 @@ impl Ingester {
         let Some(ingester) = self.weak().upgrade() else {
             return Err(PushError::NotRunning("shutting down"));
         };
-        self.pushes.run(move || ingester.push(&push, &tenant), || self.disk_hangs()).await
+        let size = Size { tenant: Line::of(tenant.as_str(), &[]).tenant, bytes: bytes_of(&push) };
+        self.pushes.run(size, move || ingester.push(&push, &tenant), || self.disk_hangs()).await
     }
 
     /// The directory of log and segments.
@@ -219,9 +224,7 @@ impl Ingester {
         if self.stopping.load(Ordering::Acquire) {
             return Err(PushError::NotRunning("shutting down"));
         }
-        let spans: usize = push.runs.iter().map(|run| run.scope_spans.len()).sum();
-        let owners = push.resources.iter().chain(&push.scopes).map(|owner| owner.len());
-        let bytes = spans + owners.sum::<usize>();
+        let bytes = bytes_of(push);
         self.check_room(tenant, bytes)?;
         let state = self.admit(tenant)?;
         let claim = state.origins.claim(push);

@@ -53,6 +53,7 @@ mod settings;
 mod share;
 mod so_far;
 mod tail_sampling;
+mod unreadable;
 mod upload_time;
 mod written;
 

@@ -2,26 +2,43 @@
 //!
 //! A push converts its spans and writes them to the log, which may take as long as the disk takes. Threads that serve
 //! connections must not wait for that. So a limited number of pushes run on threads of their own, and callers wait for
-//! a limited time. While the disk does not respond, pushes are refused.
+//! a limited time. While the disk does not respond, pushes are refused. Tenants take turns.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tactus_allocator::for_ingest;
-use tokio::{sync::Semaphore, time::timeout};
+use tactus_proto::tactus::v1::PushRequest;
+use tactus_work::{SlotLimits, Slots, turns::cores};
+use tokio::time::timeout;
 
 use crate::{disk::DiskHangs, error::PushError, head::Appended};
 
-/// The limit on pushes that run at the same time.
+/// The bytes of a large push. Spans that are made to take long to convert take some ten milliseconds for these.
+const LARGE_BYTES: usize = 256 << 10;
+
+/// The limits on pushes that run at the same time.
 #[derive(Debug)]
 pub(crate) struct Pushes {
-    threads: Arc<Semaphore>,
+    threads: Slots,
+    /// Large pushes, as many as there are cores: more of them would all take longer, and whatever replaces the generation
+    /// waits for the longest.
+    large: Slots,
     timeout: Duration,
+}
+
+/// What decides about the turn of a push.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    /// As in [`Line`](tactus_work::Line).
+    pub(crate) tenant: u64,
+    /// As [`bytes_of`].
+    pub(crate) bytes: usize,
 }
 
 impl Pushes {
     pub(crate) fn new(threads: usize, timeout: Duration) -> Self {
-        let most = threads.clamp(1, Semaphore::MAX_PERMITS);
-        Self { threads: Arc::new(Semaphore::new(most)), timeout }
+        let of = |places| Slots::new(SlotLimits::of_turns(places));
+        Self { threads: of(threads), large: of(cores().max(2)), timeout }
     }
 
     /// Longest time that a push may take.
@@ -34,15 +51,24 @@ impl Pushes {
     /// After [`PushError::TimedOut`] the push may still succeed.
     pub(crate) async fn run(
         &self,
+        Size { tenant, bytes }: Size,
         push: impl FnOnce() -> Result<Appended, PushError> + Send + 'static,
         hangs: impl Fn() -> DiskHangs,
     ) -> Result<Appended, PushError> {
-        let enter = timeout(self.timeout, Arc::clone(&self.threads).acquire_owned()).await;
-        // The semaphore is never closed.
-        let Ok(Ok(permit)) = enter else { return Err(PushError::DiskHangs(hangs())) };
+        // The lines have no end and are never closed, so there is nothing to do about an error.
+        let enter = async {
+            let large = match bytes > LARGE_BYTES {
+                true => self.large.enter(tenant).await.ok(),
+                false => None,
+            };
+            (large, self.threads.enter(tenant).await.ok())
+        };
+        let Ok(turn) = timeout(self.timeout, enter).await else {
+            return Err(PushError::DiskHangs(hangs()));
+        };
         let task = tokio::task::spawn_blocking(move || {
-            // The permit is kept until the thread is free, even if nobody waits for the push any more.
-            let _permit = permit;
+            // The turn is kept until the thread is free, even if nobody waits for the push any more.
+            let _turn = turn;
             for_ingest(push)
         });
         match timeout(self.timeout, task).await {
@@ -50,5 +76,79 @@ impl Pushes {
             Ok(Err(_)) => Err(PushError::Failed),
             Err(_) => Err(PushError::TimedOut(hangs())),
         }
+    }
+}
+
+/// The bytes of spans, resources and scopes.
+pub(crate) fn bytes_of(push: &PushRequest) -> usize {
+    let spans: usize = push.runs.iter().map(|run| run.scope_spans.len()).sum();
+    let owners = push.resources.iter().chain(&push.scopes).map(|owner| owner.len());
+    spans + owners.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::PathBuf,
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        task::{Context, Waker},
+    };
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    fn hangs() -> DiskHangs {
+        DiskHangs { directory: PathBuf::from("/wal"), wait: None, timeout: Duration::from_secs(4) }
+    }
+
+    #[tokio::test]
+    async fn large_pushes_of_a_tenant_hold_up_neither_small_ones_nor_other_tenants() {
+        let pushes = Arc::new(Pushes::new(64, Duration::from_secs(600)));
+        let [large, small] = [LARGE_BYTES + 1, LARGE_BYTES];
+        let (end_one, ends) = mpsc::channel::<()>();
+        let (ends, begun) = (Arc::new(Mutex::new(ends)), Arc::new(AtomicUsize::new(0)));
+        let most = cores().max(2);
+        for _ in 0..most + 100 {
+            let (pushes, ends, begun) =
+                (Arc::clone(&pushes), Arc::clone(&ends), Arc::clone(&begun));
+            let push = move || {
+                begun.fetch_add(1, Ordering::Relaxed);
+                let _ = ends.lock().recv();
+                Ok(Appended::default())
+            };
+            let size = Size { tenant: 1, bytes: large };
+            tokio::spawn(async move { pushes.run(size, push, hangs).await });
+        }
+        while begun.load(Ordering::Relaxed) < most {
+            tokio::task::yield_now().await;
+        }
+        let quick = || Ok(Appended::default());
+        pushes.run(Size { tenant: 1, bytes: small }, quick, hangs).await.unwrap();
+        let mut other = pin!(pushes.run(Size { tenant: 2, bytes: large }, quick, hangs));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(other.as_mut().poll(&mut context).is_pending());
+        // One of the first tenant goes first at most.
+        for _ in 0..2 {
+            end_one.send(()).unwrap();
+        }
+        other.await.unwrap();
+        assert!(begun.load(Ordering::Relaxed) <= most + 2);
+    }
+
+    #[tokio::test]
+    async fn push_that_finds_no_thread_in_time_does_not_blame_a_disk_that_answers() {
+        let pushes = Pushes::new(1, Duration::from_millis(1));
+        let _busy = pushes.threads.enter(1).await.unwrap();
+        let size = Size { tenant: 2, bytes: 1 };
+        let refused = pushes.run(size, || Ok(Appended::default()), hangs).await.unwrap_err();
+        assert_eq!(refused.reason(), "late");
+        let text = refused.to_string();
+        assert!(text.contains("within 4000 ms") && !text.contains("/wal"), "{text}");
     }
 }

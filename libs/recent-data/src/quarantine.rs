@@ -1,4 +1,4 @@
-//! Moves unreadable segments into the quarantine, at the start and later.
+//! Moves segments whose content is wrong into the quarantine, at the start and later.
 
 use std::{
     fs::{self, File},
@@ -13,22 +13,29 @@ use tactus_telemetry::error_text;
 
 use crate::{
     ingester::Ingester,
+    layout::segment_key,
     notes::Fate,
     segment::{Place, Segment, SegmentError},
 };
 
-/// A file is copied in pieces of this size. An unreadable piece is left as zeros.
+/// A file is copied in pieces of this size. A piece that is cut off is left as zeros.
 const PIECE: usize = 4096;
 
 impl Ingester {
-    /// Removes an unreadable segment from queries and flushes. The query that needed it has failed; later ones run
-    /// without it.
+    /// Removes a segment from queries and flushes: for good if its content is wrong, and until the disk can read it if
+    /// that is the cause. The query that needed it has failed; later ones run without it.
     pub(crate) fn set_aside(
         &self,
         tenant: &TenantId,
         segment: &Arc<Segment>,
         error: &SegmentError,
     ) {
+        // What was made of columns that the disk did not give may look damaged.
+        let of_disk = segment.failure_since(0).filter(SegmentError::is_of_disk);
+        let error = of_disk.as_ref().unwrap_or(error);
+        if error.is_of_disk() {
+            return self.leave_out(tenant, segment, error);
+        }
         if !segment.mark_set_aside() {
             return;
         }
@@ -36,35 +43,51 @@ impl Ingester {
         if !self.tenant(tenant).is_some_and(|state| state.remove_segment(segment)) {
             return;
         }
-        let kept = self.keep_for_a_human(segment.path(), segment.place(), segment.has_own_file());
-        let noted = self.note(std::slice::from_ref(segment), Fate::Gone);
-        if let Err(error) = noted {
-            tracing::error!(
-                error = error_text(&error),
-                "cannot record that a segment is in quarantine"
-            );
-        }
-        match segment.has_own_file() {
-            // This fails if other files are in the directory.
-            true => drop(segment.path().parent().map(fs::remove_dir)),
-            false => segment.release(),
+        let has_own_file = segment.has_own_file();
+        let kept = self.keep_for_a_human(segment.path(), segment.place());
+        if kept.is_ok() {
+            self.note_quarantined(segment.path());
+            match has_own_file {
+                // This fails if other files are in the directory.
+                true => drop(segment.path().parent().map(fs::remove_dir)),
+                false => segment.release(),
+            }
         }
         self.count_damaged(tenant.as_str(), error, kept);
     }
 
-    /// Puts a segment into the quarantine: its file, or a copy if it shares the file with others. Returns the path.
-    pub(crate) fn keep_for_a_human(
-        &self,
-        path: &Path,
-        place: &Place,
-        has_own_file: bool,
-    ) -> io::Result<PathBuf> {
+    /// Puts a segment that nobody serves into the quarantine. Returns the path.
+    ///
+    /// Errors: it stays where it is, and the next start finds it again.
+    pub(crate) fn quarantine(&self, path: &Path, place: &Place) -> io::Result<PathBuf> {
+        let has_own_file = place.has_own_file();
+        let kept = self.keep_for_a_human(path, place)?;
+        if !has_own_file {
+            self.note_quarantined(path);
+            place.file.release_one();
+        }
+        Ok(kept)
+    }
+
+    /// Moves the file of a segment, or copies the segment if it shares the file with others.
+    fn keep_for_a_human(&self, path: &Path, place: &Place) -> io::Result<PathBuf> {
         let target = self.layout.quarantined(path)?;
-        match has_own_file {
+        match place.has_own_file() {
             true => place.file.rename(&target)?,
-            false => copy(place, &target)?,
+            // An incomplete copy is none: the original stays.
+            false => copy(place, &target).inspect_err(|_| drop(fs::remove_file(&target)))?,
         }
         Ok(target)
+    }
+
+    fn note_quarantined(&self, path: &Path) {
+        let key = segment_key(&self.layout.segments(), path);
+        if let Err(error) = self.notes.add([key.as_str()], Fate::Gone) {
+            tracing::error!(
+                %error,
+                "cannot record that a segment is in quarantine: the next start finds it again"
+            );
+        }
     }
 
     /// Logs and counts that a segment is lost.
@@ -77,7 +100,7 @@ impl Ingester {
         self.metrics.replay_errors.with([tenant]).inc();
         let kept = match kept {
             Ok(path) => path.display().to_string(),
-            Err(error) => format!("nowhere: {error}"),
+            Err(error) => format!("where it was: {error}"),
         };
         tracing::error!(
             error = error_text(error), %kept,
@@ -99,8 +122,9 @@ fn copy(place: &Place, target: &Path) -> io::Result<()> {
     let (mut at, end) = (place.offset, place.offset + place.bytes);
     while at < end {
         let bytes = ((at + 1).next_multiple_of(PIECE as u64).min(end) - at) as usize;
-        if from.read_exact_at(&mut piece[..bytes], at).is_err() {
-            piece.fill(0);
+        match from.read_exact_at(&mut piece[..bytes], at) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => piece.fill(0),
+            read => read?,
         }
         to.write_all(&piece[..bytes])?;
         at += bytes as u64;

@@ -108,7 +108,7 @@ impl Ingester {
         let mut first = None;
         for open in segments {
             let Some(error) = open.failure() else { continue };
-            if error.is_damage() {
+            if error.is_of_file() {
                 self.set_aside(tenant, open.segment(), &error);
             }
             first.get_or_insert(error);

@@ -5,7 +5,8 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -34,12 +35,17 @@ use crate::{
         is_error_of_disk,
     },
     settings::Limits,
+    unreadable::What,
 };
+
+/// How often a start reads a file again of which the disk cannot say where its segments are, and the pauses.
+const MORE_READS: usize = 3;
+const PAUSE_OF_READS: Duration = Duration::from_millis(100);
 
 /// Takes over what an earlier process left: segments, blocks in progress, and spans that are only in the log.
 ///
 /// Memory: the spans of one log part. A damaged segment goes to quarantine, and the log keeps a damaged part aside;
-/// both are logged and counted.
+/// both are logged and counted. So is what the disk cannot read, which stays where it is.
 pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error> {
     let _ = fs::remove_dir_all(ingester.layout.building());
     let found = find_segments(ingester)?;
@@ -56,7 +62,7 @@ pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error
 #[derive(Default)]
 struct Covered {
     parts: Vec<PartRange>,
-    /// Of these, those of which some segments are damaged.
+    /// Of these, those of which some segments are damaged or cannot be read.
     damaged: Vec<PartRange>,
 }
 
@@ -89,14 +95,15 @@ fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
             match list_sorted(&path) {
                 Ok(paths) => Directory { ingester, path: &path, notes: &notes }.open(paths)?,
                 Err(Error::Io { source, .. }) if is_error_of_disk(&source) => {
-                    ingester.metrics.replay_errors.with([""]).inc();
-                    ingester.quarantine_directory(&path, &SegmentError::read(&path, source));
+                    let error = SegmentError::read(&path, source);
+                    ingester.wait_for_disk(&path, What::Unknown, &error);
                 }
                 Err(error) => return Err(error),
             }
             // Fails unless it is empty.
             let _ = fs::remove_dir(&path);
-            let is_damaged = ingester.layout.has_quarantined(&path);
+            let is_damaged =
+                ingester.layout.has_quarantined(&path) || ingester.unreadable.has_below(&path);
             // If nothing could be read, and the log still has the spans, they are cut again.
             if !is_damaged || path.is_dir() {
                 covered.parts.push(parts);
@@ -160,9 +167,15 @@ impl Directory<'_> {
                 ingester.count_damaged("", &error, kept);
                 return Ok(());
             }
+            Err(error) if error.is_of_disk() => {
+                ingester.wait_for_disk(path, What::Unknown, &error);
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
-        if let Some(damage) = &found.damage {
+        if let Some(error) = found.damage.as_ref().filter(|damage| damage.is_of_disk()) {
+            ingester.wait_for_disk(path, What::Unknown, error);
+        } else if let Some(damage) = &found.damage {
             ingester.metrics.replay_errors.with([""]).inc();
             tracing::error!(
                 error = error_text(damage),
@@ -192,10 +205,12 @@ impl Directory<'_> {
     }
 
     fn read_cut(&self, path: &Path) -> Result<(Sections, Arc<SegmentFile>), SegmentError> {
-        let found = read_sections(path)?;
+        let found = read_patiently(path)?;
+        // Others may be in it, for which it stays.
+        let is_unread = found.damage.as_ref().is_some_and(SegmentError::is_of_disk);
         let file = SegmentFile::new(
             path,
-            found.sections.len(),
+            found.sections.len() + usize::from(is_unread),
             self.ingester.segment_cache.file_counter(),
         );
         Ok((found, file.map_err(|source| SegmentError::read(path, source))?))
@@ -226,7 +241,7 @@ impl Directory<'_> {
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(tenant) = name.and_then(parse_segment_file_name) else {
             // An earlier release accepted tenant names that buckets cannot store.
-            let kept = self.set_aside(path, &place);
+            let kept = ingester.quarantine(path, &place);
             ingester.metrics.replay_errors.with([""]).inc();
             log_limited!(
                 error,
@@ -243,27 +258,30 @@ impl Directory<'_> {
                 ingester.tenant_or_insert(&tenant).add_segment(Arc::new(segment));
             }
             Err(error) if error.is_damage() => {
-                let kept = self.set_aside(path, &place);
+                let kept = ingester.quarantine(path, &place);
                 ingester.count_damaged(tenant.as_str(), &error, kept);
+            }
+            Err(error) if error.is_of_disk() => {
+                ingester.wait_for_disk(path, What::Unopened(tenant, place), &error);
             }
             // The segment may be sound. If it were set aside, its spans would be missing from then on.
             Err(error) => return Err(error.into()),
         }
         Ok(())
     }
+}
 
-    fn set_aside(&self, path: &Path, place: &Place) -> io::Result<PathBuf> {
-        let ingester = self.ingester;
-        let has_own_file = place.has_own_file();
-        let kept = ingester.keep_for_a_human(path, place, has_own_file);
-        if !has_own_file {
-            let key = segment_key(&ingester.layout.segments(), path);
-            if let Err(error) = ingester.notes.add([key.as_str()], Fate::Gone) {
-                tracing::warn!(%error, "cannot record that a segment is in quarantine: the next start finds it again");
-            }
-            place.file.release_one();
+/// The sections of a file. If the disk cannot read where they are, it is asked again, because a path to it may fail over.
+fn read_patiently(path: &Path) -> Result<Sections, SegmentError> {
+    let mut left = MORE_READS;
+    loop {
+        let found = read_sections(path);
+        let damage = found.as_ref().map_or_else(Some, |found| found.damage.as_ref());
+        if left == 0 || !damage.is_some_and(SegmentError::is_of_disk) {
+            return found;
         }
-        kept
+        left -= 1;
+        thread::sleep(PAUSE_OF_READS);
     }
 }
 
@@ -372,6 +390,11 @@ fn replay_log(ingester: &Ingester, mut log: Replay, covered: &Covered) -> Result
             dropped_bytes = report.dropped_bytes,
             "write-ahead log replayed"
         );
+    }
+    // Answers lack their spans until the next start.
+    for kept in report.damaged_parts.iter().filter(|damaged| damaged.is_kept) {
+        let path = Layout::log(&ingester.settings.directory).join(kept.part.to_string());
+        ingester.unreadable.add(&path, What::Unknown, ingester.settings.retry_pause);
     }
     let last = ingester.wal.parts().iter().map(|part| part.id.number()).max();
     drop(log);

@@ -119,7 +119,7 @@ impl Ingester {
         // Open all segments before the first head is removed, so that an error leaves every span where it was.
         let opened = directory::open_new(&directory, &self.segment_cache);
         if let Err(error) = &opened
-            && error.is_damage()
+            && error.is_of_file()
         {
             // If it cannot be read right after it was written, it is written again, elsewhere on the disk.
             self.quarantine_directory(&directory, error);

@@ -25,6 +25,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use parking_lot::Mutex;
 use tactus_clock::instant_of;
 use tactus_model::{CutTraces, OriginSet, Projection, SpanBatch, TraceId};
 use tactus_storage::Uuid;
@@ -81,7 +82,7 @@ pub(crate) struct Segment {
     since: Instant,
     starts: OnceLock<(u64, u64)>,
     ends: OnceLock<(u64, u64)>,
-    block: OnceLock<Uuid>,
+    block: Mutex<Option<Uuid>>,
     flushed: AtomicBool,
     released: AtomicBool,
     set_aside: AtomicBool,
@@ -136,10 +137,12 @@ impl Segment {
         }
         let batch = OpenBatch::new(Arc::clone(&reader))?;
         if verify {
-            columns::check(&batch).map_err(|what| reader.corrupt(what))?;
-            if let Some(error) = state.last_failure() {
+            let checked = columns::check(&batch);
+            // What cannot be read is zeros, which do not fit.
+            if let Some(error) = state.first_failure() {
                 return Err(error);
             }
+            checked.map_err(|what| reader.corrupt(what))?;
         }
         let origins = columns::held_origins(&reader)?;
         let cut_traces = columns::cut_traces(&reader)?;
@@ -164,7 +167,7 @@ impl Segment {
             since,
             starts: OnceLock::new(),
             ends: OnceLock::new(),
-            block: OnceLock::new(),
+            block: Mutex::default(),
             flushed: AtomicBool::new(false),
             released: AtomicBool::new(false),
             set_aside: AtomicBool::new(false),
@@ -248,7 +251,7 @@ impl Segment {
     /// The read error that occurred since this number of failures.
     pub(crate) fn failure_since(&self, failures: u64) -> Option<SegmentError> {
         let state = self.slot.state();
-        if state.failures() == failures { None } else { state.last_failure() }
+        if state.failures() == failures { None } else { state.first_failure() }
     }
 
     /// Its file, and where in it the segment lies.
@@ -276,6 +279,19 @@ impl Segment {
         if !self.released.swap(true, Ordering::AcqRel) {
             self.place.file.release_one();
         }
+    }
+
+    /// True if its file need not be kept for it.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
+    /// Marks it as readable again. Unless its block is in object storage, it is to be part of another.
+    pub(crate) fn serve_again(&self) {
+        if !self.is_flushed() {
+            *self.block.lock() = None;
+        }
+        self.set_aside.store(false, Ordering::Release);
     }
 
     /// Marks it as unreadable. True the first time.
@@ -320,12 +336,12 @@ impl Segment {
 
     /// The block that it becomes a part of, once that is known.
     pub(crate) fn block(&self) -> Option<Uuid> {
-        self.block.get().copied()
+        *self.block.lock()
     }
 
-    /// Sets the block. It does not change any more.
+    /// Sets the block. It changes only if the segment is left out of the block.
     pub(crate) fn set_block(&self, block: Uuid) {
-        let _ = self.block.set(block);
+        *self.block.lock() = Some(block);
     }
 
     /// True once its block is in object storage.

@@ -62,10 +62,11 @@ impl Protocol for Ingester {
     ) -> Result<Response<FindTraceResponse>, Status> {
         let (context, find) = QueryContext::split(request);
         let tenant = tenant_of(&find.tenant)?;
-        let job = TraceJob::compile(&find).map_err(|it| refused_job(&it))?;
         let stored = stored_blocks(&find.stored_block_ids)?;
         let state = self.tenant(&tenant);
-        let answer = self.query_view(tenant, context, move |view| {
+        let query = self.query_view(tenant, context, move |view| {
+            // Regular expressions may take long to compile.
+            let job = TraceJob::compile(&find).map_err(|it| refused_job(&it))?;
             let view = view.besides_stored(&stored);
             // A trace may be in blocks while only this ingester knows of its refused spans.
             let refused_spans = state.map_or(0, |state| state.refused_spans(job.id));
@@ -76,16 +77,17 @@ impl Protocol for Ingester {
             let found = whole.unwrap_or_else(|| view.encoded_part(&job));
             // Columns take some bytes even if there is no span.
             let is_empty = found.bytes == 0;
-            FindTraceResponse {
+            Ok::<_, Status>(FindTraceResponse {
                 trace: found.message.into(),
                 inspected_bytes: if is_empty { 0 } else { found.inspected_bytes as u64 },
                 refused_spans,
                 is_part,
                 part_bytes: found.bytes,
                 ..FindTraceResponse::default()
-            }
+            })
         });
-        Ok(Response::new(answer.await?))
+        let (answer, partial) = query.await?;
+        Ok(Response::new(FindTraceResponse { partial, ..answer? }))
     }
 
     async fn search(
@@ -106,7 +108,7 @@ impl Protocol for Ingester {
         let whose = (tenant.clone(), context.query);
         // The answer is the same once the spans are in a block.
         let dedicated = self.settings.dedicated_columns.of(&tenant);
-        let found = self
+        let (found, partial) = self
             .query_view(tenant, context, move |view| {
                 let board = boards.open(request.so_far(), whose, request.limit);
                 let tell = |found: &TraceMatch| {
@@ -127,7 +129,8 @@ impl Protocol for Ingester {
                 };
                 found.map_err(|error| Status::invalid_argument(error.to_string()))
             })
-            .await??;
+            .await?;
+        let found = found?;
         let explanations = explain.then(|| explain_search(&found, started)).into_iter().collect();
         let metrics = SearchMetrics {
             inspected_traces: found.inspected_traces,
@@ -135,12 +138,7 @@ impl Protocol for Ingester {
             ..SearchMetrics::default()
         };
         let traces = found.traces.into_iter().map(search::to_message).collect();
-        Ok(Response::new(SearchResponse {
-            traces,
-            metrics: Some(metrics),
-            explanations,
-            partial: false,
-        }))
+        Ok(Response::new(SearchResponse { traces, metrics: Some(metrics), explanations, partial }))
     }
 
     async fn metrics(
@@ -155,7 +153,7 @@ impl Protocol for Ingester {
         let stored = Stored::of(&request, slack)
             .map_err(|_| Status::invalid_argument("malformed times or spans of blocks"))?;
         let (started, explain) = (Instant::now(), request.explain);
-        let found = self
+        let (found, partial) = self
             .query_view(tenant, context, move |view| {
                 let job = MetricsJob::compile(&request).map_err(|it| refused_job(&it))?;
                 if share.is_none() && view.has_copies() {
@@ -174,7 +172,8 @@ impl Protocol for Ingester {
                     RecentError::Query(error) => Status::invalid_argument(error.to_string()),
                 })
             })
-            .await??;
+            .await?;
+        let found = found?;
         let (spans, matched) = (found.inspected_spans, found.matched_spans);
         let explanations = match explain {
             true => vec![explanation(found.parts, spans, matched, started)],
@@ -191,7 +190,7 @@ impl Protocol for Ingester {
             counted_block_ids: ids(found.counted_blocks),
             released_block_ids: ids(found.released_blocks),
             explanations,
-            partial: false,
+            partial,
             shared_first_nanos: found.shared.starts.0,
             shared_last_nanos: found.shared.starts.1,
             shared_traces: found.shared.into_messages(),
@@ -213,8 +212,8 @@ impl Protocol for Ingester {
             };
             (held, kept)
         });
-        let (held, kept) = answer.await?;
-        let partial = kept.is_none();
+        let ((held, kept), partial) = answer.await?;
+        let partial = partial || kept.is_none();
         let holder = Holder {
             ingester_id,
             complete: held.complete.bounds(),
@@ -249,7 +248,8 @@ impl Protocol for Ingester {
             });
             Ok::<_, Status>(job.finish(inspected))
         });
-        Ok(Response::new(answer.await??))
+        let (answer, partial) = answer.await?;
+        Ok(Response::new(TagsResponse { partial, ..answer? }))
     }
 
     async fn tag_values(
@@ -282,22 +282,27 @@ impl Protocol for Ingester {
             };
             Ok::<_, Status>(job.finish(inspected))
         });
-        Ok(Response::new(answer.await??))
+        let (answer, partial) = answer.await?;
+        Ok(Response::new(TagValuesResponse { partial, ..answer? }))
     }
 }
 
 impl Ingester {
-    /// Runs a query over a tenant's spans; see [`Self::query`].
+    /// Runs a query over a tenant's spans; see [`Self::query`]. True: spans are missing, because the disk cannot read them.
     pub(crate) async fn query_view<R: Send + 'static>(
         &self,
         tenant: TenantId,
         context: QueryContext,
         run: impl FnOnce(RecentView) -> R + Send + 'static,
-    ) -> Result<R, Status> {
+    ) -> Result<(R, bool), Status> {
         let name = tenant.as_str().to_owned();
-        let answer =
-            self.query(&name, context, move |ingester| ingester.read_recent(&tenant, run)).await?;
-        answer.map_err(|error| unreadable(&error))
+        let query = move |ingester: &Ingester| {
+            // They may come back or go while the query begins.
+            let lacked = ingester.lacks_spans(&tenant);
+            let answer = ingester.read_recent(&tenant, run);
+            answer.map(|answer| (answer, lacked || ingester.lacks_spans(&tenant)))
+        };
+        self.query(&name, context, query).await?.map_err(|error| unreadable(&error))
     }
 }
 

@@ -384,6 +384,15 @@ async fn block_whose_manifest_cannot_be_written_is_made_once_and_under_one_id() 
 
 #[tokio::test]
 async fn block_begun_by_an_earlier_process_is_finished_once() {
+    finishes_begun_block(false).await;
+}
+
+#[tokio::test]
+async fn begun_block_of_which_the_store_kept_a_broken_meta_is_written_again() {
+    finishes_begun_block(true).await;
+}
+
+async fn finishes_begun_block(breaks_meta: bool) {
     let bench = Bench::new();
     let ingester = bench.open();
     push_all(&ingester, 0..30);
@@ -403,11 +412,17 @@ async fn block_begun_by_an_earlier_process_is_finished_once() {
     let manifest = root.join("flushing/t1").join(format!("{id}.json"));
     std::fs::create_dir_all(manifest.parent().unwrap()).unwrap();
     std::fs::write(manifest, format!("{{\"segments\":[{listed:?}]}}")).unwrap();
+    let meta = bench.bucket_path().join("t1").join(id.to_string()).join("meta.json");
+    if breaks_meta {
+        let whole = std::fs::read(&meta).unwrap();
+        std::fs::write(&meta, &whole[..whole.len() / 2]).unwrap();
+    }
     let ingester = bench.open();
     assert_eq!(held(&ingester), once(0..30));
     ingester.flush_all().await.unwrap();
     assert!(held(&ingester).is_empty());
     assert_eq!(bench.blocklist.tenant("t1").live().len(), 1);
+    serde_json::from_slice::<serde_json::Value>(&std::fs::read(&meta).unwrap()).unwrap();
     assert_eq!(files(&root.join("segments")) + files(&root.join("flushing")), 0);
 }
 

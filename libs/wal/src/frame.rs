@@ -31,6 +31,17 @@ pub(crate) enum Unread {
     Failed(io::Error),
 }
 
+impl Unread {
+    /// True if reading it again may help, because the disk could not read it.
+    pub(crate) fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Bad(_) => false,
+            // If the file is shorter than it was, that is damage.
+            Self::Failed(error) => error.kind() != io::ErrorKind::UnexpectedEof,
+        }
+    }
+}
+
 impl From<io::Error> for Unread {
     fn from(error: io::Error) -> Self {
         Self::Failed(error)

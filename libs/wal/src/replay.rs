@@ -2,14 +2,20 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::frame::{Frame, HEADER_BYTES, Unread, read_payload};
 use crate::shared::Shared;
 use crate::{PartId, Position};
+
+/// How often a frame is read again that the disk cannot read, and the pauses: a path to it may fail over.
+const MORE_READS: usize = 10;
+const PAUSE_OF_READS: Duration = Duration::from_millis(100);
 
 /// The findings of a replay so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,12 +46,14 @@ pub struct DamagedPart {
     pub dropped_bytes: u64,
     /// What is wrong with the frame.
     pub reason: String,
+    /// True if nothing of the part could be read, perhaps only for now: it stays in use, and the next start reads it.
+    pub is_kept: bool,
 }
 
 /// An iterator over the frames of all parts that earlier processes left, in the order in which they were appended.
 ///
 /// Holds one frame at a time. A bad frame ends its part and is recorded in the report; it is never an error. If this is
-/// dropped early, the remaining parts wait for the next start.
+/// dropped early, the remaining parts wait for the next start, and so does a part of which the disk can read nothing.
 #[derive(Debug)]
 pub struct Replay {
     shared: Arc<Shared>,
@@ -107,24 +115,35 @@ impl Replay {
                     offset: 0,
                     dropped_bytes,
                     reason: format!("cannot open: {error}"),
+                    is_kept: error.kind() != ErrorKind::NotFound,
                 });
                 None
             }
         }
     }
 
-    fn finish<R>(&mut self, reader: &Reader<R>, bad: Option<String>) {
+    fn give_up<R>(&mut self, reader: &Reader<R>, unread: Unread) {
         let Reader { part, offset, frames, file_bytes, .. } = *reader;
-        self.shared.replayed(part, frames, bad.is_some());
-        if let Some(reason) = bad {
-            let dropped_bytes = file_bytes.saturating_sub(offset);
-            self.note_damage(DamagedPart { part, offset, dropped_bytes, reason });
+        // The frames that were returned are stored elsewhere under the part's number, so nobody would look for its rest.
+        let is_kept = unread.is_of_disk() && frames == 0;
+        if !is_kept {
+            self.shared.replayed(part, frames, true);
         }
+        let reason = match unread {
+            Unread::Bad(reason) => reason,
+            Unread::Failed(error) => format!("unreadable: {error}"),
+        };
+        let dropped_bytes = file_bytes.saturating_sub(offset);
+        self.note_damage(DamagedPart { part, offset, dropped_bytes, reason, is_kept });
     }
 
     fn note_damage(&mut self, damaged: DamagedPart) {
-        let DamagedPart { part, offset, dropped_bytes, reason } = &damaged;
-        tracing::warn!(%part, offset, dropped_bytes, reason, "WAL part damaged, rest of it dropped");
+        let DamagedPart { part, offset, dropped_bytes, reason, is_kept } = &damaged;
+        if *is_kept {
+            tracing::error!(%part, dropped_bytes, reason, "cannot read WAL part, kept for the next start");
+        } else {
+            tracing::warn!(%part, offset, dropped_bytes, reason, "WAL part damaged, rest of it dropped");
+        }
         self.report.dropped_bytes += dropped_bytes;
         self.report.damaged_parts.push(damaged);
     }
@@ -142,7 +161,7 @@ impl Iterator for Replay {
                 continue;
             };
             let start = reader.offset;
-            match reader.read_frame() {
+            match reader.read_patiently() {
                 Ok(Some(payload)) => {
                     self.report.frames += 1;
                     self.report.bytes += reader.offset - start;
@@ -150,25 +169,39 @@ impl Iterator for Replay {
                     self.current = Some(reader);
                     return Some(Frame { position, payload });
                 }
-                Ok(None) => self.finish(&reader, None),
-                Err(reason) => self.finish(&reader, Some(reason)),
+                Ok(None) => self.shared.replayed(reader.part, reader.frames, false),
+                Err(unread) => self.give_up(&reader, unread),
             }
         }
     }
 }
 
+impl<R: Read + Seek> Reader<R> {
+    /// As [`Self::read_frame`], several times if the disk cannot read the frame.
+    fn read_patiently(&mut self) -> Result<Option<Bytes>, Unread> {
+        let mut read = self.read_frame();
+        for _ in 0..MORE_READS {
+            if !read.as_ref().is_err_and(Unread::is_of_disk) {
+                break;
+            }
+            thread::sleep(PAUSE_OF_READS);
+            read = match self.file.seek(SeekFrom::Start(self.offset)) {
+                Ok(_) => self.read_frame(),
+                Err(error) => Err(error.into()),
+            };
+        }
+        read
+    }
+}
+
 impl<R: Read> Reader<R> {
-    /// The next payload. `None` at a clean end of the part; an error text if the frame is bad.
-    fn read_frame(&mut self) -> Result<Option<Bytes>, String> {
+    /// The next payload. `None` at a clean end of the part.
+    fn read_frame(&mut self) -> Result<Option<Bytes>, Unread> {
         let left = self.file_bytes.saturating_sub(self.offset);
         if left == 0 {
             return Ok(None);
         }
-        let payload = read_payload(left, |bytes, _| self.file.read_exact(bytes));
-        let payload = payload.map_err(|unread| match unread {
-            Unread::Bad(reason) => reason,
-            Unread::Failed(error) => format!("unreadable: {error}"),
-        })?;
+        let payload = read_payload(left, |bytes, _| self.file.read_exact(bytes))?;
         self.offset += (HEADER_BYTES + payload.len()) as u64;
         self.frames += 1;
         Ok(Some(payload))

@@ -10,7 +10,10 @@ use tactus_work::Stop;
 use tokio::runtime::Handle;
 
 use crate::{
-    begun_blocks::PendingBlock, error::Error, ingester::Ingester, segment::Segment,
+    begun_blocks::{Manifest, PendingBlock},
+    error::Error,
+    ingester::Ingester,
+    segment::Segment,
     upload_time::UploadTime,
 };
 
@@ -21,16 +24,19 @@ impl Ingester {
     /// on a failing disk. Only if this process is killed between the block's last object and the deletion of its
     /// segments, a restart writes their spans again; readers still return them once.
     pub(super) fn begin_block(&self, id: &TenantId, segments: Vec<Arc<Segment>>) -> PendingBlock {
-        let block_id = Uuid::new_v4();
-        let block = PendingBlock::new(block_id, segments, false);
-        let path = self.manifest_path(id, block_id);
-        if let Err(error) = self.manifest_of(&block, None).write(&path) {
+        let block = PendingBlock::new(Uuid::new_v4(), segments, false);
+        self.write_manifest(id, block.id, &self.manifest_of(&block, None));
+        block
+    }
+
+    fn write_manifest(&self, id: &TenantId, block: Uuid, manifest: &Manifest) {
+        let path = self.manifest_path(id, block);
+        if let Err(error) = manifest.write(&path) {
             // A manifest that has its name already is complete, and stays.
             let _ = fs::remove_file(path.with_extension("partial"));
             let error = error_text(&error);
-            log_limited!(warn, error, tenant = %id, block = %block_id, "cannot write the manifest of a block, the block is made without it");
+            log_limited!(warn, error, tenant = %id, %block, "cannot write the manifest of a block, the block is made without it");
         }
-        block
     }
 
     pub(crate) fn manifest_path(&self, tenant: &TenantId, block: Uuid) -> PathBuf {
@@ -42,6 +48,7 @@ impl Ingester {
         tenant: &TenantId,
         block: &mut PendingBlock,
     ) -> Result<(), Error> {
+        let (was_resumed, begun_of) = (block.resumed, block.segments.len());
         if block.resumed {
             match block_io::read_meta(&self.bucket, tenant.as_str(), block.id).await {
                 Ok(meta) => match block_io::missing_file(&self.bucket, &meta).await? {
@@ -64,10 +71,14 @@ impl Ingester {
                     match compacted.await {
                         // A compactor has already merged it into another block.
                         Ok(_) => return Ok(()),
+                        Err(error) if error.is_corrupt() => return Ok(()),
                         Err(error) if error.is_not_found() => block.resumed = false,
                         Err(error) => return Err(error.into()),
                     }
                 }
+                // Nobody else writes a block with this id: a store may keep the beginning of an object whose upload
+                // ended with the earlier process.
+                Err(error) if error.is_corrupt() => block.resumed = false,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -76,6 +87,15 @@ impl Ingester {
         if block.segments.is_empty() {
             return Ok(());
         }
+        if was_resumed || block.segments.len() < begun_of {
+            // What is left out, here or by the start, may be readable later. It must not be taken for a part of this block.
+            let (ingester, id) = (Arc::clone(self), tenant.clone());
+            let (block, manifest) = (block.id, self.manifest_of(block, None));
+            let write = move || ingester.write_manifest(&id, block, &manifest);
+            tokio::task::spawn_blocking(write).await?;
+        }
+        // What could not be read when the block was begun may be readable now.
+        block.segments.iter().for_each(|segment| segment.set_block(block.id));
         let meta = self.store_block(tenant, block).await?;
         // From here on queriers answer for these spans, so the segments can go.
         self.written.tell(meta.clone()).await;

@@ -70,7 +70,8 @@ pub(super) struct SlotState {
     /// The batch that readers share while one of them holds it.
     held: Mutex<Weak<OpenBatch>>,
     failures: AtomicU64,
-    last_failure: Mutex<Option<SegmentError>>,
+    /// Later ones may come from what was made of unread columns.
+    first_failure: Mutex<Option<SegmentError>>,
 }
 
 impl OpenBatch {
@@ -119,7 +120,7 @@ impl SegmentCache {
             number: self.0.last_number.fetch_add(1, Ordering::Relaxed),
             held: Mutex::default(),
             failures: AtomicU64::new(0),
-            last_failure: Mutex::default(),
+            first_failure: Mutex::default(),
         })
     }
 
@@ -252,8 +253,8 @@ impl SlotState {
         self.failures.load(Ordering::Acquire)
     }
 
-    pub(super) fn last_failure(&self) -> Option<SegmentError> {
-        self.last_failure.lock().clone()
+    pub(super) fn first_failure(&self) -> Option<SegmentError> {
+        self.first_failure.lock().clone()
     }
 
     fn forget(&self) {
@@ -280,7 +281,7 @@ impl SlotState {
     /// [`Self::failures`] when they are done.
     pub(super) fn fail(&self, error: SegmentError) {
         self.forget();
-        *self.last_failure.lock() = Some(error);
+        self.first_failure.lock().get_or_insert(error);
         self.failures.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -218,10 +218,11 @@ pub(crate) fn read_sections(path: &Path) -> Result<Sections, SegmentError> {
     let bytes = file.metadata().map_err(read)?.len();
     match read_directory(path, &file, bytes) {
         Ok(sections) => Ok(Sections { sections, damage: None }),
-        Err(damage) => {
-            let sections = walk(path, &file, bytes)?;
-            Ok(Sections { sections, damage: Some(damage) })
-        }
+        Err(damage) => match walk(path, &file, bytes) {
+            // What could not be read may have been the segments.
+            Err(_) if damage.is_of_disk() => Err(damage),
+            found => Ok(Sections { sections: found?, damage: Some(damage) }),
+        },
     }
 }
 

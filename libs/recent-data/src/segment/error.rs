@@ -44,17 +44,32 @@ impl SegmentError {
         Self::io(READ, path, source)
     }
 
-    /// True if reading it again would not help, because its content is wrong or the disk cannot read it.
+    /// True if reading it again would not help, because its content is wrong or it is cut off.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Corrupt { .. } => true,
+            Self::Io { action, source, .. } => {
+                *action == READ && source.kind() == io::ErrorKind::UnexpectedEof
+            }
+        }
+    }
+
+    /// True if the disk cannot read it or has lost it, perhaps only for a while.
+    pub(crate) fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } => false,
             Self::Io { action, source, .. } => *action == READ && is_error_of_disk(source),
         }
     }
+
+    /// True if the cause lies in its file or the disk below it, so that others may be readable.
+    pub(crate) fn is_of_file(&self) -> bool {
+        self.is_damage() || self.is_of_disk()
+    }
 }
 
-/// True if a file cannot be read because of the disk, ends too early, or no longer exists.
+/// True if a disk cannot read something or no longer has it.
 pub(crate) fn is_error_of_disk(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound)
+    error.kind() == io::ErrorKind::NotFound
         || error.raw_os_error().is_some_and(|number| ERRORS_OF_DISKS.contains(&number))
 }

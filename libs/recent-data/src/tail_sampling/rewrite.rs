@@ -79,7 +79,7 @@ impl Ingester {
         let place = pending.place().clone();
         let segment = Segment::open(&decided, place, false, &self.segment_cache);
         if let Err(error) = &segment
-            && error.is_damage()
+            && error.is_of_file()
         {
             self.set_aside(id, pending, error);
         }
@@ -131,7 +131,7 @@ impl Ingester {
         decided: &Path,
     ) -> Result<(), Error> {
         let segment = Segment::open_file(decided, false, &self.segment_cache);
-        if segment.as_ref().is_err_and(SegmentError::is_damage) {
+        if segment.as_ref().is_err_and(SegmentError::is_of_file) {
             // Decided and written once more.
             let _ = fs::remove_file(decided);
         }

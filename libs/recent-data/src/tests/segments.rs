@@ -216,6 +216,73 @@ async fn segment_that_goes_bad_while_it_is_served_fails_one_query_and_is_set_asi
 }
 
 #[tokio::test]
+async fn segments_that_the_disk_cannot_read_for_a_while_are_left_out_marked_and_come_back() {
+    use tactus_proto::tactus::v1::SearchRequest;
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_of_each(&ingester, 0..3);
+    ingester.seal().await.unwrap();
+    let [file] = bench.segment_files().try_into().unwrap();
+    let away = bench.folder.path().join("away");
+    std::fs::rename(&file, &away).unwrap();
+    for tenant in [0, 1].map(name) {
+        let read = |view: crate::recent_view::RecentView| {
+            view.collect_recent(Window::default(), false, |_| {});
+        };
+        let error = ingester.read_recent(&tenant, read).unwrap_err();
+        assert!(error.is_of_disk() && !error.is_damage(), "{error}");
+        assert_eq!(spans_of(&ingester, &tenant), 0);
+    }
+    let is_partial = async |number: usize| {
+        let tenant = name(number).as_str().to_owned();
+        let request =
+            SearchRequest { tenant, query: "{}".into(), limit: 20, ..SearchRequest::default() };
+        let found = Protocol::search(&*ingester, tonic::Request::new(request)).await.unwrap();
+        found.into_inner().partial
+    };
+    assert!(is_partial(0).await && is_partial(1).await);
+    // The flush of the third tenant needs its segment, and goes on without it.
+    ingester.flush_all().await.unwrap_err();
+    ingester.flush_all().await.unwrap();
+    assert!(is_partial(2).await);
+    assert!(bench.quarantined().is_empty());
+    std::fs::rename(&away, &file).unwrap();
+    ingester.read_again(true);
+    for number in 0..3 {
+        assert_eq!(spans_of(&ingester, &name(number)), 1);
+        assert!(!is_partial(number).await);
+    }
+    ingester.flush_all().await.unwrap();
+    for number in 0..3 {
+        assert_eq!(bench.blocklist.tenant(name(number).as_str()).live().len(), 1, "{number}");
+    }
+    assert!(bench.segment_files().is_empty());
+}
+
+#[tokio::test]
+async fn file_that_a_start_cannot_read_stays_for_the_next_one() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_of_each(&ingester, 0..3);
+    ingester.seal().await.unwrap();
+    drop(ingester);
+    let [file] = bench.segment_files().try_into().unwrap();
+    let away = bench.folder.path().join("away");
+    std::fs::rename(&file, &away).unwrap();
+    std::os::unix::fs::symlink("nowhere", &file).unwrap();
+    let ingester = bench.open();
+    assert_eq!(spans_of(&ingester, &name(0)), 0);
+    assert!(ingester.lacks_spans(&name(0)));
+    ingester.flush_all().await.unwrap();
+    drop(ingester);
+    assert!(bench.quarantined().is_empty());
+    std::fs::rename(&away, &file).unwrap();
+    let ingester = bench.open();
+    assert_eq!([0, 1, 2].map(|tenant| spans_of(&ingester, &name(tenant))), [1, 1, 1]);
+    assert!(!ingester.lacks_spans(&name(0)));
+}
+
+#[tokio::test]
 async fn file_that_is_truncated_under_the_ingester_ends_nothing() {
     let bench = Bench::new();
     let ingester = bench.open();

@@ -173,6 +173,63 @@ fn part_that_vanished_before_its_replay_is_reported() {
     assert_eq!(replay.report().dropped_bytes, 12);
 }
 
+/// A file that cannot be read until it was moved to a place again this often.
+struct FailingDisk {
+    file: std::io::Cursor<Vec<u8>>,
+    failures: usize,
+}
+
+impl Read for FailingDisk {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        match self.failures {
+            0 => self.file.read(bytes),
+            _ => Err(std::io::Error::from_raw_os_error(5)),
+        }
+    }
+}
+
+impl Seek for FailingDisk {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.failures = self.failures.saturating_sub(1);
+        self.file.seek(to)
+    }
+}
+
+#[test]
+fn frame_that_the_disk_cannot_read_for_a_moment_is_read_again() {
+    let part = [frame(b"first"), frame(b"second")].concat();
+    let file_bytes = part.len() as u64;
+    let file = FailingDisk { file: std::io::Cursor::new(part), failures: 2 };
+    let mut reader = Reader { part: PartId(1), file, file_bytes, offset: 0, frames: 0 };
+    assert_eq!(reader.read_patiently().unwrap().unwrap(), "first");
+    reader.file.failures = 1;
+    assert_eq!(reader.read_patiently().unwrap().unwrap(), "second");
+    assert!(reader.read_patiently().unwrap().is_none());
+}
+
+#[test]
+fn part_that_cannot_be_read_keeps_its_name_for_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(part_path(dir.path(), 1), frame(b"later")).unwrap();
+    fs::write(part_path(dir.path(), 2), frame(b"now")).unwrap();
+    let (wal, mut replay) = Wal::open(dir.path(), SETTINGS).unwrap();
+    // A directory can be opened, but not read.
+    let away = dir.path().join("away");
+    fs::rename(part_path(dir.path(), 1), &away).unwrap();
+    fs::create_dir(part_path(dir.path(), 1)).unwrap();
+    fs::write(part_path(dir.path(), 1).join("entry"), "").unwrap();
+    let payloads: Vec<_> = replay.by_ref().map(|frame| frame.payload).collect();
+    assert_eq!(payloads, ["now"]);
+    let damaged = &replay.report().damaged_parts;
+    assert!(damaged.len() == 1 && damaged[0].is_kept, "{damaged:?}");
+    assert!(matches!(wal.release(PartId(1)), Err(Error::PartInUse(_))));
+    wal.release(PartId(2)).unwrap();
+    fs::remove_dir_all(part_path(dir.path(), 1)).unwrap();
+    fs::rename(&away, part_path(dir.path(), 1)).unwrap();
+    drop((wal, replay));
+    assert_eq!(replay_payloads(dir.path()), [b"later"]);
+}
+
 #[test]
 fn part_is_in_use_until_replay_has_gone_past_it() {
     let dir = tempfile::tempdir().unwrap();
