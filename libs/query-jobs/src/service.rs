@@ -117,7 +117,16 @@ impl Protocol for Querier {
         let tenant = tenant_of(&find.tenant)?;
         let ids: Vec<Uuid> =
             request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
-        let wanted = Arc::new(TraceJob::compile(&find).map_err(Error::from)?);
+        let has_query = !find.query.is_empty();
+        let compile = move || TraceJob::compile(&find).map_err(Error::from);
+        let wanted = if has_query {
+            // Patterns may take long to compile.
+            let options = self.inner.options(tenant.as_str(), &["trace"], context);
+            self.inner.pool.run(options, move |_| compile()).await?
+        } else {
+            compile()?
+        };
+        let wanted = Arc::new(wanted);
         let found = find::find_trace(&self.inner, tenant.as_str(), &wanted, ids, context).await?;
         self.count("traces", started, found.inspected_bytes);
         Ok(Response::new(found))
@@ -136,11 +145,14 @@ impl Protocol for Querier {
             return Err(Status::invalid_argument("block ids are not of 16 bytes each"));
         }
         let ids = ids.iter().map(|&id| Uuid::from_bytes(id)).collect();
-        let root = tactus_traceql::parse_and_validate(&search.query)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let options = self.inner.options(tenant.as_str(), &["search", &search.query], context);
-        let selected =
-            select_blocks(&self.inner, tenant.as_str(), Pruner::of(&root), ids, options).await?;
+        let pruner = move |_: &Job| -> Result<Pruner> {
+            let root = tactus_traceql::parse_and_validate(&search.query);
+            Ok(Pruner::of(&root.map_err(|error| Error::Invalid(error.to_string()))?))
+        };
+        // Patterns may take long to compile.
+        let pruner = self.inner.pool.run(options, pruner).await?;
+        let selected = select_blocks(&self.inner, tenant.as_str(), pruner, ids, options).await?;
         self.count("search", started, selected.inspected_bytes);
         Ok(Response::new(selected))
     }

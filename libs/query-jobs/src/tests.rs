@@ -11,8 +11,8 @@ use tactus_proto::otlp::Span;
 use tactus_proto::tactus::v1::querier_server::Querier as _;
 use tactus_proto::tactus::v1::{
     BlockPart, FindTraceInBlocksRequest, FindTraceInBlocksResponse, FindTraceRequest,
-    SearchBlockRequest, SearchRequest, SearchResponse, TagValuesInBlockRequest, TagValuesRequest,
-    TagsInBlockRequest, TagsRequest, TagsResponse,
+    SearchBlockRequest, SearchRequest, SearchResponse, SelectBlocksRequest,
+    TagValuesInBlockRequest, TagValuesRequest, TagsInBlockRequest, TagsRequest, TagsResponse,
 };
 use tactus_proto::tempopb;
 use tactus_storage::block_io::read_meta;
@@ -340,4 +340,32 @@ async fn bad_jobs_are_refused() {
         let status = sample.search(part, request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     }
+}
+
+#[tokio::test]
+async fn patterns_are_compiled_by_the_threads_of_jobs() {
+    let sample = Sample::new(&[]).await;
+    let query = "{ .a =~ `x+` }";
+    let select = async || {
+        let (search, block_ids) = (Some(traceql(query)), Bytes::new());
+        let request = Request::new(SelectBlocksRequest { search, block_ids });
+        sample.querier.select_blocks(request).await
+    };
+    let find = async |query: &str| {
+        let find = FindTraceRequest {
+            tenant: TENANT.into(),
+            trace_id: vec![1; 16].into(),
+            large_spans: 1,
+            query: query.into(),
+            ..FindTraceRequest::default()
+        };
+        sample.find_part(find, &[]).await
+    };
+    select().await.unwrap();
+    find(query).await.unwrap();
+    // From now on they do nothing.
+    sample.querier.end().await;
+    assert_eq!(select().await.unwrap_err().code(), Code::Cancelled);
+    assert_eq!(find(query).await.unwrap_err().code(), Code::Cancelled);
+    find("").await.unwrap();
 }

@@ -72,9 +72,10 @@ pub async fn as_part_of_query<T>(tenants: &[TenantId], part: impl Future<Output 
     as_query(tenants, Duration::ZERO, Duration::ZERO, None, part).await
 }
 
-/// The tenants that this task works for, if known.
-pub(crate) fn current_tenants() -> Option<u64> {
-    QUERY.try_with(|query| query.tenants).ok()
+/// The place in line of what is done for the current query. All that is done outside of queries has one.
+pub(crate) fn current_line() -> Line {
+    let line = |query: &CurrentQuery| Line { tenant: query.tenants, query: query.context.query };
+    QUERY.try_with(line).unwrap_or_default()
 }
 
 /// Limits for work on a thread of this process on behalf of the current query. Outside of a query there are none.

@@ -1,7 +1,6 @@
 //! The query-frontend, and the state that all its queries share.
 
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use ::http::{Extensions, Uri};
@@ -20,7 +19,6 @@ use tactus_storage::Blocklist;
 use tactus_storage::blocklist::ListGaps;
 use tactus_telemetry::metrics::Registry;
 use tactus_work::memory::{Budget, QueryMemory};
-use tactus_work::{SlotLimits, Slots};
 use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Admitted};
@@ -31,9 +29,6 @@ use crate::query_log::{Asked, QueryLog};
 use crate::queue::JobQueue;
 use crate::results::Results;
 use crate::settings::{QueryLimits, Settings, count, lower};
-
-/// Queries of a tenant that may wait to be parsed.
-const PARSED_LATER_PER_TENANT: usize = 1_000;
 
 /// How many slices of large traces are read at a time. Each takes a sixteenth of the memory, and a querier that
 /// combines replicas uses five times that until it has sent the slice, so two at a time would wait for each other.
@@ -97,8 +92,6 @@ pub struct Frontend {
     admission: Admission,
     /// Counts the queries of each tenant, alone or together with other tenants.
     running: Admission,
-    /// Limits the threads that parse queries.
-    pub(crate) parsing: Slots,
     /// Slices of large traces that are read at a time.
     slices: Semaphore,
 }
@@ -123,7 +116,6 @@ impl Frontend {
         Arc::new(Self {
             admission: Admission::default(),
             running: Admission::default(),
-            parsing: parsing_slots(),
             slices: Semaphore::new(SLICES_AT_A_TIME),
             metrics: Metrics::new(registry, &parts.settings),
             file_budget: Budget::new(parts.settings.section.trace_files.max_inflight_bytes),
@@ -379,16 +371,6 @@ impl Frontend {
             end_cutoff: self.settings.section.query_end_cutoff.as_std(),
         }
     }
-}
-
-/// One parsing thread for a tenant, and in total as many as there are processors.
-fn parsing_slots() -> Slots {
-    Slots::new(SlotLimits {
-        per_tenant: 1,
-        total: available_parallelism().map_or(1, usize::from).max(2),
-        newcomers: 0,
-        waiting_per_tenant: PARSED_LATER_PER_TENANT,
-    })
 }
 
 /// The metric label of a query over several tenants. No tenant can have this name; joined names would be an unbounded

@@ -24,6 +24,7 @@ mod frontend;
 mod http;
 mod jobs;
 mod live_tail;
+mod long_work;
 mod mcp;
 mod metrics;
 mod metrics_query;

@@ -31,7 +31,8 @@ use crate::blocks::QueryBlock;
 use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
-use crate::offload::offload_within;
+use crate::offload::{offload, offload_within};
+use crate::parsing::is_short;
 use crate::progress::MetricsProgress;
 use crate::query_log::Asked;
 use crate::work::{Cost, Work};
@@ -137,7 +138,13 @@ impl Frontend {
     ) -> Result<SeriesAnswer> {
         let grid = self.grid(query)?;
         let _admitted = self.admit(tenants)?;
-        let compiled = CompiledMetrics::compile(&query.root, grid, MetricsOptions::default())
+        let root = query.root.clone();
+        let look = move || {
+            let compiled = CompiledMetrics::compile(&root, grid, MetricsOptions::default());
+            compiled.map(|query| (query.reads_whole_trace(), query.is_never()))
+        };
+        let (reads_whole_traces, is_never) = offload(!is_short(&query.text), look)
+            .await?
             .map_err(|error| Error::NotImplemented(error.to_string()))?;
         let options = AnswerOptions {
             max_series: query.max_series as usize,
@@ -148,7 +155,7 @@ impl Frontend {
         let sum = Sum::new(MetricsCombiner::new(&query.root, grid, options), &grid);
         let work = self.new_work(tenants);
         let mut state = State { sum, work, progress: progress.map(|progress| (progress, grid)) };
-        if !compiled.is_never() {
+        if !is_never {
             let requests: Vec<_> =
                 tenants.iter().map(|tenant| self.request(tenant, query, &grid)).collect();
             let window = plan::window_seconds(&grid);
@@ -172,7 +179,7 @@ impl Frontend {
         }
         // A count of nothing is a line of zeros, unless the query says itself that it counts nothing.
         let answer = state.sum.finish().await?;
-        Ok(self.series_answer(answer, state.work, query, grid, compiled.reads_whole_trace()))
+        Ok(self.series_answer(answer, state.work, query, grid, reads_whole_traces))
     }
 
     /// What a query may read at most. Errors: the query would be refused.

@@ -1,64 +1,43 @@
 //! Runs long work on threads that may block.
 
-use std::sync::{Arc, LazyLock};
-use std::thread::available_parallelism;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tactus_api::{Error, Result};
 use tactus_server::bodies::{AnswerMemory, Bodies, NoRoom};
 use tactus_work::memory::Room;
-use tactus_work::{Held, Over, Slot, SlotLimits, Slots, Stop, Work};
+use tactus_work::{Held, Over, Slot, Stop, Work};
 use tokio::time::timeout;
 
-use crate::current_query::{current_tenants, current_work};
+use crate::current_query::{current_line, current_work};
+use crate::long_work::{LongWork, give_way};
 
-/// This many tenants can each use as many threads as there are processors.
-const TENANTS_AT_WORK: usize = 64;
-/// Pieces of work of a tenant that may wait. Its queries are fewer.
-const WAITING_PER_TENANT: usize = 10_000;
-
-/// While it waits for its turn, a query checks at this interval whether it has to end.
+/// While it waits for a thread, a query checks at this interval whether it has to end.
 const LOOK_IN_LINE_EVERY: Duration = Duration::from_millis(20);
 
 /// While it waits for memory that others will give back soon, a query looks at this interval, for five seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const MOST_LOOKS: u32 = 1_000;
 
-/// Whose long work is done in this process. Threads are not taken away from work that has begun: it may not ask for long.
-static SLOTS: LazyLock<Slots> = LazyLock::new(|| {
-    let threads = available_parallelism().map_or(1, usize::from);
-    Slots::new(SlotLimits {
-        per_tenant: threads,
-        total: threads.saturating_mul(TENANTS_AT_WORK),
-        newcomers: 0,
-        waiting_per_tenant: WAITING_PER_TENANT,
-    })
-});
-
 /// Runs long work on a thread that may block, and short work right here. The work ends when nobody waits for it, or
-/// when the limits of this task's query are reached. Long work of a tenant uses at most as many threads as there are
-/// processors.
+/// when the limits of this task's query are reached.
+///
+/// Tenants take turns with long work: it lets others go first where it checks whether it is over. So serving threads must
+/// not wait for a lock that is held there.
 pub async fn offload<T: Send + 'static>(
     is_long: bool,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     let (stop, _stop_on_drop) = Stop::new();
     let bounds = current_work().stopped_by(stop);
-    let done = if is_long {
-        let slot = match current_tenants() {
-            Some(tenants) => Some(turn_of(tenants, &bounds).await?),
-            None => None,
-        };
-        let task = tokio::task::spawn_blocking(move || {
-            // The slot is kept until the thread is free, even if the caller has gone.
-            let _slot = slot;
-            bounds.run(work)
-        });
-        task.await.map_err(|error| Error::Internal(error.to_string()))?
-    } else {
-        bounds.run(work)
-    };
-    done.map_err(error_of)
+    if !is_long {
+        return bounds.run(work).map_err(error_of);
+    }
+    let line = current_line();
+    let slot = slot_of(line.tenant, &bounds).await?;
+    let bounds = bounds.giving_way(give_way);
+    let done = LongWork::of_process().run(line, slot, move || bounds.run(work)).await;
+    done.map_err(|error| Error::Internal(error.to_string()))?.map_err(error_of)
 }
 
 /// As [`offload`], within memory for an answer of this many bytes. Errors: there is none.
@@ -73,9 +52,9 @@ pub(crate) async fn offload_within<T: Send + 'static>(
     offload(is_long, write).await
 }
 
-/// Waits for a slot. Errors: too many wait, or the query has to end because others need its memory.
-async fn turn_of(tenants: u64, bounds: &Work) -> Result<Slot> {
-    let mut slot = std::pin::pin!(SLOTS.enter(tenants));
+/// Waits for a place for a thread. Errors: too many wait, or the query has to end because others need its memory.
+async fn slot_of(tenant: u64, bounds: &Work) -> Result<Slot> {
+    let mut slot = std::pin::pin!(LongWork::of_process().enter(tenant));
     loop {
         match timeout(LOOK_IN_LINE_EVERY, slot.as_mut()).await {
             Ok(slot) => return slot.map_err(|_| Error::QueueFull),
@@ -84,22 +63,14 @@ async fn turn_of(tenants: u64, bounds: &Work) -> Result<Slot> {
     }
 }
 
-/// As [`offload`], for long work for which nobody waits. It begins when it is the turn of this task's tenants. Call it
-/// within a runtime.
+/// As [`offload`], for long work for which nobody waits. Its limits are its own. Call it within a runtime.
 pub(crate) fn offload_later(work: impl FnOnce() + Send + 'static) {
-    let tenants = current_tenants();
+    let (line, threads) = (current_line(), LongWork::of_process());
     tokio::spawn(async move {
-        let slot = match tenants {
-            Some(tenants) => match SLOTS.enter(tenants).await {
-                Ok(slot) => Some(slot),
-                Err(_) => return,
-            },
-            None => None,
-        };
-        tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            work();
-        });
+        if let Ok(slot) = threads.enter(line.tenant).await {
+            // A panic is logged where it happens.
+            let _ = threads.run(line, slot, work).await;
+        }
     });
 }
 

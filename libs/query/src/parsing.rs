@@ -1,12 +1,10 @@
 //! Parses, checks and compiles queries on threads that do not serve connections, unless that takes almost no time.
 
 use tactus_api::request::parse_traceql;
-use tactus_api::{Error, QueryParams, Result};
+use tactus_api::{QueryParams, Result};
 use tactus_model::TenantId;
 use tactus_traceql::RootExpr;
-use tactus_work::Line;
 
-use crate::current_query::joined;
 use crate::frontend::Frontend;
 use crate::offload::offload;
 
@@ -22,7 +20,7 @@ impl Frontend {
     /// Runs what parses a query of these tenants: here if `query` is short, else on another thread when it is the tenants'
     /// turn, within the time and the processor time that a query may take.
     ///
-    /// Errors: what `parse` says, [`Error::QueueFull`], and those of a query that takes more than it may.
+    /// Errors: what `parse` says, [`QueueFull`](tactus_api::Error::QueueFull), and those of a query that takes more than it may.
     pub(crate) async fn parse<T: Send + 'static>(
         &self,
         tenants: &[TenantId],
@@ -32,16 +30,7 @@ impl Frontend {
         if is_short(query) {
             return parse();
         }
-        let parsed = async {
-            let slot = self.parsing.enter(Line::of(&joined(tenants), &[]).tenant).await;
-            let slot = slot.map_err(|_| Error::QueueFull)?;
-            offload(true, move || {
-                let _slot = slot;
-                parse()
-            })
-            .await?
-        };
-        self.within_limits(tenants, parsed).await
+        self.within_limits(tenants, async { offload(true, parse).await? }).await
     }
 
     /// Parses a TraceQL query as [`Self::parse`] does.

@@ -155,6 +155,8 @@ impl QueryLog {
         query: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         asked.text.truncate(asked.text.floor_char_boundary(MAX_TEXT_BYTES));
+        // Otherwise the memory of what was cut off stays with it.
+        asked.text.shrink_to_fit();
         let known = Arc::new(KnownQuery {
             id: Uuid::new_v4().to_string(),
             tenants: tenants.to_vec(),

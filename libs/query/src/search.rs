@@ -26,6 +26,8 @@ use crate::blocks::{KnownBlocks, QueryBlock};
 use crate::frontend::Frontend;
 use crate::jobs::{Jobs, Running, ask};
 use crate::metrics::SEARCH;
+use crate::offload::offload;
+use crate::parsing::is_short;
 use crate::progress::SearchProgress;
 use crate::query_log::Asked;
 use crate::so_far::{HEAD_START, Looks, TELL_EVERY};
@@ -102,11 +104,17 @@ impl Frontend {
             most_recent: false,
             progress,
         };
-        if let SearchKind::TraceQl { root, .. } = &query.kind {
-            let compiled = CompiledQuery::compile(root)
+        if let SearchKind::TraceQl { text, root } = &query.kind {
+            let root = root.clone();
+            let look = move || {
+                let compiled = CompiledQuery::compile(&root);
+                compiled.map(|query| (query.most_recent(), query.is_never()))
+            };
+            let (most_recent, is_never) = offload(!is_short(text), look)
+                .await?
                 .map_err(|error| Error::NotImplemented(error.to_string()))?;
-            state.most_recent = compiled.most_recent();
-            if compiled.is_never() {
+            state.most_recent = most_recent;
+            if is_never {
                 return Ok(self.finish_search(state, query, &window));
             }
         }

@@ -26,14 +26,28 @@ use crate::tags::{Observer, TagValuesAnswer, TagsAnswer};
 pub(crate) use events::{EventCall, instant_json, range_json};
 pub use service::Streaming;
 
+/// Questions are short, but for their query.
+const MAX_QUESTION_BYTES: usize = 1 << 20;
+
 /// The streaming service of this frontend, with the limits of its settings.
 pub fn streaming_service(frontend: Arc<Frontend>) -> StreamingQuerierServer<Streaming> {
-    let Settings { max_request_bytes, max_message_bytes, .. } = frontend.settings;
+    let Settings { max_message_bytes, .. } = frontend.settings;
+    let max_question_bytes = max_question_bytes(&frontend.settings);
     StreamingQuerierServer::new(Streaming::new(frontend))
-        .max_decoding_message_size(max_request_bytes)
+        .max_decoding_message_size(max_question_bytes)
         .max_encoding_message_size(max_message_bytes)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
+}
+
+/// The largest question: it is decoded on a thread that serves connections, and a larger one could hold very many tags.
+/// Every query fits in that may be asked.
+fn max_question_bytes(settings: &Settings) -> usize {
+    let longest = match settings.section.max_query_expression_size_bytes {
+        0 => usize::MAX,
+        limit => MAX_QUESTION_BYTES.max(limit.saturating_mul(2)),
+    };
+    settings.max_request_bytes.min(longest)
 }
 
 /// Sends names that were not sent before, as packets made by `make`.

@@ -15,6 +15,7 @@ mod replicas;
 mod results;
 mod search;
 mod service_graph;
+mod serving_threads;
 mod stored;
 mod streaming;
 mod tags;

@@ -107,9 +107,12 @@ pub(crate) fn check(pattern: &[u8], bytes: &mut usize) -> Result<(), InvalidRege
     Ok(())
 }
 
-/// True if a pattern is small enough to be matched with a constant while the query is parsed.
+/// True if a pattern is small enough to be matched with a constant while the query is parsed. Classes, escapes, options
+/// and counts are not: a few characters of them may take long, and some threads that parse also serve connections.
 pub(crate) fn may_be_folded(pattern: &[u8]) -> bool {
-    Program::known(pattern, MAX_FOLDED_BYTES).is_ok()
+    let takes_long = pattern.iter().any(|byte| b"[\\{".contains(byte))
+        || pattern.windows(2).any(|pair| pair == b"(?");
+    !takes_long && Program::known(pattern, MAX_FOLDED_BYTES).is_ok()
 }
 
 /// A compiled pattern.

@@ -86,7 +86,7 @@ const INTRINSIC_SCOPES: &[&str] = &["trace:", "span:", "event:", "link:", "instr
 pub(crate) enum Token {
     /// Operator, punctuation, keyword or intrinsic scope, by its spelling.
     Fixed(&'static str),
-    /// Any other word, or a character that begins no token.
+    /// Any other word, or a visible character that begins no token.
     Identifier(Box<str>),
     /// A string constant.
     String(Text),
@@ -195,9 +195,16 @@ fn next_token(rest: &str) -> Result<(Token, usize), String> {
         c if c == '_' || c.is_alphabetic() => word(rest),
         c => match symbol(rest) {
             Some(text) => Ok((Token::Fixed(text), text.len())),
+            None if is_invisible(c) => Err(format!("unknown identifier: U+{:04X}", u32::from(c))),
             None => Ok((Token::Identifier(c.to_string().into()), c.len_utf8())),
         },
     }
+}
+
+/// Spaces that are no blanks, control characters and whatever else shows nothing of its own: an error that repeated it
+/// would seem to name nothing.
+fn is_invisible(c: char) -> bool {
+    c.escape_debug().nth(1) == Some('u')
 }
 
 fn symbol(rest: &str) -> Option<&'static str> {

@@ -129,6 +129,15 @@ impl Gate {
         self.max_bytes
     }
 
+    /// Waits for a turn, without memory, on a thread that may block.
+    pub fn enter(self: &Arc<Self>, line: Line) -> Turn {
+        let mut state = self.state.lock();
+        let waiter = state.line_up(line, Waiter::default());
+        self.admit(state);
+        waiter.wait();
+        Turn { gate: Arc::clone(self), line, bytes: 0, helps: false }
+    }
+
     /// Runs a job when it has a turn, without memory: on a thread that has just ended another one, or else on one that `spawn`
     /// starts. The job gives the turn back with its result, and runs to its end even if nobody waits for that.
     ///

@@ -1,5 +1,5 @@
 //! Limits on the work of queries: how much processor time and memory a query may take, when it must end, and which
-//! query's turn it is. Every loop that may take long asks here.
+//! query's turn it is. Every loop that may take long asks here. [`turns`] are for what tenants push.
 
 mod budgets;
 mod end_reason;
@@ -7,6 +7,7 @@ mod gate;
 mod held;
 pub mod memory;
 mod slots;
+pub mod turns;
 mod work;
 
 pub use budgets::{Budget, Budgets};

@@ -35,6 +35,11 @@ impl SlotLimits {
         Self { per_tenant: slots, total, newcomers: MOST_NEWCOMERS, waiting_per_tenant }
     }
 
+    /// For short work of which this many pieces run at a time, whosever they are. Any number may wait.
+    pub fn of_turns(places: usize) -> Self {
+        Self { per_tenant: places, total: places, newcomers: 0, waiting_per_tenant: usize::MAX }
+    }
+
     /// True if a tenant that runs `own` of the `running` queries may run one more.
     ///
     /// The first half of the places is for whoever comes first. Queries may run for long and are not interrupted, so of the
@@ -114,6 +119,9 @@ impl Slots {
     ///
     /// Errors: too many queries of the tenant wait, or no query is admitted any more.
     pub async fn enter(&self, tenant: u64) -> Result<Slot, Full> {
+        if let Some(slot) = self.shared.take_free(tenant) {
+            return Ok(slot);
+        }
         let (sender, receiver) = oneshot::channel();
         self.shared.line_up(tenant, sender)?;
         self.shared.admit();
@@ -134,6 +142,24 @@ impl Slots {
 }
 
 impl Shared {
+    /// A slot, if one is free and nobody waits.
+    fn take_free(self: &Arc<Self>, tenant: u64) -> Option<Slot> {
+        let mut state = self.state.lock();
+        let is_free = !state.closed && state.lines.is_empty();
+        (is_free && self.has_room(&state, tenant)).then(|| self.slot(&mut state, tenant))
+    }
+
+    fn has_room(&self, state: &State, tenant: u64) -> bool {
+        let own = state.running.get(&tenant).copied().unwrap_or(0);
+        self.limits.admits(own, state.total)
+    }
+
+    fn slot(self: &Arc<Self>, state: &mut State, tenant: u64) -> Slot {
+        *state.running.entry(tenant).or_default() += 1;
+        state.total += 1;
+        Slot { shared: Arc::clone(self), tenant }
+    }
+
     fn line_up(&self, tenant: u64, sender: oneshot::Sender<Slot>) -> Result<(), Full> {
         let mut state = self.state.lock();
         if state.closed {
@@ -173,20 +199,14 @@ impl Shared {
             }
             !line.is_empty()
         });
-        let has_room = |state: &State, tenant: &u64| {
-            let own = state.running.get(tenant).copied().unwrap_or(0);
-            self.limits.admits(own, state.total)
-        };
-        let place = state.lines.iter().position(|(tenant, _)| has_room(&state, tenant))?;
+        let mut lines = state.lines.iter();
+        let place = lines.position(|(tenant, _)| self.has_room(&state, *tenant))?;
         let (tenant, mut line) = state.lines.remove(place)?;
         let sender = line.pop_front()?;
         if !line.is_empty() {
             state.lines.push_back((tenant, line));
         }
-        *state.running.entry(tenant).or_default() += 1;
-        state.total += 1;
-        drop(state);
-        Some((sender, Slot { shared: Arc::clone(self), tenant }))
+        Some((sender, self.slot(&mut state, tenant)))
     }
 }
 
@@ -293,6 +313,21 @@ mod tests {
         drop(poll(of_c.as_mut()).unwrap().unwrap());
         assert_eq!(slots.running(), 0);
         assert!(slots.shared.state.lock().running.is_empty());
+    }
+
+    #[test]
+    fn turns_go_round_the_tenants_whatever_each_has_waiting() {
+        let slots = Slots::new(SlotLimits::of_turns(2));
+        let mut running = enter_all(&slots, 1);
+        assert_eq!(running.len(), 2, "one tenant alone has all");
+        let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(slots.enter(1))).collect();
+        assert!(waiting.iter_mut().all(|it| poll(it.as_mut()).is_none()));
+        let mut other = Box::pin(slots.enter(2));
+        assert!(poll(other.as_mut()).is_none());
+        running.pop();
+        let _first = poll(waiting[0].as_mut()).unwrap().unwrap();
+        running.pop();
+        assert!(poll(other.as_mut()).is_some(), "before 49 that came earlier");
     }
 
     #[test]

@@ -102,7 +102,9 @@ impl SearchQuery {
                 root: Box::new(parse_traceql(text, limits.max_query_bytes)?),
             },
             (None, tags) => {
-                SearchKind::Tags(TagConditions::parse(params, tags, durations, &range)?)
+                let conditions = TagConditions::parse(params, tags, durations, &range)?;
+                conditions.check_bytes(limits.max_query_bytes)?;
+                SearchKind::Tags(conditions)
             }
         };
         let hinted = match &kind {
@@ -134,6 +136,18 @@ impl TagConditions {
             None => BTreeMap::new(),
         };
         Ok(Self { tags, min_duration_ms, max_duration_ms })
+    }
+
+    /// Refuses tags of more than `max_bytes` (0: any), as a query of TraceQL is.
+    fn check_bytes(&self, max_bytes: usize) -> Result<()> {
+        let bytes: usize = self.tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if max_bytes == 0 || bytes <= max_bytes {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "tags exceed the configured maximum size of {max_bytes} bytes of a query \
+             (query_frontend.max_query_expression_size_bytes)"
+        )))
     }
 }
 

@@ -11,6 +11,7 @@ use tactus_work::{Held, Work};
 
 use crate::current_query::current_work;
 use crate::jobs::Outcome;
+use crate::long_work::{give_way, pause};
 use crate::offload::{hold, offload};
 use crate::progress::series_bytes;
 
@@ -37,7 +38,7 @@ impl Sum {
         Self {
             combiner: Arc::new(Mutex::new(Some(combiner))),
             intervals: grid.intervals(),
-            work: current_work(),
+            work: current_work().giving_way(give_way),
         }
     }
 
@@ -66,7 +67,9 @@ impl Sum {
         if left.is_some() {
             offload(true, move || {
                 let _held = held;
-                add(&mut self.combiner.lock(), left)
+                // Whoever has it may let others go first.
+                let mut combiner = pause(|| self.combiner.lock());
+                add(&mut combiner, left)
             })
             .await??;
         }
@@ -86,8 +89,14 @@ impl Sum {
 
     /// The answer to what was added, and its memory.
     pub(super) async fn finish(&self) -> Result<(MetricsAnswer, Held)> {
-        let sum = Arc::clone(&self.combiner);
-        let taken = offload(sum.is_locked(), move || sum.lock().take()).await?;
+        let now = self.combiner.try_lock().map(|mut sum| sum.take());
+        let taken = match now {
+            Some(taken) => taken,
+            None => {
+                let sum = Arc::clone(&self.combiner);
+                offload(true, move || pause(|| sum.lock()).take()).await?
+            }
+        };
         let Some(combiner) = taken else { return Ok(Default::default()) };
         offload(combiner.heap_bytes() > INLINE_BYTES, move || finish(combiner)).await?
     }

@@ -40,6 +40,8 @@ pub(crate) struct TraceFile {
 enum Kind {
     Otlp,
     Tempo,
+    /// The answer of the third version of Jaeger's API.
+    OtlpResult,
     /// The answer of Jaeger's API.
     Jaeger,
     /// An element of that answer.
@@ -57,7 +59,7 @@ impl Kind {
     /// For people.
     fn name(self) -> &'static str {
         match self {
-            Self::Otlp => "OTLP JSON",
+            Self::Otlp | Self::OtlpResult => "OTLP JSON",
             Self::Tempo => "Tempo JSON",
             Self::Jaeger | Self::JaegerTrace | Self::JaegerTraces => "Jaeger JSON",
             Self::Zipkin | Self::ZipkinTraces => "Zipkin JSON",
@@ -220,7 +222,12 @@ fn of_text(text: &Bytes) -> Result<(&'static str, Bytes)> {
 
 fn document_spans(kind: Kind, json: &Bytes) -> std::result::Result<Bytes, String> {
     match kind {
-        Kind::Otlp | Kind::Tempo => read_trace_file(json).map_err(|error| error.to_string()),
+        Kind::Otlp => read_trace_file(json).map_err(|error| error.to_string()),
+        Kind::Tempo | Kind::OtlpResult => {
+            let spans = read_trace_file(json).map_err(|error| error.to_string())?;
+            // Tempo's form for language models has a `trace`, too, but with another content.
+            if spans.is_empty() { Err(no_traces()) } else { Ok(spans) }
+        }
         Kind::Jaeger => read_jaeger_file(json).map_err(|error| error.to_string()),
         Kind::JaegerTrace => read_jaeger_file(&[b"{\"data\":[", &json[..], b"]}"].concat())
             .map_err(|error| error.to_string()),
@@ -237,11 +244,13 @@ fn document_spans(kind: Kind, json: &Bytes) -> std::result::Result<Bytes, String
             }
             Ok(spans.into())
         }
-        Kind::Unknown => {
-            let expected = "`resourceSpans` of OTLP, `batches` or `trace` of Tempo, `data` or a trace of Jaeger, or lists of Zipkin's spans";
-            Err(format!("no traces in it: expected {expected}"))
-        }
+        Kind::Unknown => Err(no_traces()),
     }
+}
+
+fn no_traces() -> String {
+    let expected = "`resourceSpans` of OTLP, `batches` or `trace` of Tempo with spans, `data`, `result` or a trace of Jaeger, or lists of Zipkin's spans";
+    format!("no traces in it: expected {expected}")
 }
 
 impl<'de> Deserialize<'de> for Kind {
@@ -266,6 +275,7 @@ impl<'de> Visitor<'de> for KindVisitor {
             let found = match key.as_str() {
                 "resourceSpans" | "resource_spans" => Kind::Otlp,
                 "batches" | "trace" => Kind::Tempo,
+                "result" => Kind::OtlpResult,
                 "data" => Kind::Jaeger,
                 _ => Kind::Unknown,
             };

@@ -53,6 +53,8 @@ fn constants_are_folded_where_the_operation_is_legal() {
         ("{ 2 ^ -1 = .a }", "{ 0.5 = .a }"),
         ("{ 1s * 2s > duration }", "{ 2e+18 > duration }"),
         ("{ \"ab\" =~ \"a.\" }", "{ true }"),
+        ("{ \"ab\" =~ \"a[b]\" }", "{ `ab` =~ `a[b]` }"),
+        ("{ \"ab\" =~ \"(?i)AB\" }", "{ `ab` =~ `(?i)AB` }"),
         ("{ !true || .a }", "{ false || .a }"),
         ("{ nil != nil }", "{ false }"),
         ("{ 1 != nil }", "{ true }"),
@@ -260,6 +262,29 @@ fn positions_count_lines_and_characters() {
     assert_eq!(error("{ .é = 1 &&\n  ; }"), "parse error at line 2, col 3: unknown identifier: ;");
     assert_eq!(error("{ `é` <> 3}"), "parse error at line 1, col 8: syntax error: unexpected >");
     assert_eq!(error(""), "parse error : syntax error: unexpected $end");
+}
+
+#[test]
+fn invisible_characters_are_named() {
+    for (query, column, name) in [
+        ("{\u{a0}.a = 1 }", 2, "U+00A0"),
+        ("{ .a\u{a0}= 1 }", 5, "U+00A0"),
+        ("{ .a = 1 }\u{200b}", 11, "U+200B"),
+        ("\u{feff}{ }", 1, "U+FEFF"),
+        ("{ .a = 1 &&\u{3000}.b = 1 }", 12, "U+3000"),
+        ("{ .a =\u{b}1 }", 7, "U+000B"),
+    ] {
+        let named = format!("parse error at line 1, col {column}: unknown identifier: {name}");
+        assert_eq!(error(query), named, "{query:?}");
+    }
+    for visible in [";", "\\", "#", "\u{20ac}", "\u{1f600}"] {
+        let named = format!("parse error at line 1, col 3: unknown identifier: {visible}");
+        assert_eq!(error(&format!("{{ {visible} }}")), named);
+    }
+    assert_eq!(
+        parse_attribute("\u{a0}name").map_err(|error| error.message),
+        Err("unknown identifier: U+00A0".to_owned())
+    );
 }
 
 #[test]

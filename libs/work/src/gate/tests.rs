@@ -1,21 +1,10 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
 
 fn gate(threads: usize, bytes: u64) -> Arc<Gate> {
     Arc::new(Gate::new(threads, bytes))
-}
-
-impl Gate {
-    /// Waits for a turn.
-    fn enter(self: &Arc<Self>, line: Line) -> Turn {
-        let mut state = self.state.lock();
-        let waiter = state.line_up(line, Waiter::default());
-        self.admit(state);
-        waiter.wait();
-        Turn { gate: Arc::clone(self), line, bytes: 0, helps: false }
-    }
 }
 
 /// Waits until so many threads stand in line.
@@ -67,6 +56,36 @@ fn tenants_take_turns_and_so_do_queries_of_each() {
         drop(first);
     });
     assert_eq!(*order.lock(), [1, 4, 5, 2, 5, 3, 1]);
+    assert!(is_idle(&gate));
+}
+
+#[test]
+fn slow_threads_of_other_tenants_have_one_turn_each_before_a_new_one() {
+    let gate = gate(1, 0);
+    let first = gate.enter(line(99, 0));
+    let (turns, is_done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let tenants = 50;
+    thread::scope(|scope| {
+        for tenant in 0..tenants {
+            let (gate, turns, is_done) = (&gate, &turns, &is_done);
+            scope.spawn(move || {
+                let _turn = gate.enter(line(tenant, tenant));
+                while !is_done.load(Ordering::SeqCst) {
+                    turns.fetch_add(1, Ordering::SeqCst);
+                    gate.give_way(line(tenant, tenant));
+                }
+            });
+            wait_for_line(gate, tenant as usize + 1);
+        }
+        let short = scope.spawn(|| {
+            let _turn = gate.enter(line(100, 0));
+            is_done.store(true, Ordering::SeqCst);
+            turns.load(Ordering::SeqCst)
+        });
+        wait_for_line(&gate, tenants as usize + 1);
+        drop(first);
+        assert_eq!(short.join().unwrap(), tenants as usize);
+    });
     assert!(is_idle(&gate));
 }
 

@@ -34,6 +34,16 @@ fn defaults_are_filled_in() {
 }
 
 #[test]
+fn tags_have_the_bound_of_a_query() {
+    let tags = |bytes: usize| format!("tags=k%3D{}", "x".repeat(bytes));
+    assert_eq!(tag_search(&tags(131_071)).tags.len(), 1);
+    let said = error(&tags(131_072));
+    assert!(said.starts_with("tags exceed the configured maximum size of 131072 bytes"), "{said}");
+    let said = error(&format!("k={}", "x".repeat(131_072)));
+    assert!(said.contains("query_frontend.max_query_expression_size_bytes"), "{said}");
+}
+
+#[test]
 fn limits_are_checked() {
     assert_eq!(error("q={}&limit=0"), "invalid limit: must be a positive number");
     assert_eq!(error("q={}&limit=-3"), "invalid limit: must be a positive number");

@@ -101,6 +101,23 @@ async fn client_that_leaves_ends_its_jobs() {
 }
 
 #[tokio::test]
+async fn question_may_be_as_long_as_its_query_but_not_much_longer() {
+    let ask = async |longest: usize, bytes: usize| {
+        let mut settings = Settings::default();
+        settings.section.max_query_expression_size_bytes = longest;
+        let api = Api::new(Setup { blocks: &[], settings, ..Setup::default() }).await;
+        let query = format!("{{ name = \"{}\" }}", "x".repeat(bytes));
+        connect(&api).await.search(search(&query)).await.map(|_| ())
+    };
+    for (longest, limit) in [(131_072, 1_048_576), (1_000_000, 2_000_000)] {
+        ask(longest, longest - 100).await.unwrap();
+        let error = ask(longest, limit).await.unwrap_err();
+        assert_eq!(error.code(), Code::OutOfRange);
+        assert!(error.message().contains(&format!("{limit} bytes")), "{}", error.message());
+    }
+}
+
+#[tokio::test]
 async fn requests_and_answers_are_bounded() {
     let settings =
         Settings { max_request_bytes: 1_000, max_message_bytes: 1_000, ..Settings::default() };

@@ -60,6 +60,7 @@ fn every_format_is_told_by_its_content() {
         (protobuf("a"), "OTLP protobuf"),
         (tempo.to_string().into_bytes(), "Tempo JSON"),
         (json!({"trace": otlp("a"), "metrics": {}}).to_string().into_bytes(), "Tempo JSON"),
+        (json!({"result": otlp("a")}).to_string().into_bytes(), "OTLP JSON"),
         (jaeger.to_string().into_bytes(), "Jaeger JSON"),
         (jaeger_trace.to_string().into_bytes(), "Jaeger JSON"),
         (json!([jaeger_trace]).to_string().into_bytes(), "Jaeger JSON"),
@@ -88,6 +89,8 @@ fn every_format_is_told_by_its_content() {
 
 #[test]
 fn lines_of_a_collector_are_read_together() {
+    let streamed = |name| json!({"result": otlp(name)});
+    assert_eq!(shown(format!("{}\n{}\n", streamed("a"), streamed("b"))).2, 2);
     let file = format!("{}\n{}\n", otlp("a"), otlp("b"));
     assert_eq!(shown(file.clone()).2, 2);
     let broken = format!("{file}\n{{\"resourceSpans\":[{{\"scopeSpans\":7}}]}}");
@@ -102,8 +105,15 @@ fn damage_is_told_with_its_place() {
     assert_eq!(error(" \n"), "the file is empty");
     let cut = error("{\n\"resourceSpans\": [");
     assert_eq!(cut, "no JSON: EOF while parsing a list at line 2 column 18");
-    let other = error("{\"spans\": []}");
-    assert!(other.starts_with("no traces in it: expected `resourceSpans`"), "{other}");
+    // The second is an answer of Tempo in the form for language models.
+    for other in [
+        r#"{"spans": []}"#,
+        r#"{"trace": {"traceId": "1", "services": [{"serviceName": "shop"}]}}"#,
+        r#"{"result": {}}"#,
+    ] {
+        let other = error(other);
+        assert!(other.starts_with("no traces in it: expected `resourceSpans`"), "{other}");
+    }
     let text = error("hello");
     assert!(text.starts_with("neither JSON nor protobuf of traces: "), "{text}");
     let id = error(otlp("a").to_string().replace(TRACE, "1"));
