@@ -125,7 +125,7 @@ impl RateLimiter {
 impl Exceeded {
     /// True if so many bytes exceed the limit whenever they come.
     pub(crate) fn is_never_met(self, bytes: u64) -> bool {
-        bytes > self.0.burst_bytes
+        bytes > self.0.burst_bytes || self.0.bytes_per_second == 0
     }
 
     /// What the client reads. Operators have alerts on logs that match its beginning.
@@ -230,7 +230,8 @@ mod tests {
             limiter.take_at(&TenantId::single(), bytes, Rate::local(0, burst), at)
         };
         assert!(take(20, 20, start).is_ok());
-        assert!(take(1, 20, start + Duration::from_secs(3600)).is_err());
+        let refused = take(1, 20, start + Duration::from_secs(3600)).unwrap_err();
+        assert!(refused.is_never_met(1));
         assert!(take(1, 0, start).is_err());
     }
 

@@ -18,7 +18,7 @@ use tactus_proto::tactus::v1::Refusal;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
 use tactus_ring::{Operation, RingError};
 use tactus_server::bodies::NoRoom;
-use tactus_work::memory::Reservation;
+use tactus_work::{Line, memory::Reservation, turns::read_in_turn};
 use tonic::{Code, Status};
 
 use crate::{
@@ -50,6 +50,20 @@ struct Arrived<'a> {
     counts: bool,
 }
 
+impl Arrived<'_> {
+    /// Runs `read`, which reads the request once, when the tenant has a turn.
+    async fn read<T>(&self, read: impl FnOnce() -> T) -> T {
+        let tenant = || Line::of(self.tenant.as_str(), &[]).tenant;
+        read_in_turn(tenant, self.bytes.len(), read).await
+    }
+
+    async fn join_parts(&mut self) -> Result<(), PushError> {
+        let joined = self.read(|| join_parts(&self.bytes)).await;
+        self.bytes = joined.map_err(malformed)?.into();
+        Ok(())
+    }
+}
+
 impl Distributor {
     async fn arrive(
         &self,
@@ -60,8 +74,12 @@ impl Distributor {
         let started = tokio::time::Instant::now();
         let limits = (self.parts.limits)(&tenant);
         if let Err(refused) = self.tenants.admit(&tenant) {
-            let mut spans = 0;
-            walk_export(&request, |_| spans += 1).map_err(malformed)?;
+            // All such tenants wait in one line.
+            let walk = || {
+                let mut spans = 0;
+                walk_export(&request, |_| spans += 1).map(|_| spans)
+            };
+            let spans = read_in_turn(|| 0, request.len(), walk).await.map_err(malformed)?;
             self.metrics.discard_of_many("too_many_tenants", spans);
             if let Some(log) = &self.span_log {
                 log.some_discarded(&tenant, "too_many_tenants", spans);
@@ -92,14 +110,17 @@ impl Distributor {
         };
         let _columns = self.span_log.is_some().then_some(columns);
         let (export, seen) = loop {
-            let mut seen = SeenSpans::new(route.as_deref().ok(), self.adaptive.is_some());
-            let export =
-                CheckedExport::read(&request.bytes, |span| seen.add(span)).map_err(malformed)?;
+            let walk = || {
+                let mut seen = SeenSpans::new(route.as_deref().ok(), self.adaptive.is_some());
+                let export = CheckedExport::read(&request.bytes, |span| seen.add(span))?;
+                Ok::<_, WireError>((export, seen))
+            };
+            let (export, seen) = request.read(walk).await.map_err(malformed)?;
             if !export.walk.in_parts {
                 break (export, seen);
             }
             drop(seen);
-            request.bytes = join_parts(&request.bytes).map_err(malformed)?.into();
+            request.join_parts().await?;
         };
         let SeenSpans { traces, grouping, roots } = seen;
         if export.received == 0 {
@@ -209,11 +230,14 @@ impl Distributor {
         book: &RuleBook,
         rules: Arc<RuleSet>,
     ) -> Result<u64, PushError> {
-        let mut export = CheckedExport::read(&request.bytes, |_| {}).map_err(malformed)?;
-        if export.walk.in_parts {
-            request.bytes = join_parts(&request.bytes).map_err(malformed)?.into();
-            export = CheckedExport::read(&request.bytes, |_| {}).map_err(malformed)?;
-        }
+        let export = loop {
+            let walk = || CheckedExport::read(&request.bytes, |_| {});
+            let export = request.read(walk).await.map_err(malformed)?;
+            if !export.walk.in_parts {
+                break export;
+            }
+            request.join_parts().await?;
+        };
         if export.received == 0 {
             return Ok(0);
         }

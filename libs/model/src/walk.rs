@@ -8,15 +8,14 @@ use crate::wire::{Reader, WireError, messages, put_bytes_field, put_message_fiel
 /// Old senders still use it. It counts only in messages without scope spans.
 const LIBRARY_SPANS: u32 = 1000;
 
-/// A request may have this many ScopeSpans messages with spans, whatever its size.
-const FREE_RUNS: usize = 1 << 12;
+/// A request may have this many spans, whatever its size.
+const FREE_SPANS: usize = 1 << 12;
 
-/// Beyond that, a request may have one such message for each this many of its bytes. A resource, a scope and a span
-/// with ids and times take more than that.
+/// Beyond that, a request may have one span for each this many of its bytes. The two ids take as many.
 ///
-/// A run takes some 60 bytes here and twice that in a push. Without this limit, four bytes of a request would be enough
-/// for one.
-const BYTES_PER_RUN: usize = 32;
+/// A ScopeSpans message with a span takes some 60 bytes here and twice that in a push. Without this limit, four bytes of a
+/// request would be enough for one, and a kilobyte of compressed bytes for a million spans.
+const BYTES_PER_SPAN: usize = 28;
 
 /// What a walk found: ranges into the request.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,6 +29,8 @@ pub struct ExportWalk {
     /// A resource or scope comes in several parts, as protobuf allows. The ranges have only the last part;
     /// [`join_parts`] makes a request where each is whole.
     pub in_parts: bool,
+    /// All spans so far.
+    spans: usize,
 }
 
 /// The spans of one ScopeSpans message.
@@ -69,7 +70,7 @@ pub struct SpanView<'a> {
 /// Only the fields down to the span's own are read. Attributes are skipped by their length, so that a malformed
 /// attribute is found later, when the ingester converts the span.
 ///
-/// Errors: damage, and [`WireError::Hollow`] if the request has many more ScopeSpans messages than its bytes justify.
+/// Errors: damage, and [`WireError::Hollow`] if the request has many more spans than its bytes justify.
 pub fn walk_export<'a>(
     request: &'a [u8],
     mut on_span: impl FnMut(SpanView<'a>),
@@ -144,6 +145,10 @@ fn walk_scope_spans<'a>(
                 walk.in_parts |= take_part(&mut scope, part);
             }
             2 => {
+                walk.spans += 1;
+                if walk.spans > FREE_SPANS && walk.spans > request.len() / BYTES_PER_SPAN {
+                    return Err(WireError::Hollow);
+                }
                 let span = value.bytes(2)?;
                 let end = range_in(request, span).end;
                 let (trace_id, span_id) = span_ids(span)?;
@@ -154,9 +159,6 @@ fn walk_scope_spans<'a>(
         }
     }
     if spans > 0 {
-        if run >= FREE_RUNS && run > request.len() / BYTES_PER_RUN {
-            return Err(WireError::Hollow);
-        }
         let scope_spans = range_in(request, message);
         walk.runs.push(SpanRun { resource, scope: walk.scopes.len() as u32, scope_spans, spans });
         walk.scopes.push(scope);
@@ -346,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn more_runs_than_their_bytes_can_fill_are_an_error() {
+    fn more_spans_than_their_bytes_can_fill_are_an_error() {
         let runs = |span: &[u8], count: usize| {
             let (mut scope_spans, mut resource_spans, mut request) = (vec![], vec![], vec![]);
             put_message_field(&mut scope_spans, 2, span);
@@ -356,8 +358,26 @@ mod tests {
         };
         let ids = [&[0x0a, 16][..], &[7; 16], &[0x12, 8], &[7; 8]].concat();
         assert_eq!(runs(&ids, 20_000), Ok(20_000));
-        assert_eq!(runs(&[], FREE_RUNS), Ok(FREE_RUNS));
-        assert_eq!(runs(&[], FREE_RUNS + 1), Err(WireError::Hollow));
+        assert_eq!(runs(&[], FREE_SPANS), Ok(FREE_SPANS));
+        assert_eq!(runs(&[], FREE_SPANS + 1), Err(WireError::Hollow));
+    }
+
+    #[test]
+    fn walk_of_empty_spans_ends_early() {
+        let spans = |span: &[u8], count: usize| {
+            let (mut scope_spans, mut resource_spans, mut request) = (vec![], vec![], vec![]);
+            put_message_field(&mut scope_spans, 2, span);
+            put_message_field(&mut resource_spans, 2, &scope_spans.repeat(count));
+            put_message_field(&mut request, 1, &resource_spans);
+            let mut seen = 0;
+            (walk_export(&request, |_| seen += 1).map(|_| ()), seen)
+        };
+        let ids = [&[0x0a, 16][..], &[7; 16], &[0x12, 8], &[7; 8]].concat();
+        assert_eq!(spans(&ids, 100_000), (Ok(()), 100_000));
+        assert_eq!(spans(&[], FREE_SPANS), (Ok(()), FREE_SPANS));
+        let (result, seen) = spans(&[], 1_000_000);
+        assert_eq!(result, Err(WireError::Hollow));
+        assert!(seen < 100_000, "{seen}");
     }
 
     #[test]

@@ -100,8 +100,9 @@ impl<F: BatchFormat> BatchReceiver<F> {
                 BodyError::NoRoom(no_room) => no_room.into(),
                 error => self.format.unreadable(&error),
             })?;
-        let format = Arc::clone(&self.format);
-        let decoded = decode_within(&held, body.len(), move || format.decode(kind, body)).await?;
+        let (format, bytes) = (Arc::clone(&self.format), body.len());
+        let line = || port.line(headers);
+        let decoded = decode_within(&held, bytes, line, move || format.decode(kind, body)).await?;
         let Decoded { request, transport } = decoded;
         held.keep_of_work(request.len());
         if request.is_empty() {
@@ -118,7 +119,7 @@ impl<F: BatchFormat> BatchReceiver<F> {
             Ok(tenant) => tenant,
             Err(error) => {
                 if let Some(counters) = counters {
-                    counters.refuse(&request);
+                    counters.refuse(&request, line).await;
                 }
                 return Err(not_stored(error.into()));
             }
@@ -126,7 +127,7 @@ impl<F: BatchFormat> BatchReceiver<F> {
         let sink = self.sink.as_ref();
         let result = push_traced(sink, F::SPAN_NAME, headers, tenant, request.clone()).await;
         if let Some(counters) = counters {
-            counters.count(&result, &request);
+            counters.count(&result, &request, line).await;
         }
         result.map(|_| ()).map_err(|error| not_stored(error.into()))
     }

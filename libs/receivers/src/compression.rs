@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 pub use tactus_server::bodies::DecompressError;
 use tactus_server::bodies::{Held, Plain, first_capacity};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tactus_work::{Slot, SlotLimits, Slots, turns::cores};
 
 /// Start of the snappy framing format, by which framed bodies are told from raw blocks.
 const SNAPPY_STREAM_START: &[u8] = b"\xff\x06\x00\x00sNaPpY";
@@ -17,11 +17,13 @@ const SNAPPY_STREAM_START: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 /// Larger compressed bodies are decoded off the async threads.
 const INLINE_BYTES: usize = 16 << 10;
 
+/// So are bodies that become more than this, and than this many times their own bytes: spans become some ten times.
+const INLINE_PLAIN_BYTES: usize = 64 << 10;
+const INLINE_GROWTH: usize = 32;
+
 /// Decoders at work off the async threads: no more than cores, so that a burst waits its turn
-/// instead of holding memory for all of its bodies at once.
-static WORKERS: LazyLock<Semaphore> = LazyLock::new(|| {
-    Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
-});
+/// instead of holding memory for all of its bodies at once. Tenants take turns.
+static WORKERS: LazyLock<Slots> = LazyLock::new(|| Slots::new(SlotLimits::of_turns(cores())));
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,17 +70,28 @@ impl Encoding {
 }
 
 /// Decompresses `body` to at most `limit` bytes, for which `held` takes memory; large bodies on the blocking thread pool.
+/// `tenant`: as in [`Line`](tactus_work::Line).
 pub async fn decompress(
     encoding: Encoding,
     body: Bytes,
     limit: usize,
     held: &Held,
+    tenant: impl FnOnce() -> u64,
 ) -> Result<Bytes, DecompressError> {
     if body.len() <= INLINE_BYTES {
         let room = |bytes| held.try_take_for_work(bytes);
-        return decompress_now(encoding, &body, limit, room).map(Bytes::from);
+        let at_once = limit.min(INLINE_PLAIN_BYTES.max(INLINE_GROWTH * body.len()));
+        match decompress_now(encoding, &body, at_once, room) {
+            // The window of zstd is limited as well, so what is called damaged may be sound.
+            Err(DecompressError::TooLarge { .. } | DecompressError::Corrupt(_))
+                if at_once < limit =>
+            {
+                held.keep_of_work(0);
+            }
+            plain => return plain.map(Bytes::from),
+        }
     }
-    let _turn = turn().await;
+    let place = turn(tenant()).await;
     // What is needed at first may be waited for; what is found to be missing then, not.
     let mut taken = first_capacity(body.len(), limit);
     held.take_for_work(taken).await?;
@@ -90,18 +103,21 @@ pub async fn decompress(
         }
         None => held.try_take_for_work(bytes),
     };
-    tokio::task::spawn_blocking(move || decompress_now(encoding, &body, limit, room))
-        .await
-        .map_or_else(
-            |error| Err(DecompressError::Corrupt(error.to_string())),
-            |out| out.map(Bytes::from),
-        )
+    let work = move || {
+        // Kept until the thread is free, even if the client has left.
+        let _place = place;
+        decompress_now(encoding, &body, limit, room)
+    };
+    tokio::task::spawn_blocking(work).await.map_or_else(
+        |error| Err(DecompressError::Corrupt(error.to_string())),
+        |out| out.map(Bytes::from),
+    )
 }
 
-/// Waits for a turn to work on the blocking pool: at most one task a core works at once.
-pub(crate) async fn turn() -> Option<SemaphorePermit<'static>> {
-    // The semaphore is never closed, so there is nothing to do about an error.
-    WORKERS.acquire().await.ok()
+/// Waits for a turn of the tenant to work on the blocking pool: at most one task a core works at once.
+pub(crate) async fn turn(tenant: u64) -> Option<Slot> {
+    // The line has no end and is never closed, so there is nothing to do about an error.
+    WORKERS.enter(tenant).await.ok()
 }
 
 /// Decompresses `body` to at most `limit` bytes on this thread. `room` is asked before memory is taken; when it says no,

@@ -171,10 +171,11 @@ impl<C: SpanCall> Receiver<C> {
         let limit = self.settings.max_body_bytes;
         let held = self.settings.bodies.begin(headers).await?;
         let message = read_message(body, limit, self.settings.read_timeout, &held).await?;
+        let line = || self.settings.line(headers);
         let message = match (message.is_compressed, encoding) {
             (false, _) => message.payload,
             (true, Some(encoding)) => {
-                let plain = decompress(encoding, message.payload, limit, &held).await;
+                let plain = decompress(encoding, message.payload, limit, &held, line).await;
                 plain.map_err(refuse_compressed)?
             }
             (true, None) => {
@@ -182,16 +183,19 @@ impl<C: SpanCall> Receiver<C> {
                 return Err(Refusal::new(Code::Internal, text));
             }
         };
-        let request = export_request::<C>(message, &held).await?;
+        let request = export_request::<C>(message, &held, line).await?;
         let tenant = match self.settings.tenancy.write_tenant(headers) {
-            Ok(tenant) if !request.is_empty() => tenant,
-            Err(error) if self.counters.refuse(&request) => return Err(error.into()),
-            // No spans: success, whoever asks.
-            _ => return Ok(PushOutcome::default()),
+            _ if request.is_empty() => return Ok(PushOutcome::default()),
+            Ok(tenant) => tenant,
+            Err(error) => {
+                let is_refused = self.counters.refuse(&request, line).await;
+                // No spans: success, whoever asks.
+                return if is_refused { Err(error.into()) } else { Ok(PushOutcome::default()) };
+            }
         };
         let sink = self.sink.as_ref();
         let result = push_traced(sink, C::SPAN_NAME, headers, tenant, request.clone()).await;
-        self.counters.count(&result, &request);
+        self.counters.count(&result, &request, line).await;
         result.map_err(|error| match error {
             PushError::Malformed(reason) => malformed(&reason),
             error => error.into(),
@@ -199,10 +203,14 @@ impl<C: SpanCall> Receiver<C> {
     }
 }
 
-async fn export_request<C: SpanCall>(message: Bytes, held: &Held) -> Result<Bytes, Refusal> {
+async fn export_request<C: SpanCall>(
+    message: Bytes,
+    held: &Held,
+    tenant: impl FnOnce() -> u64,
+) -> Result<Bytes, Refusal> {
     let bytes = if C::DECODES { message.len() } else { 0 };
     let decode = move || C::export_request(message).map_err(|reason| malformed(&reason));
-    let request = decode_within(held, bytes, decode).await?;
+    let request = decode_within(held, bytes, tenant, decode).await?;
     if C::DECODES {
         held.keep_of_work(request.len());
     }

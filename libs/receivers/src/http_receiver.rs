@@ -67,18 +67,24 @@ impl HttpReceiverSettings {
 const DECODED_TIMES: usize = 3;
 
 /// Decodes a plain body of this many bytes: a small one at once, a larger one off the async threads, with memory from
-/// `held`. Errors: there is no memory, or those of `decode`.
+/// `held`, when the tenant has a turn. Errors: there is no memory, or those of `decode`.
 pub(crate) async fn decode_within<T: Send + 'static>(
     held: &Held,
     bytes: usize,
+    tenant: impl FnOnce() -> u64,
     decode: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     if bytes <= INLINE_DECODE_BYTES {
         return decode();
     }
-    let _turn = turn().await;
+    let place = turn(tenant()).await;
     held.take_for_work(bytes.saturating_mul(DECODED_TIMES)).await?;
-    tokio::task::spawn_blocking(decode)
+    let work = move || {
+        // Kept until the thread is free, even if the client has left.
+        let _place = place;
+        decode()
+    };
+    tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Refusal::new(Code::Internal, error.to_string())))
 }
@@ -237,6 +243,11 @@ impl HttpPort {
         self.settings.port.tenancy.write_tenant(headers)
     }
 
+    /// As [`PortSettings::line`].
+    pub(crate) fn line(&self, headers: &HeaderMap) -> u64 {
+        self.settings.port.line(headers)
+    }
+
     /// The plain body of a request, and the memory that the request takes from its head on.
     pub(crate) async fn body<B: RequestBody>(
         &self,
@@ -248,7 +259,8 @@ impl HttpPort {
         let held = port.bodies.begin(headers).await?;
         let body = read_body(body, port.max_body_bytes, port.read_timeout, &held).await?;
         let Some(encoding) = encoding else { return Ok((body, held)) };
-        match decompress(encoding, body, port.max_body_bytes, &held).await {
+        let tenant = || port.line(headers);
+        match decompress(encoding, body, port.max_body_bytes, &held, tenant).await {
             Ok(plain) => Ok((plain, held)),
             // Clients know one text for bodies that are too large, compressed or not.
             Err(DecompressError::TooLarge { .. }) => Err(BodyError::TooLarge),

@@ -258,7 +258,7 @@ impl Receiver {
         };
         let (sink, no_headers) = (self.sink.as_ref(), HeaderMap::new());
         let result = push_traced(sink, "jaeger_udp", &no_headers, tenant, request.clone()).await;
-        self.counters.count(&result, &request);
+        self.counters.count(&result, &request, || 0).await;
         if let Err(error) = result {
             tracing::debug!(%error, "the spans of a packet were not stored");
             self.dropped.count(match error {

@@ -2,6 +2,7 @@
 
 use tactus_model::walk::walk_export;
 use tactus_telemetry::metrics::{Counter, CounterVec};
+use tactus_work::turns::read_in_turn;
 
 use crate::sink::{PushError, PushOutcome};
 
@@ -86,7 +87,13 @@ pub(crate) struct SpanCounters {
 impl SpanCounters {
     /// Counts the spans of a request that the sink answered. Spans of a request that cannot be
     /// decoded count nowhere; those of a failed one are counted here, off the hot path.
-    pub(crate) fn count(&self, result: &Result<PushOutcome, PushError>, request: &[u8]) {
+    /// `tenant`: as in [`Line`](tactus_work::Line).
+    pub(crate) async fn count(
+        &self,
+        result: &Result<PushOutcome, PushError>,
+        request: &[u8],
+        tenant: impl FnOnce() -> u64,
+    ) {
         match result {
             Ok(outcome) => {
                 self.accepted.inc_by(outcome.accepted_spans);
@@ -94,19 +101,20 @@ impl SpanCounters {
             }
             Err(PushError::Malformed(_)) => {}
             Err(_) => {
-                self.refuse(request);
+                self.refuse(request, tenant).await;
             }
         }
     }
 
     /// Counts the spans of a request that is refused. Returns false if it can be read and holds none: it succeeds then,
     /// whoever sends it.
-    pub(crate) fn refuse(&self, request: &[u8]) -> bool {
-        let mut spans = 0;
-        let is_sound = walk_export(request, |_| spans += 1).is_ok();
-        if is_sound {
-            self.refused.inc_by(spans);
-        }
-        !is_sound || spans > 0
+    pub(crate) async fn refuse(&self, request: &[u8], tenant: impl FnOnce() -> u64) -> bool {
+        let walk = || {
+            let mut spans = 0;
+            walk_export(request, |_| spans += 1).map(|_| spans)
+        };
+        let spans = read_in_turn(tenant, request.len(), walk).await;
+        self.refused.inc_by(*spans.as_ref().unwrap_or(&0));
+        spans != Ok(0)
     }
 }

@@ -203,7 +203,7 @@ impl Receiver {
                 Some(hint) if hint.is_zero() => RETRY,
                 Some(hint) => hint,
                 None => {
-                    self.counters.count(&result, &request);
+                    self.counters.count(&result, &request, || 0).await;
                     if let Err(error) = result {
                         log_limited!(warn, file = %file.display(), %error, "skipped a line that was refused");
                     }

@@ -113,23 +113,27 @@ impl Receiver {
         body: B,
     ) -> Handled {
         let (mut body, held) = port.body(headers, encoding, body).await.map_err(refuse)?;
+        let line = || port.line(headers);
         if format == Format::Json {
-            let json = body;
-            body = decode_within(&held, json.len(), move || {
+            let (bytes, json) = (body.len(), body);
+            let decode = move || {
                 read_export_request(&json).map_err(|error| Refusal::invalid(error.to_string()))
-            })
-            .await?;
+            };
+            body = decode_within(&held, bytes, line, decode).await?;
             held.keep_of_work(body.len());
         }
         let tenant = match port.tenant(headers) {
-            Ok(tenant) if !body.is_empty() => tenant,
-            Err(error) if self.counters.refuse(&body) => return Err(error.into()),
-            // No spans: success, whoever asks.
-            _ => return Ok(PushOutcome::default()),
+            _ if body.is_empty() => return Ok(PushOutcome::default()),
+            Ok(tenant) => tenant,
+            Err(error) => {
+                let is_refused = self.counters.refuse(&body, line).await;
+                // No spans: success, whoever asks.
+                return if is_refused { Err(error.into()) } else { Ok(PushOutcome::default()) };
+            }
         };
         let sink = self.sink.as_ref();
         let result = push_traced(sink, "otlp_http", headers, tenant, body.clone()).await;
-        self.counters.count(&result, &body);
+        self.counters.count(&result, &body, line).await;
         Ok(result?)
     }
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::HeaderMap;
 use tactus_server::auth::Authenticator;
 use tactus_server::bodies::Bodies;
 use tactus_server::listener::ListenerSettings;
 use tactus_server::tenancy::Tenancy;
+use tactus_work::Line;
 
 /// How a TCP port of a receiver behaves.
 #[derive(Debug, Clone)]
@@ -44,5 +46,10 @@ impl PortSettings {
             bodies: Bodies::unbounded(),
             others: None,
         }
+    }
+
+    /// The tenant of a request as in [`Line`]; those that name none are one.
+    pub(crate) fn line(&self, headers: &HeaderMap) -> u64 {
+        self.tenancy.write_tenant(headers).map_or(0, |tenant| Line::of(tenant.as_str(), &[]).tenant)
     }
 }

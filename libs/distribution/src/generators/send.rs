@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tactus_model::TenantId;
 use tactus_overrides::LimitsOf;
 use tactus_proto::tactus::v1::{GenerateRequest, PushRequest};
-use tactus_ring::{Instance, Ring};
+use tactus_ring::{Instance, Ring, RingView};
 use tactus_rpc::GeneratorOf;
 use tactus_telemetry::log_limited;
 use tokio::time::timeout;
@@ -26,6 +27,8 @@ pub(super) struct Sender {
     limits_of: LimitsOf,
     remote_timeout: Duration,
     metrics: Metrics,
+    /// The ring as the metrics know it.
+    noted: Mutex<Option<Arc<RingView>>>,
 }
 
 impl Sender {
@@ -38,6 +41,7 @@ impl Sender {
             limits_of: Arc::clone(&parts.limits_of),
             remote_timeout: parts.remote_timeout,
             metrics,
+            noted: Mutex::default(),
         }
     }
 
@@ -120,13 +124,14 @@ impl Sender {
 
     fn note_generators(&self) {
         let view = self.ring.view();
-        let count = view.instances().len() as f64;
-        if self.metrics.clients.get() != count {
-            self.metrics.clients.set(count);
-            let is_member = |address: &str| {
-                view.instances().iter().any(|instance| &*instance.address == address)
-            };
-            self.metrics.keep_generators(is_member);
+        let mut noted = self.noted.lock();
+        if noted.as_ref().is_some_and(|noted| Arc::ptr_eq(noted, &view)) {
+            return;
         }
+        self.metrics.clients.set(view.instances().len() as f64);
+        self.metrics.keep_generators(|address| {
+            view.instances().iter().any(|instance| &*instance.address == address)
+        });
+        *noted = Some(view);
     }
 }

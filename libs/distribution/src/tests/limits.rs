@@ -16,6 +16,18 @@ fn kilobyte() -> bytes::Bytes {
     export(&spans)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn large_request_is_taken_unless_its_spans_are_empty() {
+    let cluster = Cluster::with(Settings::default(), 1, 1);
+    let push =
+        |spans: &[(&[u8], &[u8])]| cluster.distributor.push(TenantId::single(), export(spans));
+    let taken = push(&vec![(&[1_u8; 16][..], &[2_u8; 8][..]); 50_000]).await.unwrap();
+    assert_eq!((taken.accepted_spans, taken.rejected_spans), (50_000, 0));
+    let refused = push(&vec![(&b""[..], &b""[..]); 50_000]).await;
+    let Err(PushError::Malformed(text)) = &refused else { panic!("{refused:?}") };
+    assert!(text.contains("almost empty"), "{text}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn flood_is_refused_at_once_and_memory_stays_bounded() {
     let settings = Settings { max_inflight_bytes: 1_000_000, ..Settings::default() };

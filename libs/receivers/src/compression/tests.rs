@@ -187,7 +187,39 @@ async fn large_body_is_decompressed_off_the_thread_with_the_same_result() {
     let body = Bytes::from(compress(Encoding::Zstd, &plain));
     assert!(body.len() > INLINE_BYTES);
     let held = Bodies::unbounded().begin(&HeaderMap::new()).await.unwrap();
-    assert_eq!(decompress(Encoding::Zstd, body, 4 << 20, &held).await.unwrap(), plain);
+    assert_eq!(decompress(Encoding::Zstd, body, 4 << 20, &held, || 1).await.unwrap(), plain);
+}
+
+#[tokio::test]
+async fn small_body_of_a_large_one_waits_for_a_turn_of_its_tenant() {
+    let plain = vec![0; 1 << 20];
+    let large = Bytes::from(compress(Encoding::Gzip, &plain));
+    let small = Bytes::from(compress(Encoding::Gzip, &plain[..INLINE_PLAIN_BYTES]));
+    assert!(large.len() < INLINE_BYTES);
+    let held = Bodies::unbounded().begin(&HeaderMap::new()).await.unwrap();
+    // All turns, and a line of others.
+    let mut turns = Vec::new();
+    for _ in 0..cores() {
+        turns.push(turn(1).await.unwrap());
+    }
+    let mut others: Vec<_> = (0..100).map(|_| Box::pin(turn(1))).collect();
+    for other in &mut others {
+        assert!(poll_once(other.as_mut()).is_pending());
+    }
+    let mut waiting = Box::pin(decompress(Encoding::Gzip, large, 4 << 20, &held, || 2));
+    assert!(poll_once(waiting.as_mut()).is_pending());
+    let at_once = decompress(Encoding::Gzip, small, 4 << 20, &held, || 2).await.unwrap();
+    assert_eq!(at_once.len(), INLINE_PLAIN_BYTES);
+    drop(turns);
+    // One of the others may go first; the rest keep their turns.
+    let first = others.remove(0);
+    let (decompressed, ()) = tokio::join!(waiting, async { drop(first.await) });
+    assert_eq!(decompressed.unwrap(), plain);
+}
+
+/// Polls a future once.
+fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+    future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }
 
 proptest! {
