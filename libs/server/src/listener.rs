@@ -313,8 +313,7 @@ async fn accept_loop<S, B>(
         };
         let (connections, service) = (connections.clone(), service.clone());
         open.spawn(async move {
-            connections.serve(stream, client, service).await;
-            drop(place);
+            connections.serve(stream, client, &place, service).await;
         });
     }
     // Refuses new connections at once, instead of leaving them in the accept queue.
@@ -331,8 +330,9 @@ async fn accept(
     listener: &TcpListener,
     places: &Places,
 ) -> io::Result<(TcpStream, SocketAddr, Place)> {
-    let place = places.free().await?;
     let (stream, client) = listener.accept().await?;
+    // Only now, so that others are asked for a place if somebody waits for it.
+    let place = places.free().await?;
     // A client that is gone already is no failure of the port.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection ended before it was accepted");

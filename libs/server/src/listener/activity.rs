@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::ListenerSettings;
 use super::backlog::Share;
+use super::places::Place;
 use super::socket::Socket;
 use super::windows::Window;
 use super::wrong_protocol::begins_tls;
@@ -28,6 +29,9 @@ const PROGRESS_BYTES: usize = 128;
 
 /// How often one looks whether the client of a request has left, and how long it must have sent nothing.
 const LEFT_AFTER: Duration = Duration::from_secs(2);
+
+/// How long a connection is idle before it gives its place to one that waits for it.
+const GIVES_WAY_AFTER: Duration = Duration::from_secs(10);
 
 /// Bytes that a body may take without a piece of it: many times what the HTTP library reads ahead. The length of a chunk may
 /// have any number of zeros before it.
@@ -167,6 +171,17 @@ impl Activity {
         }
     }
 
+    /// Returns when the connection is idle while others wait for its place.
+    pub(super) async fn gives_way(&self, place: &Place) {
+        loop {
+            place.is_wanted().await;
+            let idle = self.now().saturating_sub(self.idle_since().max(1));
+            if self.open.load(Relaxed) == 0 && u128::from(idle) >= GIVES_WAY_AFTER.as_millis() {
+                return;
+            }
+        }
+    }
+
     fn request_began(&self) {
         if self.open.fetch_add(1, Relaxed) == 0 {
             self.opened.notify_one();
@@ -253,10 +268,12 @@ impl Activity {
             let since = if used { head_since } else { NONE };
             return Some((since, limit, Expired::Slow("no request head in time")));
         }
-        let limit = settings.idle_timeout?;
-        // A response may be in our buffers long after hyper is done with it.
-        let since = self.idle_since.load(Relaxed).max(self.wrote.load(Relaxed));
-        Some((since, limit, Expired::Idle))
+        Some((self.idle_since(), settings.idle_timeout?, Expired::Idle))
+    }
+
+    /// Since when nothing is open. A response may be in our buffers long after hyper is done with it.
+    fn idle_since(&self) -> u64 {
+        self.idle_since.load(Relaxed).max(self.wrote.load(Relaxed))
     }
 
     /// Notes what became of a write.

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, Expired, WatchedService};
 use super::lenient::LenientReads;
 use super::linger::ReceivedBody;
+use super::places::Place;
 use super::proxy::{self, Beginning};
 use super::socket::Socket;
 use super::watched::WatchedStream;
@@ -58,8 +59,13 @@ impl Connections {
         Self { settings, port, builder, shutdown, cut, random: RandomState::new() }
     }
 
-    pub(super) async fn serve<S, B>(&self, stream: TcpStream, client: SocketAddr, service: S)
-    where
+    pub(super) async fn serve<S, B>(
+        &self,
+        stream: TcpStream,
+        client: SocketAddr,
+        place: &Place,
+        service: S,
+    ) where
         S: Service<Request<ReceivedBody>, Response = Response<B>, Error = Infallible>
             + Send
             + 'static,
@@ -118,6 +124,7 @@ impl Connections {
                 Expired::Slow(reason) => return tracing::debug!(%client, reason, "connection cut"),
             },
             () = activity.cut() => return tracing::debug!(%client, reason = BACKLOG, "connection cut"),
+            () = activity.gives_way(place) => Some(self.settings.handshake_timeout),
             () = activity.left(&socket) => return tracing::debug!(%client, "the client left"),
         };
         leaving.0.cancel();

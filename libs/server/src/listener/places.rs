@@ -6,9 +6,13 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// Who waits for a place says so again and again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 static PROCESS: LazyLock<Process> = LazyLock::new(|| Process::of_files(raised_file_limit()));
 
@@ -18,6 +22,7 @@ pub(super) struct Process {
     all: Arc<Semaphore>,
     /// That one port may take.
     of_a_port: usize,
+    crowded: Arc<Notify>,
 }
 
 impl Process {
@@ -25,7 +30,7 @@ impl Process {
     fn of_files(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let all = (files / 4 * 3).max(2);
-        Self { all: Arc::new(Semaphore::new(all)), of_a_port: all / 2 }
+        Self { all: Arc::new(Semaphore::new(all)), of_a_port: all / 2, crowded: Arc::default() }
     }
 }
 
@@ -46,6 +51,8 @@ fn raised_file_limit() -> u64 {
 pub(super) struct Places {
     port: Arc<Semaphore>,
     process: Arc<Semaphore>,
+    /// Tells the connections of this port, and those of all, that others wait.
+    crowded: [Arc<Notify>; 2],
     is_told: AtomicBool,
 }
 
@@ -54,6 +61,18 @@ pub(super) struct Places {
 pub(super) struct Place {
     _port: OwnedSemaphorePermit,
     _process: OwnedSemaphorePermit,
+    crowded: [Arc<Notify>; 2],
+}
+
+impl Place {
+    /// Returns when others wait for a place. They may have got one when it is asked again.
+    pub(super) async fn is_wanted(&self) {
+        let [port, process] = &self.crowded;
+        tokio::select! {
+            () = port.notified() => {}
+            () = process.notified() => {}
+        }
+    }
 }
 
 impl Places {
@@ -67,6 +86,7 @@ impl Places {
         Self {
             port: Arc::new(Semaphore::new(most)),
             process: Arc::clone(&process.all),
+            crowded: [Arc::default(), Arc::clone(&process.crowded)],
             is_told: AtomicBool::new(false),
         }
     }
@@ -78,9 +98,26 @@ impl Places {
         } else if !self.is_told.swap(true, Relaxed) {
             tracing::warn!("as many connections as this port takes are open, others wait");
         }
-        let port = Arc::clone(&self.port).acquire_owned().await.map_err(io::Error::other)?;
-        let process = Arc::clone(&self.process).acquire_owned().await.map_err(io::Error::other)?;
-        Ok(Place { _port: port, _process: process })
+        let [of_port, of_process] = &self.crowded;
+        let port = asking(of_port, Arc::clone(&self.port).acquire_owned()).await;
+        let process = asking(of_process, Arc::clone(&self.process).acquire_owned()).await;
+        Ok(Place {
+            _port: port.map_err(io::Error::other)?,
+            _process: process.map_err(io::Error::other)?,
+            crowded: self.crowded.clone(),
+        })
+    }
+}
+
+/// Waits for something that others hold, and tells them so.
+async fn asking<T>(holders: &Notify, wanted: impl Future<Output = T>) -> T {
+    let mut wanted = std::pin::pin!(wanted);
+    loop {
+        tokio::select! {
+            biased;
+            got = wanted.as_mut() => return got,
+            () = tokio::time::sleep(ASK_AGAIN) => holders.notify_waiters(),
+        }
     }
 }
 

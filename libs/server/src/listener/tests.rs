@@ -138,6 +138,20 @@ async fn connections_over_the_limit_wait_for_a_place() {
     second.await.unwrap().unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn idle_connection_gives_its_place_to_one_that_waits() {
+    let port = slow_port(ListenerSettings { max_connections: 1, ..Default::default() }).await;
+    let mut idle = TcpStream::connect(port.listener.local_addr()).await.unwrap();
+    // HTTP/2 without a request. No other limit ends it.
+    idle.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let url = format!("http://{}/", port.listener.local_addr());
+    let waiting = tokio::spawn(client().request(get(&url)));
+    let begun = tokio::time::timeout(Duration::from_secs(600), port.begun.notified());
+    begun.await.unwrap();
+    port.finish.notify_one();
+    waiting.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn bind_error_names_the_address() {
     let error = bind("256.0.0.1:1").await.unwrap_err();
