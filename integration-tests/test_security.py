@@ -457,6 +457,48 @@ def test_dialects_speak_tls(tmp_path):
         server.close()
 
 
+def test_query_and_sampling_ports_have_the_tls_of_the_server(tmp_path):
+    """Without TLS of their own: who has no certificate reads nothing there either, except where plain text is asked for."""
+    certificates, ports = Certificates(tmp_path), dialects.Ports()
+    zipkin, plain = free_ports(2)
+    mutual = {"client_ca_file": str(certificates.authority), "client_auth_type": "RequireAndVerifyClientCert"}
+    server = SecureTactus(tmp_path / "mutual", certificates=certificates, config=merge(dialects.config(ports), {
+        "server": {"http_tls_config": mutual, "grpc_tls_config": mutual},
+        "query_frontend": {"zipkin": dialects.at(zipkin), "jaeger": {"remote_storage": {**dialects.at(plain), "tls": {"insecure": True}}}},
+    }))
+    identity = (str(certificates.certificate), str(certificates.key))
+    server.session.cert = identity
+    try:
+        server.start()
+        for port, path in ((ports.query_http, "/api/services"), (zipkin, "/api/v2/services"), (ports.admin, "/metrics"), (ports.sampling_http, "/sampling?service=x")):
+            def ask(scheme, cert):
+                headers = {"X-Scope-OrgID": "a", **bearer("operator")}
+                url = f"{scheme}://127.0.0.1:{port}{path}"  # noqa: B023
+                return requests.get(url, headers=headers, cert=cert, verify=str(certificates.authority), timeout=30)
+
+            assert ask("https", identity).status_code == 200, path
+            with pytest.raises(requests.ConnectionError):
+                ask("https", None)
+            in_clear = ask("http", None)
+            assert in_clear.status_code == 400 and in_clear.text.startswith("this port speaks TLS: "), path
+        root = certificates.authority.read_bytes()
+        known = grpc.ssl_channel_credentials(root, certificates.key.read_bytes(), certificates.certificate.read_bytes())
+        for port in (ports.query_grpc, ports.storage_grpc, ports.sampling_grpc):
+            def check(channel):
+                with channel:
+                    channel.unary_unary(HEALTH, lambda body: body, lambda body: body)(b"", timeout=10)
+
+            target = f"127.0.0.1:{port}"
+            check(grpc.secure_channel(target, known))
+            for channel in (grpc.secure_channel(target, grpc.ssl_channel_credentials(root)), grpc.insecure_channel(target)):
+                with pytest.raises(grpc.RpcError) as refused:
+                    check(channel)
+                assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        check(grpc.insecure_channel(f"127.0.0.1:{plain}"))
+    finally:
+        server.close()
+
+
 # --- TLS -------------------------------------------------------------------------------------------------------------
 
 

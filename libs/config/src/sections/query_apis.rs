@@ -6,7 +6,7 @@
 use super::{hours, text};
 use crate::duration::GoDuration;
 use crate::field::section;
-use crate::sections::receivers::ReceiverTls;
+use crate::sections::receivers::PortTls;
 
 section! {
     /// Jaeger's query APIs.
@@ -35,7 +35,7 @@ section! {
     JaegerQueryHttp {
         endpoint: Option<String>, "address to listen on; unset is port 16686 at server.http_listen_address, empty is off";
         base_path: String = text("/"), "prefix of the paths of the API";
-        tls: Option<ReceiverTls>, "TLS; off when absent";
+        tls: Option<PortTls>, "TLS; that of server.http_tls_config when absent";
     }
 
     /// The gRPC API of Jaeger's query service.
@@ -64,7 +64,7 @@ section! {
 
     /// What the gRPC listeners have in common.
     QueryGrpc {
-        tls: Option<ReceiverTls>, "TLS; off when absent";
+        tls: Option<PortTls>, "TLS; that of server.grpc_tls_config when absent";
         max_recv_msg_size_mib: u64, "largest message of a client, in MiB; 0 is 4";
         max_concurrent_streams: u32, "calls of one connection at a time; 0 is server.grpc_server_max_concurrent_streams";
     }
@@ -72,13 +72,13 @@ section! {
     /// Health and metrics.
     JaegerAdmin {
         endpoint: Option<String>, "address to listen on, as 0.0.0.0:14269; unset or empty is off";
-        tls: Option<ReceiverTls>, "TLS; off when absent";
+        tls: Option<PortTls>, "TLS; that of server.http_tls_config when absent";
     }
 
     /// Zipkin's query API. A Zipkin receiver in the same process has it on its own port.
     ZipkinApi {
         endpoint: Option<String>, "address to listen on; unset is port 9411 at server.http_listen_address, unless the process has a Zipkin receiver; empty is off";
-        tls: Option<ReceiverTls>, "TLS; off when absent";
+        tls: Option<PortTls>, "TLS; that of server.http_tls_config when absent";
         max_limit: u32 = 10_000, "traces that a search may ask for; 0 is query_frontend.search.max_result_limit";
         names_window: GoDuration = hours(48), "services, spans and tags are those of recent data, and of blocks that reach back so far";
         @inline {

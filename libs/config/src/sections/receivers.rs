@@ -296,6 +296,21 @@ section! {
         curve_preferences: Vec<String>, "no effect here";
         reload_interval: GoDuration, "interval at which files are checked for changes; 0 is 10 seconds";
     }
+
+    /// TLS of a port that has that of the `server` section unless it says otherwise.
+    PortTls {
+        insecure: bool, "plain text, whatever the server section has; no effect beside a certificate";
+        @inline {
+            own: ReceiverTls, "certificates";
+        }
+    }
+}
+
+impl PortTls {
+    /// Whether plain text is wanted.
+    pub fn is_plain(&self) -> bool {
+        self.insecure && self.own == ReceiverTls::default()
+    }
 }
 
 fn http_at(endpoint: &str) -> ReceiverHttp {

@@ -3,7 +3,7 @@
 use super::{minutes, seconds};
 use crate::duration::{GoDuration, parse_go};
 use crate::field::{Field, Opaque, Reader, Row, Section, section};
-use crate::sections::receivers::ReceiverTls;
+use crate::sections::receivers::PortTls;
 use crate::yaml::{Node, Value, join};
 
 /// Most buckets that are kept: more would only take memory.
@@ -87,13 +87,13 @@ section! {
     /// Strategies over HTTP.
     SamplingHttp {
         endpoint: Option<String>, "address to listen on; unset is port 5778 at server.http_listen_address, empty is off";
-        tls: Option<ReceiverTls>, "TLS; off when absent";
+        tls: Option<PortTls>, "TLS; that of server.http_tls_config when absent";
     }
 
     /// Strategies over gRPC.
     SamplingGrpc {
         endpoint: Option<String>, "address to listen on; unset is port 5779 at server.grpc_listen_address, empty is off";
-        tls: Option<ReceiverTls>, "TLS; off when absent";
+        tls: Option<PortTls>, "TLS; that of server.grpc_tls_config when absent";
     }
 }
 

@@ -2,11 +2,10 @@
 
 use tactus_config::Config;
 use tactus_config::sections::query_apis::QueryGrpc;
-use tactus_config::sections::receivers::ReceiverTls;
+use tactus_config::sections::receivers::PortTls;
 use tactus_config::sections::server::Server;
 use tactus_process::settings::{grpc_listener, http_listener};
 use tactus_process::{Error, Port, address_of};
-use tactus_tls::{ALPN_GRPC, ALPN_HTTP};
 
 use crate::jaeger_grpc::MessageLimits;
 
@@ -92,12 +91,12 @@ fn receives_zipkin(config: &Config) -> bool {
 fn http(
     names: (&'static str, &'static str),
     (endpoint, usual): (Option<&str>, Option<String>),
-    tls: Option<&ReceiverTls>,
+    tls: Option<&PortTls>,
     server: &Server,
 ) -> Result<Option<Port>, Error> {
     let Some(port) = Port::new(names, endpoint, usual) else { return Ok(None) };
     let listener = http_listener(server);
-    Ok(Some(Port { listener, ..port }.with_tls(tls, &ALPN_HTTP)?))
+    Ok(Some(Port { listener, ..port }.with_http_tls(tls, server)?))
 }
 
 /// A gRPC port. `usual`: as for [`http()`].
@@ -114,12 +113,14 @@ fn grpc(
         streams => streams,
     };
     let listener = grpc_listener(server, streams);
-    let port = Port { listener, ..port }.with_tls(limits.tls.as_ref(), &ALPN_GRPC)?;
+    let port = Port { listener, ..port }.with_grpc_tls(limits.tls.as_ref(), server)?;
     Ok(Some(GrpcPort { port, messages: MessageLimits::from_config(config, limits) }))
 }
 
 #[cfg(test)]
 mod tests {
+    use tactus_config::sections::query_frontend::QueryFrontend;
+
     use super::*;
 
     fn addresses(yaml: &str) -> Vec<(&'static str, String, bool)> {
@@ -175,6 +176,55 @@ mod tests {
         assert!(has_port(&format!(
             "{receiver}\nquery_frontend: {{zipkin: {{endpoint: 'localhost:1'}}}}"
         )));
+    }
+
+    type Settings = fn(&mut QueryFrontend) -> (&mut Option<String>, &mut Option<PortTls>);
+
+    /// Why the port cannot be opened that alone is on; no file exists that anything names.
+    fn refusal(of: Settings, own: Option<PortTls>) -> String {
+        let yaml = "server:
+  http_tls_config: {cert_file: /none, key_file: /none}
+  grpc_tls_config: {cert_file: /none, key_file: /none}
+query_frontend:
+  jaeger: {http: {endpoint: ''}, grpc: {endpoint: ''}, storage: {endpoint: ''}}
+  zipkin: {endpoint: ''}
+";
+        let mut config = tactus_config::from_yaml(yaml).unwrap();
+        assert_eq!(ports(&config).unwrap().all().count(), 0);
+        let (endpoint, tls) = of(&mut config.query_frontend);
+        (*endpoint, *tls) = (Some("localhost:1".to_owned()), own);
+        tactus_telemetry::error_text(&ports(&config).unwrap_err())
+    }
+
+    #[test]
+    fn port_without_tls_of_its_own_has_that_of_the_server() {
+        let http: [Settings; 3] = [
+            |frontend| (&mut frontend.jaeger.http.endpoint, &mut frontend.jaeger.http.tls),
+            |frontend| (&mut frontend.jaeger.admin.endpoint, &mut frontend.jaeger.admin.tls),
+            |frontend| (&mut frontend.zipkin.endpoint, &mut frontend.zipkin.tls),
+        ];
+        let grpc: [Settings; 3] = [
+            |frontend| (&mut frontend.jaeger.grpc.endpoint, &mut frontend.jaeger.grpc.limits.tls),
+            |frontend| {
+                let storage = &mut frontend.jaeger.storage;
+                (&mut storage.endpoint, &mut storage.limits.tls)
+            },
+            |frontend| {
+                let storage = &mut frontend.jaeger.remote_storage;
+                (&mut storage.endpoint, &mut storage.limits.tls)
+            },
+        ];
+        let file = || "/none".to_owned();
+        for (section, all) in [("server.http_tls_config", http), ("server.grpc_tls_config", grpc)] {
+            for of in all {
+                let inherited = refusal(of, None);
+                assert!(inherited.contains(section), "{inherited}");
+                let mut own = PortTls::default();
+                (own.own.cert_file, own.own.key_file) = (file(), file());
+                let own = refusal(of, Some(own));
+                assert!(own.contains("query_frontend.") && !own.contains("server."), "{own}");
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,6 @@ use tactus_server::{
     observe::RequestMetrics,
 };
 use tactus_telemetry::metrics::Registry;
-use tactus_tls::{ALPN_GRPC, ALPN_HTTP};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, codec::CompressionEncoding, service::RoutesBuilder};
 
@@ -49,8 +48,8 @@ impl Ports {
         );
         let (http_tls, grpc_tls) = (section.http.tls.as_ref(), section.grpc.tls.as_ref());
         Ok(Self {
-            http: http.map(|port| port.with_tls(http_tls, &ALPN_HTTP)).transpose()?,
-            grpc: grpc.map(|port| port.with_tls(grpc_tls, &ALPN_GRPC)).transpose()?,
+            http: http.map(|port| port.with_http_tls(http_tls, server)).transpose()?,
+            grpc: grpc.map(|port| port.with_grpc_tls(grpc_tls, server)).transpose()?,
         })
     }
 }

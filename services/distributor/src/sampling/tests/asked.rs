@@ -225,3 +225,20 @@ fn tls_without_a_key_is_refused() {
     let text = tactus_telemetry::error_text(&error);
     assert!(text.contains("sampling.grpc.tls"), "{text}");
 }
+
+#[test]
+fn ports_without_tls_of_their_own_have_that_of_the_server() {
+    let none = "{cert_file: /none, key_file: /none}";
+    let refusal = |kind: &str, off: &str, tls: &str| {
+        let yaml = format!(
+            "server: {{{kind}_tls_config: {none}}}\nsampling: {{{kind}: {{{tls}}}, {off}: {{endpoint: ''}}}}"
+        );
+        let ports = Ports::of(&tactus_config::from_yaml(&yaml).unwrap());
+        ports.map(drop).map_err(|error| tactus_telemetry::error_text(&error))
+    };
+    for (kind, off) in [("http", "grpc"), ("grpc", "http")] {
+        let of_server = refusal(kind, off, "").unwrap_err();
+        assert!(of_server.contains(&format!("server.{kind}_tls_config")), "{of_server}");
+        assert_eq!(refusal(kind, off, "tls: {insecure: true}"), Ok(()));
+    }
+}
