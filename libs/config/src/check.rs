@@ -1,6 +1,7 @@
 //! Warns of combinations that are legal but look like a mistake. Each makes `-config.verify` fail.
 
 use crate::duration::GoDuration;
+use crate::sections::cache::Memcached;
 use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use crate::sections::root::Config;
 use crate::show::leaves;
@@ -11,7 +12,7 @@ use crate::validate;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Suspect {
     /// The keys that it is about.
-    pub(crate) keys: Vec<&'static str>,
+    pub(crate) keys: Vec<String>,
     pub(crate) text: String,
     pub(crate) remedy: Remedy,
 }
@@ -30,9 +31,10 @@ pub(crate) enum Remedy {
 /// The findings on a configuration as it was written, before the adjustments for its target.
 pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
     let mut found = Vec::new();
-    let mut check = |condition: bool, keys: &[&'static str], remedy: Remedy, text: &str| {
+    let mut check = |condition: bool, keys: &[&str], remedy: Remedy, text: &str| {
         if condition {
-            found.push(Suspect { keys: keys.to_vec(), text: text.to_owned(), remedy });
+            let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            found.push(Suspect { keys, text: text.to_owned(), remedy });
         }
     };
     let trace = &config.storage.trace;
@@ -116,6 +118,14 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
         Remedy::Decide,
         "storage.trace.cache is deprecated: use the cache section",
     );
+    for (section, host) in hosts_without_service(config) {
+        let text = format!(
+            "{section}.host is looked up as the SRV record _._tcp.{host}, which cannot exist without {section}.service: \
+             set {section}.addresses to dns+{host} instead"
+        );
+        let key = format!("{section}.host");
+        check(true, &[key.as_str()], Remedy::Decide, &text);
+    }
     let by_id = &config.query_frontend.trace_by_id;
     check(
         by_id.concurrent_shards > by_id.query_shards,
@@ -228,6 +238,26 @@ fn v2_keys_set(config: &Config) -> impl Iterator<Item = &'static str> {
     V2_KEYS.into_iter().filter(move |key| ours.get(*key) != defaults.get(*key))
 }
 
+/// Sections of memcached servers that are found by the name of a service, and have none; with the host.
+fn hosts_without_service(config: &Config) -> Vec<(String, &str)> {
+    let trace = &config.storage.trace;
+    let caches = config.cache.caches.iter().enumerate();
+    let mut sections: Vec<(String, Option<&Memcached>)> = caches
+        .map(|(index, cache)| (format!("cache.caches.{index}.memcached"), cache.memcached.as_ref()))
+        .collect();
+    if trace.cache == "memcached" {
+        sections.push(("storage.trace.memcached".to_owned(), trace.memcached.as_ref()));
+    }
+    let sections = sections.into_iter().filter_map(|(section, servers)| Some((section, servers?)));
+    sections
+        .filter(|(_, servers)| {
+            let is_listed = servers.addresses.iter().any(|address| !address.trim().is_empty());
+            !is_listed && !servers.host.is_empty() && servers.service.is_empty()
+        })
+        .map(|(section, servers)| (section, servers.host.as_str()))
+        .collect()
+}
+
 /// Tenants' own limits in the place of the blocks would be taken for a tenant's blocks.
 fn same_store_for_overrides(config: &Config) -> bool {
     let overrides = &config.overrides.user_configurable_overrides;
@@ -247,5 +277,32 @@ fn same_store_for_overrides(config: &Config) -> bool {
         "gcs" => gcs(&trace.gcs) == gcs(&client.gcs),
         "azure" => azure(&trace.azure) == azure(&client.azure),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::from_yaml;
+
+    #[test]
+    fn memcached_host_without_a_service_is_suspect() {
+        let keys = |text: &str| -> Vec<String> {
+            let found = suspects(&from_yaml(text).unwrap()).into_iter();
+            found.filter(|it| it.text.contains("dns+m:11211")).flat_map(|it| it.keys).collect()
+        };
+        let cache = |servers: &str| {
+            format!("cache: {{caches: [{{roles: [bloom], memcached: {{{servers}}}}}]}}")
+        };
+        assert_eq!(keys(&cache("host: 'm:11211'")), ["cache.caches.0.memcached.host"]);
+        assert_eq!(
+            keys(&cache("host: 'm:11211', addresses: ''")),
+            ["cache.caches.0.memcached.host"]
+        );
+        let old = "storage: {trace: {cache: memcached, memcached: {host: 'm:11211'}}}";
+        assert_eq!(keys(old), ["storage.trace.memcached.host"]);
+        for fine in ["host: m, service: s", "host: 'm:11211', addresses: 'dns+m:11211'"] {
+            assert!(keys(&cache(fine)).is_empty(), "{fine}");
+        }
     }
 }

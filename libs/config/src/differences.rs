@@ -11,6 +11,7 @@ use crate::unsupported::{KNOWN_BLOCKS, WRITABLE_BLOCKS};
 struct Rule {
     key: &'static str,
     applies: fn(&Config) -> bool,
+    verdict: Verdict,
     text: &'static str,
     remedy: Remedy,
 }
@@ -19,6 +20,7 @@ const RULES: &[Rule] = &[
     Rule {
         key: "compactor.compaction.block_retention",
         applies: |config| config.compactor.compaction.block_retention.is_zero(),
+        verdict: Verdict::Changed,
         text: "0 keeps blocks for ever, where Tempo deletes everything: set the time that you want",
         remedy: Remedy::Decide,
     },
@@ -28,6 +30,7 @@ const RULES: &[Rule] = &[
             let version = config.storage.trace.block.version.as_str();
             KNOWN_BLOCKS.contains(&version) && !WRITABLE_BLOCKS.contains(&version)
         },
+        verdict: Verdict::Refused,
         text: "vParquet4 and vParquet5 are written; blocks of vParquet3 are read, older ones are not: leave the key out",
         remedy: Remedy::LeaveOut,
     },
@@ -37,6 +40,7 @@ const RULES: &[Rule] = &[
             let store = &config.ingester.lifecycler.ring.kvstore.store;
             single_binary(&config.target) && store == "memberlist"
         },
+        verdict: Verdict::Changed,
         text: "several processes of target all are a cluster then, with as many copies as replication_factor says, where Tempo \
                puts inmemory in its place and keeps one: leave the key out for a single process",
         remedy: Remedy::Decide,
@@ -49,7 +53,7 @@ pub(crate) fn differences(config: &Config, written: impl Fn(&str) -> bool) -> Ve
     let mut found: Vec<Note> = RULES
         .iter()
         .filter(|rule| written(rule.key) && (rule.applies)(config))
-        .map(|rule| Note::new(rule.key, Verdict::Changed, rule.text, rule.remedy.clone()))
+        .map(|rule| Note::new(rule.key, rule.verdict, rule.text, rule.remedy.clone()))
         .collect();
     found.extend(listeners(config, &written));
     found.extend(of_limits(&config.overrides.defaults, "overrides.defaults"));

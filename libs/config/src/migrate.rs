@@ -219,14 +219,16 @@ fn of_reader(reader: &Reader) -> Vec<Note> {
 
 /// A suspect value is noted at those of its keys that are set, else at the first.
 fn of_suspect(suspect: check::Suspect, written: impl Fn(&str) -> bool) -> Vec<Note> {
-    let set: Vec<&str> = suspect.keys.iter().copied().filter(|key| written(key)).collect();
-    let keys = if set.is_empty() { &suspect.keys[..1] } else { &set[..] };
+    let mut keys: Vec<&String> = suspect.keys.iter().filter(|key| written(key)).collect();
+    if keys.is_empty() {
+        keys.extend(suspect.keys.first());
+    }
     let text = match &suspect.remedy {
         Remedy::Set(value) => format!("{}; written as {value}", suspect.text),
         Remedy::Decide | Remedy::LeaveOut => suspect.text.clone(),
     };
-    let note = |key: &&str| Note::new(*key, Verdict::Changed, &text, suspect.remedy.clone());
-    keys.iter().map(note).collect()
+    let note = |key: &String| Note::new(key, Verdict::Changed, &text, suspect.remedy.clone());
+    keys.into_iter().map(note).collect()
 }
 
 /// What a start with this file would log. Errors: what it would end with.

@@ -6,10 +6,11 @@ mod forwarders;
 mod links;
 pub(crate) mod paths;
 mod receivers;
+mod storage;
 mod tenant;
 
-pub use components::MAX_BLOOM_SHARD_BYTES;
 pub(crate) use components::{LOG_LEVELS, foreign_store};
+pub use storage::MAX_BLOOM_SHARD_BYTES;
 pub use tenant::{
     PROCESSORS, increasing_buckets, is_trace_id_label, label_of_attribute, sanitized_label,
 };
@@ -76,7 +77,7 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
         links::validate(&config.query_frontend.links)
             .map_err(|text| Invalid::new("query_frontend.links", text)),
         components::querier(config),
-        components::storage(config),
+        storage::storage(config),
         components::compaction(config),
         components::ingester(config),
         components::generator(config),
@@ -93,7 +94,7 @@ fn target(target: &str) -> Result<(), String> {
     if let Some((_, instead)) = OTHER_TARGETS.iter().find(|(name, _)| *name == target) {
         return Err(format!("target {target} does not exist here: {instead}"));
     }
-    let targets = any_of(&[&["all"][..], &SERVICES].concat());
+    let targets = any_of(&[&["all"][..], &SERVICES, &["scalable-single-binary"]].concat());
     Err(format!(
         "failed to init module services: unrecognised module name: {target}: expecting {targets}"
     ))

@@ -44,7 +44,10 @@ const UNUSED: [(&str, &[&str]); 5] = [
 
 /// The commands with their arguments.
 pub(crate) fn definition() -> clap::Command {
-    let all = Arguments::command();
+    let all = Arguments::command().mut_subcommand("api", |api| {
+        // A server wants both ends of a search, and nobody knows how far back the begin should be.
+        api.mut_subcommand("search", |search| search.mut_arg("end", |end| end.requires("start")))
+    });
     let flags: Vec<_> = all.get_arguments().cloned().collect();
     UNUSED.iter().fold(all, |all, (name, unused)| {
         let of_unused = flags.iter().filter(|flag| unused.contains(&flag.get_id().as_str()));

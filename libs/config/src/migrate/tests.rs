@@ -86,6 +86,15 @@ fn names_of_today_are_told() {
 }
 
 #[test]
+fn memcached_host_without_a_service_is_to_be_looked_at() {
+    let found = of("cache: {caches: [{roles: [bloom], memcached: {host: 'm:11211'}}]}\n");
+    assert_eq!(verdict(&found, "cache.caches.0.memcached.host"), Verdict::Changed);
+    let old = of("storage: {trace: {cache: memcached, memcached: {host: m}}}\n");
+    let host = finding(&old, "storage.trace.memcached.host");
+    assert!(host.verdict == Verdict::Changed && host.why.contains("dns+m instead"), "{host:?}");
+}
+
+#[test]
 fn flat_limits_become_scoped() {
     let found = of(
         "overrides:\n  max_traces_per_user: 5\n  metrics_generator_processors: [local-blocks]\n  \
@@ -129,7 +138,7 @@ fn suspect_values_get_their_remedy() {
         ("compactor.compaction.compaction_cycle", Verdict::Changed),
         ("compactor.compaction.compacted_block_retention", Verdict::Changed),
         ("query_frontend.trace_by_id.concurrent_shards", Verdict::Changed),
-        ("storage.trace.block.version", Verdict::Changed),
+        ("storage.trace.block.version", Verdict::Refused),
         ("storage.trace.s3.native_aws_auth_enabled", Verdict::Ignored),
         ("distributor.receivers.otlp.protocols.grpc.endpoint", Verdict::Honoured),
     ] {
@@ -141,6 +150,7 @@ fn suspect_values_get_their_remedy() {
     let document = document(&found);
     assert!(document.contains("complete_block_timeout: 20m0s"), "{document}");
     assert!(document.contains("compaction_cycle: 30ns"), "{document}");
+    assert!(!document.contains("vParquet2\n"), "{document}");
     // What somebody has switched on stays on.
     assert!(document.contains("log_received_spans"), "{document}");
     let [logged] = &found.left[..] else { panic!("{:?}", found.left) };

@@ -2,15 +2,13 @@
 
 use super::Invalid;
 use crate::field::Opaque;
-use crate::sections::object_store::S3;
 use crate::sections::root::Config;
 use crate::sections::server::ServerTls;
 use crate::suggest::any_of;
 use crate::target::services_of;
-use crate::unsupported::{BACKENDS, KNOWN_BLOCKS, WRITABLE_BLOCKS};
 
 /// Refuses a value that is none of `known`, and names these.
-fn expecting(
+pub(super) fn expecting(
     key: &str,
     value: &str,
     known: &[&str],
@@ -21,9 +19,6 @@ fn expecting(
     }
     Err(Invalid::new(key, format!("{}: expecting {}", text(), any_of(known))))
 }
-
-/// Bytes of a bloom filter, 80 times the usual. Each is read whole, many at a time; larger ones are not read.
-pub const MAX_BLOOM_SHARD_BYTES: u64 = 8 << 20;
 
 pub(super) fn ensure(key: &str, condition: bool, text: &str) -> Result<(), Invalid> {
     if condition { Ok(()) } else { Err(Invalid::new(key, text)) }
@@ -89,7 +84,8 @@ pub(super) fn clients(config: &Config) -> Result<(), Invalid> {
     Ok(())
 }
 
-const TLS_VERSIONS: [&str; 4] = ["VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"];
+pub(super) const TLS_VERSIONS: [&str; 4] =
+    ["VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"];
 
 fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
     let verifies = match tls.client_auth_type.as_str() {
@@ -118,7 +114,7 @@ fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
 pub(super) fn overrides(config: &Config) -> Result<(), Invalid> {
     let user = &config.overrides.user_configurable_overrides;
     if user.enabled && user.client.backend == "s3" {
-        s3("overrides.user_configurable_overrides.client.s3", &user.client.s3)?;
+        super::storage::s3("overrides.user_configurable_overrides.client.s3", &user.client.s3)?;
     }
     let defaults = &config.overrides.defaults;
     super::rate_strategy(defaults)
@@ -211,61 +207,6 @@ pub(super) fn querier(config: &Config) -> Result<(), Invalid> {
     )
 }
 
-pub(super) fn storage(config: &Config) -> Result<(), Invalid> {
-    let trace = &config.storage.trace;
-    let backend = trace.backend.as_str();
-    // An empty backend is an error only for components that need a store: theirs to report.
-    if !backend.is_empty() {
-        expecting("storage.trace.backend", backend, BACKENDS, || {
-            format!("unknown backend {backend}")
-        })?;
-    }
-    ensure(
-        "storage.trace.wal.path",
-        !trace.wal.path.is_empty(),
-        "please provide a path for the WAL",
-    )?;
-    let block = &trace.block;
-    let version = block.version.as_str();
-    expecting("storage.trace.block.version", version, WRITABLE_BLOCKS, || {
-        let known = if KNOWN_BLOCKS.contains(&version) { " for creating blocks" } else { "" };
-        format!("{version} is not a valid block version{known}")
-    })?;
-    let rate = block.bloom_filter_false_positive;
-    if !(rate > 0.0 && rate < 1.0) {
-        let text = format!("invalid bloom filter fp rate {rate}");
-        return Err(Invalid::new("storage.trace.block.bloom_filter_false_positive", text));
-    }
-    ensure(
-        "storage.trace.block.bloom_filter_shard_size_bytes",
-        block.bloom_filter_shard_size_bytes > 0,
-        "positive value required for bloom-filter shard size",
-    )?;
-    ensure(
-        "storage.trace.block.bloom_filter_shard_size_bytes",
-        block.bloom_filter_shard_size_bytes <= MAX_BLOOM_SHARD_BYTES,
-        "bloom-filter shards are read whole, many at a time, and may have 8 MiB at most",
-    )?;
-    ensure(
-        "storage.trace.block.parquet_row_group_size_bytes",
-        block.parquet_row_group_size_bytes > 0,
-        "positive value required for the size of a row group",
-    )?;
-    ensure(
-        "storage.trace.block.v2_index_downsample_bytes",
-        block.v2_index_downsample_bytes > 0,
-        "positive index downsample required",
-    )?;
-    ensure(
-        "storage.trace.block.v2_index_page_size_bytes",
-        block.v2_index_page_size_bytes > 0,
-        "positive index page size required",
-    )?;
-    super::dedicated_columns(&block.version, &block.parquet_dedicated_columns)
-        .map_err(|text| Invalid::new("storage.trace.block.parquet_dedicated_columns", text))?;
-    s3("storage.trace.s3", &trace.s3)
-}
-
 pub(super) fn compaction(config: &Config) -> Result<(), Invalid> {
     let compaction = &config.compactor.compaction;
     ensure(
@@ -295,32 +236,16 @@ pub(super) fn ingester(config: &Config) -> Result<(), Invalid> {
         "ingester.max_live_bytes",
         config.ingester.max_live_bytes > 0,
         "must be greater than 0: every push would be refused",
-    )
-}
-
-/// `section`: the path of the S3 section.
-fn s3(section: &str, s3: &S3) -> Result<(), Invalid> {
-    let key = |name: &str| format!("{section}.{name}");
-    ensure(
-        &key("sse.type"),
-        matches!(s3.sse.type_.as_str(), "" | "SSE-S3" | "SSE-KMS" | "SSE-C"),
-        "unsupported S3 SSE type",
-    )?;
-    let tls = &s3.tls;
-    let version = tls.tls_min_version.as_str();
-    if !version.is_empty() && !TLS_VERSIONS.contains(&version) {
-        let text = format!("unknown minimum TLS version: {:?}", tls.tls_min_version);
-        return Err(Invalid::new(&key("tls_min_version"), text));
-    }
-    ensure(
-        &key("tls_cert_path"),
-        tls.tls_cert_path.is_empty() || !tls.tls_key_path.is_empty(),
-        "certificate given but no key configured",
     )?;
     ensure(
-        &key("tls_key_path"),
-        tls.tls_key_path.is_empty() || !tls.tls_cert_path.is_empty(),
-        "key given but no certificate configured",
+        "ingester.flush_op_timeout",
+        config.ingester.flush_op_timeout.non_zero().is_some(),
+        "must be greater than 0: no block would be written",
+    )?;
+    ensure(
+        "ingester_client.remote_timeout",
+        config.ingester_client.remote_timeout.non_zero().is_some(),
+        "must be greater than 0: every push would be refused",
     )
 }
 

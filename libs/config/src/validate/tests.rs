@@ -27,6 +27,14 @@ fn rules_of_components_have_their_texts() {
             "frontend worker address not specified",
         ),
         ("target: scalable-single-binary", "frontend worker address not specified"),
+        (
+            "ingester: {flush_op_timeout: -5s}",
+            "must be greater than 0: no block would be written (ingester.flush_op_timeout)",
+        ),
+        (
+            "ingester_client: {remote_timeout: 0s}",
+            "must be greater than 0: every push would be refused (ingester_client.remote_timeout)",
+        ),
         ("server: {log_level: loud}", "unrecognized log level \"loud\""),
         (
             "http_api_prefix: /{x}",

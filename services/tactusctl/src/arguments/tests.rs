@@ -45,6 +45,7 @@ fn mistake_is_answered_with_the_form_that_is_expected() {
         ("block t xyz", "expecting the UUID of a block"),
         ("rewrite t xyz", "expecting the UUID of a block"),
         ("query t {} --start yesterday", "expecting RFC 3339, such as 2023-"),
+        ("api search {} --end 5", "--start <TIME>"),
         ("query t {} --end 1969-12-31T00:00:00Z", "expecting a time from 1970"),
         ("convert t 11111111-1111-4111-8111-111111111111 --columns foo", "span.rows:int"),
     ] {
@@ -76,8 +77,14 @@ fn flags_of_the_bucket_are_in_the_help_of_commands_that_use_them() {
     assert!(migrate.contains("--config.file") && !migrate.contains("--path"), "{migrate}");
     let line = "tactusctl --path a -c b check".split(' ');
     assert!(definition().try_get_matches_from(line).is_err());
-    let line = "tactusctl --path a check".split(' ');
-    assert!(definition().try_get_matches_from(line).is_ok());
+    for line in [
+        "tactusctl --path a check",
+        "tactusctl api search {} --start 4 --end 5",
+        "tactusctl api metrics {} --end 5",
+        "tactusctl query t {} --end 5",
+    ] {
+        assert!(definition().try_get_matches_from(line.split(' ')).is_ok(), "{line}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod distributed;
 mod rules;
 mod schema;
 mod single;
+mod start;
 mod values;
 
 use std::fmt::Write as _;
@@ -41,7 +42,14 @@ pub(super) fn convert(text: &str, chart: Option<Chart>) -> Result<Conversion, St
         map @ Value::Map(_) => map,
         _ => return Err("a values file is a mapping".to_owned()),
     };
-    let chart = chart.unwrap_or_else(|| chart_of(&from));
+    let (from, parent) = of_dependency(from);
+    let (chart, stray) = match chart.or(parent) {
+        Some(chart) => (chart, None),
+        None => chart_of(&from),
+    };
+    // Before 1.8 the chart tempo had this section, and its generator had processors without being told.
+    let had_processors =
+        chart == Chart::Tempo && values::get(&from, "tempo.global_overrides").is_some();
     let mut moved = Move { from, to: Value::Map(Vec::new()), findings: Vec::new() };
     match chart {
         Chart::Tempo => single::convert(&mut moved),
@@ -49,33 +57,97 @@ pub(super) fn convert(text: &str, chart: Option<Chart>) -> Result<Conversion, St
     }
     moved.rest(&Schema::of_chart()?);
     moved.without_foreign_templates();
+    start::check(&mut moved, had_processors);
+    if let Some(parent) = parent {
+        let why = "values of a chart that depends on this one: keys are named from here on, and the result belongs \
+                   below the name of the dependency on tactus";
+        moved.note(name_of(parent), Verdict::Changed, None, why);
+    }
+    if let Some(stray) = stray {
+        let other = match chart {
+            Chart::Tempo => Chart::TempoDistributed,
+            Chart::TempoDistributed => Chart::Tempo,
+        };
+        let (name, other) = (name_of(chart), name_of(other));
+        let why = format!(
+            "of the chart {other}, others are of {name}: --chart {other} if the file is for that one"
+        );
+        moved.note(stray, Verdict::Changed, None, &why);
+    }
     let Move { to, mut findings, .. } = moved;
     findings.sort_by(|one, other| one.key.cmp(&other.key));
     let values = head(chart, &findings) + &to_yaml_document(&to);
     Ok(Conversion { findings, values })
 }
 
-/// Which chart a values file is for: the single binary has its settings below `tempo`.
-fn chart_of(values: &Value) -> Chart {
-    const SINGLE: [&str; 14] = [
+/// The values of a chart itself where the file is for one that depends on it, so that all is below the name of the chart.
+fn of_dependency(values: Value) -> (Value, Option<Chart>) {
+    if let Value::Map(entries) = &values
+        && let [(name, section @ Value::Map(_))] = &entries[..]
+    {
+        let chart = match name.as_str() {
+            "tempo-distributed" => Some(Chart::TempoDistributed),
+            // The chart tempo has a section of its own name, which has none of that name.
+            "tempo" if values::get(section, "tempo").is_some() => Some(Chart::Tempo),
+            _ => None,
+        };
+        if chart.is_some() {
+            return (section.clone(), chart);
+        }
+    }
+    (values, None)
+}
+
+/// Which chart a values file is for, and the first key of the other chart that it has. The single binary has its settings
+/// below `tempo`.
+fn chart_of(values: &Value) -> (Chart, Option<&'static str>) {
+    const BELOW_TEMPO: [&str; 9] = [
         "tempo.storage",
         "tempo.receivers",
         "tempo.retention",
         "tempo.resources",
         "tempo.metricsGenerator",
-        "tempoQuery",
-        "persistence",
         "tempo.repository",
         "tempo.overrides",
         "tempo.per_tenant_overrides",
         "tempo.extraEnv",
-        "serviceMonitor",
-        "replicas",
-        "service",
     ];
-    let is_single = SINGLE.iter().any(|path| values::get(values, path).is_some())
-        || matches!(values::get(values, "tempo.extraArgs"), Some(Value::Map(_)));
-    if is_single { Chart::Tempo } else { Chart::TempoDistributed }
+    const OF_SINGLE: [&str; 5] =
+        ["tempoQuery", "persistence", "serviceMonitor", "replicas", "service"];
+    const OF_DISTRIBUTED: [&str; 9] = [
+        "ingester",
+        "distributor",
+        "querier",
+        "queryFrontend",
+        "compactor",
+        "metricsGenerator",
+        "gateway",
+        "traces",
+        "global_overrides",
+    ];
+    let there = |paths: &[&'static str]| -> Vec<&'static str> {
+        let is_there = |path: &&str| values::get(values, path).is_some();
+        paths.iter().copied().filter(is_there).collect()
+    };
+    let mut below_tempo = there(&BELOW_TEMPO);
+    if matches!(values::get(values, "tempo.extraArgs"), Some(Value::Map(_))) {
+        below_tempo.push("tempo.extraArgs");
+    }
+    let distributed = there(&OF_DISTRIBUTED);
+    let single = [&below_tempo[..], &there(&OF_SINGLE)].concat();
+    // People leave keys at the top that their chart does not read: what is below `tempo` says more.
+    if single.is_empty() || distributed.len() > below_tempo.len() {
+        (Chart::TempoDistributed, single.first().copied())
+    } else {
+        (Chart::Tempo, distributed.first().copied())
+    }
+}
+
+fn name_of(chart: Chart) -> &'static str {
+    match chart {
+        Chart::Tempo => "tempo",
+        Chart::TempoDistributed => "tempo-distributed",
+    }
 }
 
 impl Move {
@@ -203,10 +275,7 @@ impl Move {
 }
 
 fn head(chart: Chart, findings: &[Finding]) -> String {
-    let name = match chart {
-        Chart::Tempo => "tempo",
-        Chart::TempoDistributed => "tempo-distributed",
-    };
+    let name = name_of(chart);
     let mut head = format!(
         "# Values of the chart tactus, made by `tactusctl migrate helm-values` of values for {name}.\n"
     );
