@@ -66,8 +66,8 @@ pub fn decode_export_request(json: &[u8]) -> Result<ExportTraceServiceRequest, J
     ExportTraceServiceRequest::decode(request).map_err(|error| JsonError(error.to_string()))
 }
 
-/// As [`read_export_request`], also for answers of Tempo's API: `{"batches": […]}` and `{"trace": {…}}`, with ids in
-/// base64 or in hexadecimal.
+/// As [`read_export_request`], also for answers of Tempo's API, `{"batches": […]}` and `{"trace": {…}}`, and of the third
+/// version of Jaeger's, `{"result": {…}}`, with ids in base64 or in hexadecimal.
 pub fn read_trace_file(json: &[u8]) -> Result<Bytes, JsonError> {
     let decoded: Result<TraceFile, _> =
         decode_nested(json).or_else(|error| match base64_ids::in_hex(json) {

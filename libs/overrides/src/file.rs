@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tactus_config::{Config, PerTenantFile, PerTenantOverrides};
+use tactus_config::{
+    Config, Environment, ExpandError, PerTenantFile, PerTenantOverrides, Value, expand,
+    read_yaml_document, to_yaml_document,
+};
 use tactus_operator_files::{Content, Location, WatchedFile, read_bounded};
 
 /// The largest file after decompression. A real one is smaller; a disk full of zeros is not.
@@ -30,59 +33,126 @@ pub(crate) fn parse(
         bytes.to_vec()
     };
     let mut text = String::from_utf8(unpacked).map_err(|error| error.to_string())?;
+    let mut hint = "";
     if expand_env {
-        let env = |name: &str| std::env::var(name).ok();
-        text = tactus_config::expand(&without_comments(&text), env)
-            .map_err(|error| error.to_string())?;
-    }
-    PerTenantOverrides::parse(&text, config).map_err(|error| error.to_string())
-}
-
-/// Takes comments off: what stands in them is not expanded, as in Tempo, which expands this file when it has been read once.
-fn without_comments(text: &str) -> String {
-    text.lines().flat_map(|line| [&line[..comment(line)], "\n"]).collect()
-}
-
-/// Where the comment of a line begins: at a `#` after a blank, outside of quotes that were opened in the line.
-fn comment(line: &str) -> usize {
-    let (mut quote, mut before): (Option<(char, bool)>, _) = (None, ' ');
-    for (at, c) in line.char_indices() {
-        match quote {
-            Some((open, is_escaped)) => {
-                let closes = c == open && !is_escaped;
-                let escapes = c == '\\' && open == '"' && !is_escaped;
-                quote = (!closes).then_some((open, escapes));
-            }
-            None if c == '#' && before.is_whitespace() => return at,
-            // Within a plain text they are characters as others.
-            None if "\"'".contains(c) && (before.is_whitespace() || "[{,:".contains(before)) => {
-                quote = Some((c, false));
-            }
-            None => {}
+        let expanded = expand_texts(&text, &|name: &str| std::env::var(name).ok());
+        if let Some(expanded) = expanded.map_err(|error| error.to_string())? {
+            (text, hint) = (expanded, " (lines as they are after variables are expanded)");
         }
-        before = c;
     }
-    line.len()
+    PerTenantOverrides::parse(&text, config).map_err(|error| format!("{error}{hint}"))
+}
+
+/// The file with variables expanded; `None` if there is nothing to expand. As in Tempo, the file is read before that: comments
+/// are not expanded, and a text may become a number or a list.
+fn expand_texts(text: &str, env: Environment<'_>) -> Result<Option<String>, ExpandError> {
+    match read_yaml_document(text) {
+        Ok(document) => {
+            let expanded = expand_value(&document, env)?;
+            Ok((expanded != document).then(|| to_yaml_document(&expanded)))
+        }
+        // It may be YAML only once it is expanded, as `[${A}, ${B}]`.
+        Err(_) => expand(text, env).map(|expanded| (expanded != text).then_some(expanded)),
+    }
+}
+
+fn expand_value(value: &Value, env: Environment<'_>) -> Result<Value, ExpandError> {
+    Ok(match value {
+        Value::Text(text) => expand_text(text, env)?,
+        Value::List(items) => {
+            let items = items.iter().map(|item| expand_value(item, env));
+            Value::List(items.collect::<Result<_, _>>()?)
+        }
+        Value::Map(entries) => {
+            let expand_entry = |(key, value): &(String, Value)| -> Result<_, ExpandError> {
+                Ok((expand(key, env)?, expand_value(value, env)?))
+            };
+            Value::Map(entries.iter().map(expand_entry).collect::<Result<_, _>>()?)
+        }
+        other => other.clone(),
+    })
+}
+
+/// A text that could stand without quotes is read again, in case it is a number or a list now. What is a text, or no value at
+/// all, such as a comment or an anchor, stays whole.
+fn expand_text(text: &str, env: Environment<'_>) -> Result<Value, ExpandError> {
+    let expanded = expand(text, env)?;
+    let is_plain = || unquoted(text) == Some(Value::Text(text.to_owned()));
+    let read = match expanded != text && !expanded.contains('#') && is_plain() {
+        true => unquoted(&expanded),
+        false => None,
+    };
+    Ok(match read {
+        Some(Value::Null) if !expanded.trim().is_empty() => Value::Text(expanded),
+        Some(Value::Text(_)) | None => Value::Text(expanded),
+        Some(value) => value,
+    })
+}
+
+/// What a text means after a key; `None` if it cannot stand there.
+fn unquoted(text: &str) -> Option<Value> {
+    match read_yaml_document(&format!("key: {text}")).ok()? {
+        Value::Map(mut entries) if entries.len() == 1 => entries.pop().map(|(_, value)| value),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn expanded(text: &str) -> Option<String> {
+        let env = |name: &str| match name {
+            "N" => Some("5".to_owned()),
+            "LIST" => Some("[a, b]".to_owned()),
+            "COLOR" => Some("#fff".to_owned()),
+            "AND" => Some("&x".to_owned()),
+            "TEXT" => Some("a: 'b' # c".to_owned()),
+            _ => None,
+        };
+        expand_texts(text, &env).unwrap()
+    }
+
     #[test]
-    fn comments_are_told_from_texts() {
-        for (line, kept) in [
-            ("# ${X-1}", ""),
-            ("a: 1 # ${X-1}", "a: 1 "),
-            ("a: b#c", "a: b#c"),
-            ("a: 'b # c' # d", "a: 'b # c' "),
-            ("a: \"b \\\" # c\" # d", "a: \"b \\\" # c\" "),
-            ("a: it's # c", "a: it's "),
-            ("a: ['# b',\"# c\"] # d", "a: ['# b',\"# c\"] "),
-            ("a: ${B} ä", "a: ${B} ä"),
+    fn comments_stay_and_are_told_from_texts() {
+        for text in [
+            "a: 1 # ${X-1}\n",
+            "a: b#c # ${X-1}\n",
+            "a: it's # ${X-1}\n",
+            "a: 'it''s # b' # ${X-1}\n",
+            "a: \"b\n  c \\\" # d\" # ${X-1}\n",
+            "a: |- # ${X-1}\n  b # c\n",
+            "a: ['# b',\"# c\"] # ${X-1}\n",
         ] {
-            assert_eq!(&line[..comment(line)], kept);
+            assert_eq!(expanded(text), None, "{text}");
         }
-        assert_eq!(without_comments("a:\n  # b\nc: d # e"), "a:\n  \nc: d \n");
+        let text = "\
+# ${X-1}
+a: 'it''s # ${N}' # ${X-1}
+b: |-
+  ${N} # c
+c: \"d
+  \\\\d # ${N}\"
+";
+        let expected = "a: \"it's # 5\"\nb: \"5 # c\"\nc: \"d \\\\d # 5\"\n";
+        assert_eq!(expanded(text).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn values_of_variables_become_what_they_are_without_quotes() {
+        for (text, expected) in [
+            ("a: ${N}00", "a: 500\n"),
+            ("a: ${NONE}", "a: null\n"),
+            ("a: ${LIST}", "a:\n  - a\n  - b\n"),
+            ("a: '[${N}]'", "a: \"[5]\"\n"),
+            ("a: ${COLOR}", "a: \"#fff\"\n"),
+            ("a: ${AND}", "a: \"&x\"\n"),
+            ("a: ${TEXT}", "a: \"a: 'b' # c\"\n"),
+            ("t${N}: {a: 1}", "t5:\n  a: 1\n"),
+            // No YAML before it is expanded.
+            ("a: [${N}]", "a: [5]"),
+        ] {
+            assert_eq!(expanded(text).as_deref(), Some(expected), "{text}");
+        }
     }
 }

@@ -42,6 +42,11 @@ impl Client {
         Ok(Self { connections, credentials: Credentials::new(config)? })
     }
 
+    /// Where requests go, without secrets.
+    pub(crate) fn origin(&self) -> String {
+        self.connections.origin()
+    }
+
     /// Sends one request. Errors: no answer came. Neither error shows addresses or credentials.
     pub(crate) async fn send(
         &self,

@@ -134,6 +134,11 @@ impl Connections {
         Ok(connections)
     }
 
+    /// Scheme, host and port, for the log: the rest of an address may hold secrets.
+    pub(crate) fn origin(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
     /// A request, with the client to send it.
     pub(crate) fn post(&self) -> Result<reqwest::RequestBuilder, ClientError> {
         let (url, host) = &self.asked;

@@ -192,7 +192,7 @@ impl Sender {
                     if let Some(missing) = answer::not_written(counts, written) {
                         metrics.not_written(missing);
                         let error = "the receiver's answer does not confirm all that was sent";
-                        tactus_telemetry::log_limited!(error, tenant = %self.tenant, remote_name = self.remote.name, missing = missing.total(), error, "samples may be lost");
+                        tactus_telemetry::log_limited!(error, tenant = %self.tenant, remote_name = self.remote.name, address = self.remote.address, missing = missing.total(), error, "samples may be lost");
                     }
                     let mut progress = progress.lock();
                     progress.outgoing += counts.total();
@@ -207,7 +207,7 @@ impl Sender {
                 Answer::Failed { error, retry_after } => {
                     // The first time, and then more and more rarely.
                     if (attempt + 1).is_power_of_two() {
-                        tracing::warn!(tenant = %self.tenant, remote_name = self.remote.name, attempt, error, "remote write failed, trying again");
+                        tracing::warn!(tenant = %self.tenant, remote_name = self.remote.name, address = self.remote.address, attempt, error, "remote write failed, trying again");
                     }
                     retry_after
                 }
@@ -224,11 +224,11 @@ impl Sender {
 
     fn log_refusal(&self, counts: Counts, error: &str, again: bool) {
         let [samples, histograms, exemplars] = counts.by_kind();
-        let remote_name = &*self.remote.name;
+        let (remote_name, address) = (&*self.remote.name, &*self.remote.address);
         if again {
-            tactus_telemetry::log_limited!(warn, tenant = %self.tenant, remote_name, samples, histograms, exemplars, error, "remote write refused what was sent again after a restart: it may have arrived before");
+            tactus_telemetry::log_limited!(warn, tenant = %self.tenant, remote_name, address, samples, histograms, exemplars, error, "remote write refused what was sent again after a restart: it may have arrived before");
         } else {
-            tactus_telemetry::log_limited!(error, tenant = %self.tenant, remote_name, samples, histograms, exemplars, error, "remote write refused: samples dropped");
+            tactus_telemetry::log_limited!(error, tenant = %self.tenant, remote_name, address, samples, histograms, exemplars, error, "remote write refused: samples dropped");
         }
     }
 

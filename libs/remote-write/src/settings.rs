@@ -95,6 +95,8 @@ pub(crate) struct Remote {
     /// `name`, or six digits of a hash of the entry.
     pub(crate) name: String,
     pub(crate) url: String,
+    /// Scheme, host and port of `url`.
+    pub(crate) address: String,
     /// Names the cursor of the remote in the queue of a tenant.
     pub(crate) key: RemoteKey,
     pub(crate) protocol: Protocol,
@@ -155,15 +157,17 @@ fn remote(config: &Config, alike: &[&Config]) -> Result<Remote, Reason> {
     let of_content = key(&format!("{hash:016x}-{twins}"));
     // The first of its name and URL keeps its key when anything else of it changes.
     let key = if alike.is_empty() { key("0") } else { of_content.clone() };
+    let client = Client::new(config)?;
     Ok(Remote {
         key: RemoteKey { key, content: of_content },
         name,
         url: config.url.clone(),
+        address: client.origin(),
         protocol,
         relabeling: Arc::new(Relabeling::new(&config.write_relabel_configs)?),
         queue: config.queue_config.clone(),
         headers,
-        client: Client::new(config)?,
+        client,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod connections;
 mod ending;
+mod logged;
 mod receiver;
 mod redirects;
 

@@ -84,11 +84,11 @@ fn is_json_list(body: &[u8]) -> bool {
 /// tags together, and the format that they were in. No bytes: no spans.
 ///
 /// JSON is read in the version that it turns out to be in: senders post the first model to the path of the second. Only
-/// the first has `binaryAnnotations` and annotations with an endpoint, only the second `tags`, `kind` and endpoints of
-/// a span.
+/// the first has `binaryAnnotations`, only the second `tags`, `kind` and endpoints of a span. Annotations with an
+/// endpoint are of the first where nothing is of the second.
 ///
 /// Errors: damage, the first span that breaks a rule, and a list with spans of both models. Memory: some
-/// three times the body, and that of the largest span, which has 65 536 tags or annotations at most.
+/// four times the body, and that of the largest span, which has 65 536 tags or annotations at most.
 pub fn decode(
     format: Format,
     body: &Bytes,
@@ -111,7 +111,22 @@ pub fn decode(
     }
 }
 
+/// Takes tags that are numbers or booleans, too.
 fn decode_as(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<Bytes, Error> {
+    match (format, decode_strictly(format, body, options)) {
+        (Format::JsonV2, Err(error @ Error::Json(_))) => {
+            let texts = v2::tag_texts::quoted(body).ok_or_else(|| error.clone())?;
+            match decode_strictly(format, &texts.into(), options) {
+                // The other one has places in a text that the sender does not know.
+                Err(Error::Json(_)) => Err(error),
+                request => request,
+            }
+        }
+        (_, request) => request,
+    }
+}
+
+fn decode_strictly(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<Bytes, Error> {
     let (mut groups, bytes) = (Groups::default(), body.len());
     // Thrift says the types of its values.
     let guess = options.parse_string_tags && format != Format::ThriftV1;

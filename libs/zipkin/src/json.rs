@@ -201,21 +201,50 @@ pub(crate) struct Port(pub(crate) u16);
 
 impl<'de> Deserialize<'de> for Port {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let number = Option::<i64>::deserialize(json)?.unwrap_or_default();
-        Ok(Self(u16::try_from(number).unwrap_or_default()))
+        json.deserialize_any(PortVisitor)
     }
 }
 
-/// Reads a list; `check` says whether an element is worth keeping, or an error.
+struct PortVisitor;
+
+impl Visitor<'_> for PortVisitor {
+    type Value = Port;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a port")
+    }
+
+    fn visit_unit<E>(self) -> Result<Port, E> {
+        Ok(Port(0))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Port, E> {
+        Ok(Port(u16::try_from(number).unwrap_or_default()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Port, E> {
+        Ok(Port(u16::try_from(number).unwrap_or_default()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Port, E> {
+        Ok(Port(u16::try_from(number as i64).unwrap_or_default()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Port, E> {
+        Ok(Port(text.parse().unwrap_or_default()))
+    }
+}
+
+/// Reads a list; `keep` says whether an element is worth keeping.
 pub(crate) fn read_list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     json: D,
-    check: fn(&T) -> Result<bool, String>,
+    keep: fn(&T) -> bool,
 ) -> Result<Vec<T>, D::Error> {
-    json.deserialize_any(ListVisitor { check })
+    json.deserialize_any(ListVisitor { keep })
 }
 
 struct ListVisitor<T> {
-    check: fn(&T) -> Result<bool, String>,
+    keep: fn(&T) -> bool,
 }
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
@@ -232,7 +261,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
         let mut elements = Vec::new();
         while let Some(element) = list.next_element()? {
-            if (self.check)(&element).map_err(A::Error::custom)? {
+            if (self.keep)(&element) {
                 check_count(elements.len()).map_err(A::Error::custom)?;
                 elements.push(element);
             }

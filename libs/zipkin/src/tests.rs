@@ -225,6 +225,10 @@ fn json_is_read_in_the_version_that_its_content_shows() {
         (r#","remoteEndpoint":{"serviceName":"s"}"#, Some(JsonV2)),
         (r#","tags":{"http.path":"/a"}"#, Some(JsonV2)),
         (r#","kind":"CLIENT""#, Some(JsonV2)),
+        (
+            r#","tags":{},"annotations":[{"timestamp":1,"value":"ws","endpoint":{"serviceName":"s"}}]"#,
+            Some(JsonV2),
+        ),
         (r#","binaryAnnotations":null,"tags":null,"kind":null"#, None),
         (r#","annotations":[{"timestamp":1,"value":"sr"}]"#, None),
     ] {

@@ -7,6 +7,7 @@ use tactus_model::{SpanId, TraceId};
 
 pub(crate) mod json;
 pub(crate) mod protobuf;
+pub(crate) mod tag_texts;
 mod write;
 
 #[cfg(test)]

@@ -227,7 +227,7 @@ object!(ExportRequest, "an export request", this {
     "resourceSpans" | "resource_spans" => &mut ResourceSpans::into_fields(&mut this.resource_spans, 1),
 });
 
-/// A file with a trace: an export request, or an answer of Tempo's API.
+/// A file with a trace: an export request, or an answer of Tempo's API or of the third version of Jaeger's.
 #[derive(Default)]
 pub(super) struct TraceFile {
     pub(super) resource_spans: Vec<u8>,
@@ -243,6 +243,7 @@ object!(TraceFile, "a file with a trace", this {
     "resourceSpans" | "resource_spans" => &mut ResourceSpans::into_fields(&mut this.resource_spans, 1),
     "batches" => &mut ResourceSpans::into_fields(&mut this.resource_spans, 1),
     "trace" => &mut this.trace,
+    "result" => &mut this.trace,
 });
 
 object!(Trace, "a trace", this {

@@ -383,7 +383,7 @@ fn error_that_repeats_the_body_is_cut_and_keeps_its_place() {
 }
 
 #[test]
-fn answers_of_tempo_are_files_with_a_trace() {
+fn answers_of_tempo_and_jaeger_are_files_with_a_trace() {
     let spans =
         |id: &str| format!(r#"[{{"scopeSpans":[{{"spans":[{{"traceId":"{id}","name":"a"}}]}}]}}]"#);
     let (hex, base64) = ("00000000000000010000000000000002", "AAAAAAAAAAEAAAAAAAAAAg==");
@@ -392,6 +392,7 @@ fn answers_of_tempo_are_files_with_a_trace() {
         format!(r#"{{"batches":{}}}"#, spans(base64)),
         format!(r#"{{"trace":{{"batches":{}}},"metrics":{{}}}}"#, spans(hex)),
         format!(r#"{{"trace":{{"resourceSpans":{}}}}}"#, spans(base64)),
+        format!(r#"{{"result":{{"resourceSpans":{}}}}}"#, spans(hex)),
     ] {
         let decoded = read_trace_file(file.as_bytes()).unwrap();
         let decoded = ExportTraceServiceRequest::decode(decoded).unwrap();

@@ -143,13 +143,13 @@ fn read_annotations<'de: 'a, 'a, D: Deserializer<'de>>(
     json: D,
 ) -> Result<Vec<JsonAnnotation<'a>>, D::Error> {
     // Those without a value are no events, but tell when the span was.
-    read_list(json, |_| Ok(true))
+    read_list(json, |_| true)
 }
 
 fn read_binary_annotations<'de: 'a, 'a, D: Deserializer<'de>>(
     json: D,
 ) -> Result<Vec<JsonBinaryAnnotation<'a>>, D::Error> {
-    read_list(json, |property: &JsonBinaryAnnotation<'_>| Ok(!property.key.as_bytes().is_empty()))
+    read_list(json, |property: &JsonBinaryAnnotation<'_>| !property.key.as_bytes().is_empty())
 }
 
 /// The value of a binary annotation.

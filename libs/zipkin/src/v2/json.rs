@@ -20,7 +20,7 @@ struct JsonSpan<'a> {
     trace_id: Text<'a>,
     parent_id: Text<'a>,
     id: Text<'a>,
-    kind: Text<'a>,
+    kind: Option<Text<'a>>,
     name: Text<'a>,
     timestamp: Micros,
     duration: Micros,
@@ -28,7 +28,7 @@ struct JsonSpan<'a> {
     remote_endpoint: Option<JsonEndpoint<'a>>,
     #[serde(deserialize_with = "read_annotations")]
     annotations: Vec<JsonAnnotation<'a>>,
-    tags: Tags<'a>,
+    tags: Option<Tags<'a>>,
     /// Only the first model has them.
     #[serde(deserialize_with = "is_there")]
     binary_annotations: bool,
@@ -40,7 +40,7 @@ struct JsonAnnotation<'a> {
     timestamp: Micros,
     #[serde(borrow)]
     value: Text<'a>,
-    /// Only the first model has it.
+    /// Only the first model has it, but some senders of the second write it too.
     #[serde(deserialize_with = "is_there")]
     endpoint: bool,
 }
@@ -52,8 +52,7 @@ pub(crate) fn decode(
 ) -> Result<(), Error> {
     let mut index = 0;
     read_spans(body, |span: JsonSpan<'_>| {
-        if span.binary_annotations || span.annotations.iter().any(|annotation| annotation.endpoint)
-        {
+        if span.is_of_first_model() {
             return Err(Error::OtherVersion);
         }
         span.into_span(body).and_then(&mut take).map_err(|reason| Error::Span { index, reason })?;
@@ -63,6 +62,16 @@ pub(crate) fn decode(
 }
 
 impl JsonSpan<'_> {
+    fn is_of_first_model(&self) -> bool {
+        let is_of_second = self.tags.is_some()
+            || self.kind.is_some()
+            || self.local_endpoint.is_some()
+            || self.remote_endpoint.is_some();
+        let mut annotations = self.annotations.iter();
+        self.binary_annotations
+            || !is_of_second && annotations.any(|annotation| annotation.endpoint)
+    }
+
     fn into_span(self, body: &Bytes) -> Result<Span, SpanError> {
         let trace_id = hex(&self.trace_id, TraceId::from_hex).filter(|id| !id.is_zero());
         let id = hex(&self.id, SpanId::from_hex).filter(|id| !id.is_zero());
@@ -71,11 +80,14 @@ impl JsonSpan<'_> {
             b"" => None,
             _ => Some(hex(&self.parent_id, SpanId::from_hex).ok_or(SpanError::ParentId)?),
         };
+        if self.annotations.iter().any(|annotation| annotation.timestamp.0 == 0) {
+            return Err(SpanError::AnnotationTimestamp);
+        }
         let annotations = self.annotations.into_iter().map(|annotation| Annotation {
             timestamp: annotation.timestamp.0,
             value: annotation.value.into_bytes(body),
         });
-        let tags = self.tags.0.into_iter();
+        let tags = self.tags.map(|tags| tags.0).unwrap_or_default().into_iter();
         let tags = tags.map(|(key, value)| (key.into_bytes(body), value.into_bytes(body)));
         let endpoint = |endpoint: Option<JsonEndpoint<'_>>| {
             endpoint.map_or_else(Endpoint::default, |endpoint| endpoint_of(endpoint, body))
@@ -84,7 +96,7 @@ impl JsonSpan<'_> {
             trace_id,
             parent_id: parent_id.filter(|parent| !parent.is_zero() && *parent != id),
             id,
-            kind: Kind::from_name(self.kind.as_bytes()),
+            kind: self.kind.and_then(|kind| Kind::from_name(kind.as_bytes())),
             name: self.name.into_bytes(body),
             timestamp: Some(self.timestamp.0).filter(|timestamp| *timestamp != 0),
             duration: self.duration.0,
@@ -120,14 +132,10 @@ fn hex<T>(text: &Text<'_>, parse: fn(&str) -> Option<T>) -> Option<T> {
 fn read_annotations<'de: 'a, 'a, D: Deserializer<'de>>(
     json: D,
 ) -> Result<Vec<JsonAnnotation<'a>>, D::Error> {
-    read_list(json, |annotation: &JsonAnnotation<'_>| match annotation.timestamp.0 {
-        0 if !annotation.endpoint => Err(SpanError::AnnotationTimestamp.to_string()),
-        _ => Ok(true),
-    })
+    read_list(json, |_| true)
 }
 
 /// Members in the order of the document.
-#[derive(Default)]
 struct Tags<'a>(Vec<(Text<'a>, Text<'a>)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Tags<'a> {
@@ -143,10 +151,6 @@ impl<'de> Visitor<'de> for TagsVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of strings")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Vec::new())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

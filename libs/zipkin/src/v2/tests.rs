@@ -55,7 +55,9 @@ fn unknown_members_are_skipped_and_last_tags_win() {
 #[test]
 fn wrong_types_are_errors_with_a_place() {
     for members in [
-        r#","tags":{"a":1}"#,
+        r#","tags":{"a":[1]}"#,
+        r#","tags":{"a":1,"b":{}}"#,
+        r#","tags":{"a":01}"#,
         r#","tags":[]"#,
         r#","name":1"#,
         r#","timestamp":-1"#,
@@ -67,8 +69,48 @@ fn wrong_types_are_errors_with_a_place() {
         let error = error(Format::JsonV2, body);
         assert!(error.contains("line 1 column"), "{members}: {error}");
     }
-    let annotation = json(r#","annotations":[{"timestamp":0,"value":"a"}]"#);
-    assert!(error(Format::JsonV2, annotation).starts_with("valid annotation timestamp required"));
+    for members in [
+        r#","annotations":[{"timestamp":0,"value":"a"}]"#,
+        r#","kind":"CLIENT","annotations":[{"value":"a","endpoint":{}}]"#,
+    ] {
+        let error = error(Format::JsonV2, json(members));
+        assert!(error.starts_with("valid annotation timestamp required"), "{members}: {error}");
+    }
+}
+
+#[test]
+fn tags_that_are_numbers_or_booleans_are_their_texts() {
+    let (_, span) =
+        one(Format::JsonV2, json(r#","tags":{"a":200,"b":-1.50,"c":true,"d":"x","e":null}"#));
+    let expected = [("a", "200"), ("b", "-1.50"), ("c", "true"), ("d", "x"), ("e", "")];
+    let expected = expected.map(|(key, value)| (key, text(value)));
+    assert_eq!(attributes(&span.attributes), pairs(&expected));
+    // Beside a text that is not UTF-8, and on the path of the first model.
+    let before = &br#"[{"traceId":"1","id":"2","timestamp":1,"name":""#[..];
+    let after = br#"","tags":{"a":1}}]"#;
+    for format in [Format::JsonV1, Format::JsonV2] {
+        let (_, span) = one(format, [before, b"\xff", after].concat());
+        assert_eq!(&*span.name, b"\xff");
+        assert_eq!(attributes(&span.attributes), pairs(&[("a", text("1"))]));
+    }
+    let wrong = r#"[{"traceId":"1","id":"2","tags":{"a":1}},{"id":"3"}]"#;
+    assert_eq!(error(Format::JsonV2, wrong), "valid traceId required (span 1 of the list)");
+}
+
+#[test]
+fn annotations_with_endpoints_are_events_of_a_span_of_the_second_model() {
+    let annotations =
+        r#","annotations":[{"timestamp":5,"value":"ws","endpoint":{"serviceName":"shop"}}]"#;
+    for members in [
+        r#","tags":{"a":"b"}"#,
+        r#","kind":"CLIENT""#,
+        r#","localEndpoint":{"serviceName":"shop"}"#,
+        r#","remoteEndpoint":{"serviceName":"db"}"#,
+    ] {
+        let (_, span) = one(Format::JsonV2, json(&format!("{members}{annotations}")));
+        let events = span.events.iter().map(|event| (&*event.name, event.time_unix_nano));
+        assert_eq!(events.collect::<Vec<_>>(), [(&b"ws"[..], 5_000)], "{members}");
+    }
 }
 
 #[test]
@@ -88,6 +130,13 @@ fn addresses_that_are_none_and_ports_out_of_range_are_left_out() {
     let (_, span) = one(Format::JsonV2, json(endpoint));
     let expected = [("net.peer.ip", text("2001:db8::1")), ("net.peer.port", Value::IntValue(80))];
     assert_eq!(attributes(&span.attributes), pairs(&expected));
+    for (port, number) in [(r#""6379""#, 6379), ("80.0", 80), ("-1", 0), (r#""none""#, 0)] {
+        let endpoint = format!(r#","remoteEndpoint":{{"serviceName":"redis","port":{port}}}"#);
+        let (_, span) = one(Format::JsonV2, json(&endpoint));
+        let found = attributes(&span.attributes).into_iter().map(|(_, value)| value);
+        let number = (number != 0).then_some(Value::IntValue(number));
+        assert_eq!(found.skip(1).collect::<Vec<_>>(), Vec::from_iter(number), "{port}");
+    }
 }
 
 #[test]
