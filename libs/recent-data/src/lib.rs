@@ -31,6 +31,7 @@ mod head;
 mod ingester;
 mod large_traces;
 mod layout;
+mod left_out;
 mod live_tail;
 mod live_traces;
 mod metrics;

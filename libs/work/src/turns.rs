@@ -14,13 +14,13 @@ const SHORT_BYTES: usize = 64 << 10;
 /// mebibyte.
 const LONG_BYTES: usize = 1 << 20;
 
-/// As many as half of the threads that serve connections.
+/// As many as half of the threads that serve connections, and one at least.
 static READS: LazyLock<Slots> = LazyLock::new(half_of_cores);
 /// Of more than [`LONG_BYTES`]: nobody else waits for them.
 static LONG_READS: LazyLock<Slots> = LazyLock::new(half_of_cores);
 
 fn half_of_cores() -> Slots {
-    Slots::new(SlotLimits::of_turns(cores() / 2))
+    Slots::new(SlotLimits::of_turns((cores() / 2).max(1)))
 }
 
 /// Processors that this process may use.

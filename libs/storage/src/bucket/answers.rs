@@ -52,7 +52,11 @@ pub(super) async fn bounded(asked: Asked, answer: HttpResponse) -> Result<HttpRe
         _ if is_error => start_of(body).await.into(),
         Asked::Object => body,
         Asked::Document => whole(body).await?.into(),
-        Asked::Listing => readable(page_of_listing(whole(body).await?)?).into(),
+        Asked::Listing if parts.status.is_success() => {
+            readable(page_of_listing(whole(body).await?)?).into()
+        }
+        // A redirect, which says where to in words.
+        Asked::Listing => whole(body).await?.into(),
     };
     Ok(HttpResponse::from_parts(parts, body))
 }
