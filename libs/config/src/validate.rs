@@ -72,6 +72,7 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
         components::rings(config),
         receivers::validate(&config.distributor.receivers),
         forwarders::validate(&config.distributor.forwarders),
+        storage::user_overrides(config),
         components::overrides(config),
         components::frontend(config),
         links::validate(&config.query_frontend.links)

@@ -17,6 +17,7 @@ use tactus_rpc::QueryContext;
 use tactus_rpc::jobs::ANSWER_SCOPE;
 use tactus_storage::{BlockMeta, Blocklist, Bucket, Uuid};
 use tactus_telemetry::metrics::Registry;
+use tactus_traceql::is_short;
 use tonic::{Request, Response, Status};
 
 use crate::blocks::Blocks;
@@ -97,6 +98,19 @@ impl Querier {
         }
     }
 
+    /// Parses or compiles a query: here if it is short, else in the pool, because that may take long.
+    async fn compiled<T: Send + 'static>(
+        &self,
+        is_short: bool,
+        options: JobOptions,
+        compile: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match is_short {
+            true => compile(),
+            false => self.inner.pool.run(options, move |_| compile()).await,
+        }
+    }
+
     fn count(&self, op: &str, started: Instant, inspected_bytes: u64) {
         let metrics = &self.inner.metrics;
         metrics.jobs.with([op]).inc();
@@ -117,16 +131,10 @@ impl Protocol for Querier {
         let tenant = tenant_of(&find.tenant)?;
         let ids: Vec<Uuid> =
             request.block_ids.iter().map(|id| parse_block_id(id)).collect::<Result<_, _>>()?;
-        let has_query = !find.query.is_empty();
+        let options = self.inner.options(tenant.as_str(), &["trace"], context);
+        let is_short = is_short(&find.query);
         let compile = move || TraceJob::compile(&find).map_err(Error::from);
-        let wanted = if has_query {
-            // Patterns may take long to compile.
-            let options = self.inner.options(tenant.as_str(), &["trace"], context);
-            self.inner.pool.run(options, move |_| compile()).await?
-        } else {
-            compile()?
-        };
-        let wanted = Arc::new(wanted);
+        let wanted = Arc::new(self.compiled(is_short, options, compile).await?);
         let found = find::find_trace(&self.inner, tenant.as_str(), &wanted, ids, context).await?;
         self.count("traces", started, found.inspected_bytes);
         Ok(Response::new(found))
@@ -146,12 +154,12 @@ impl Protocol for Querier {
         }
         let ids = ids.iter().map(|&id| Uuid::from_bytes(id)).collect();
         let options = self.inner.options(tenant.as_str(), &["search", &search.query], context);
-        let pruner = move |_: &Job| -> Result<Pruner> {
+        let is_short = is_short(&search.query);
+        let pruner = move || {
             let root = tactus_traceql::parse_and_validate(&search.query);
             Ok(Pruner::of(&root.map_err(|error| Error::Invalid(error.to_string()))?))
         };
-        // Patterns may take long to compile.
-        let pruner = self.inner.pool.run(options, pruner).await?;
+        let pruner = self.compiled(is_short, options, pruner).await?;
         let selected = select_blocks(&self.inner, tenant.as_str(), pruner, ids, options).await?;
         self.count("search", started, selected.inspected_bytes);
         Ok(Response::new(selected))

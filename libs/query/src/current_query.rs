@@ -7,8 +7,8 @@ use std::time::Duration;
 use tactus_model::TenantId;
 use tactus_rpc::QueryContext;
 use tactus_work::memory::QueryMemory;
+use tactus_work::turns::in_place;
 use tactus_work::{Line, Work};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
 tokio::task_local! {
@@ -51,19 +51,9 @@ pub(crate) async fn as_query<T>(
     let tenants = Line::of(&joined(tenants), &[]).tenant;
     let work =
         memory.map(|memory| Work::default().holding(memory, tenants, number)).unwrap_or_default();
-    let work = work.waiting_by(in_place);
+    // It waits for memory on a thread that serves connections. Those that would give it back may be among its other tasks.
+    let work = work.waiting_by(|wait| in_place(wait));
     QUERY.scope(CurrentQuery { deadline, context, tenants, work }, query).await
-}
-
-/// Waits for memory on a thread that serves connections: its other tasks go on elsewhere. Those that would give the memory
-/// back may be among them.
-fn in_place(wait: &mut dyn FnMut()) {
-    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
-    if flavor.is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread) {
-        tokio::task::block_in_place(wait);
-    } else {
-        wait();
-    }
 }
 
 /// Runs further work on behalf of a query of these tenants, such as writing its answer: its long work waits for their

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
-use std::thread::available_parallelism;
 
+use tactus_work::turns::cores;
 use tactus_work::{Full, Gate, Line, Slot, SlotLimits, Slots};
 use tokio::task::JoinError;
 
@@ -29,8 +29,7 @@ pub(crate) struct LongWork {
 impl LongWork {
     /// The threads of this process.
     pub(crate) fn of_process() -> &'static Self {
-        static LONG_WORK: LazyLock<LongWork> =
-            LazyLock::new(|| LongWork::new(available_parallelism().map_or(1, usize::from)));
+        static LONG_WORK: LazyLock<LongWork> = LazyLock::new(|| LongWork::new(cores()));
         &LONG_WORK
     }
 

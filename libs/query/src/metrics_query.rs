@@ -21,6 +21,7 @@ use tactus_api::{Error, Result};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::{MetricsRequest, MetricsResponse};
 use tactus_server::bodies::Bodies;
+use tactus_traceql::is_short;
 use tactus_traceql::metrics::{
     AnswerOptions, CompiledMetrics, Grid, MetricsAnswer, MetricsCombiner, MetricsError,
     MetricsOptions,
@@ -32,7 +33,6 @@ use crate::frontend::Frontend;
 use crate::jobs::{Outcome, run_jobs};
 use crate::metrics::METRICS;
 use crate::offload::{offload, offload_within};
-use crate::parsing::is_short;
 use crate::progress::MetricsProgress;
 use crate::query_log::Asked;
 use crate::work::{Cost, Work};

@@ -3,18 +3,10 @@
 use tactus_api::request::parse_traceql;
 use tactus_api::{QueryParams, Result};
 use tactus_model::TenantId;
-use tactus_traceql::RootExpr;
+use tactus_traceql::{RootExpr, is_short};
 
 use crate::frontend::Frontend;
 use crate::offload::offload;
-
-/// A query of this size is parsed in some ten microseconds, unless it has a regular expression.
-const SHORT_BYTES: usize = 1 << 10;
-
-/// True if a query is parsed in no time. Regular expressions are compiled when a query is checked.
-pub(crate) fn is_short(query: &str) -> bool {
-    query.len() <= SHORT_BYTES && !query.contains('~')
-}
 
 impl Frontend {
     /// Runs what parses a query of these tenants: here if `query` is short, else on another thread when it is the tenants'
@@ -67,6 +59,6 @@ mod tests {
     fn queries_that_compile_patterns_or_are_long_are_not_short() {
         assert!(is_short("") && is_short("{ .a = 1 }"));
         assert!(!is_short("{ .a =~ `x` }") && !is_short("{ .a !~ `x` }") && !is_short(LONG));
-        assert!(!is_short(&" ".repeat(SHORT_BYTES + 1)));
+        assert!(!is_short(&" ".repeat(tactus_traceql::SHORT_QUERY_BYTES + 1)));
     }
 }

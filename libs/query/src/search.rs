@@ -19,6 +19,7 @@ use tactus_proto::tactus::v1::{
 };
 use tactus_storage::Uuid;
 use tactus_traceql::eval::CompiledQuery;
+use tactus_traceql::is_short;
 use tactus_work::Held;
 use tokio::time::sleep;
 
@@ -27,7 +28,6 @@ use crate::frontend::Frontend;
 use crate::jobs::{Jobs, Running, ask};
 use crate::metrics::SEARCH;
 use crate::offload::offload;
-use crate::parsing::is_short;
 use crate::progress::SearchProgress;
 use crate::query_log::Asked;
 use crate::so_far::{HEAD_START, Looks, TELL_EVERY};

@@ -49,9 +49,6 @@ pub enum LastFlush {
     All,
 }
 
-/// Longest pause after a failed flush.
-const MAX_RETRY_PAUSE: Duration = Duration::from_secs(120);
-
 /// Longest pause between attempts to write all.
 const MAX_LAST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -366,8 +363,7 @@ impl Ingester {
         if queue.failures > 0 {
             self.metrics.flush_failed_retries.inc();
         }
-        let pause = self.settings.retry_pause * 2u32.saturating_pow(queue.failures.min(16));
-        queue.not_before = Some(Instant::now() + pause.min(MAX_RETRY_PAUSE));
+        queue.not_before = Some(Instant::now() + self.settings.pause_after(queue.failures));
         queue.failures += 1;
         self.metrics.failed_flushes.inc();
     }

@@ -93,7 +93,8 @@ impl Ingester {
                     self.count_damaged(tenant.as_str(), &error, kept);
                 }
                 Err(_) => {
-                    self.unreadable.failed_again(&path, self.settings.retry_pause);
+                    self.unreadable
+                        .failed_again(&path, |failures| self.settings.pause_after(failures));
                     continue;
                 }
             }

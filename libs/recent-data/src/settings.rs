@@ -10,6 +10,9 @@ use tactus_tail_sampling::Policies;
 use tactus_wal::{Files, SystemFiles};
 use tactus_work::memory::QueryMemory;
 
+/// Longest pause before what failed is tried again.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(120);
+
 /// Settings of an ingester: sections of the configuration, and what follows from others.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -91,6 +94,12 @@ pub struct Limits {
 }
 
 impl Settings {
+    /// The pause before what failed is tried again, after so many earlier failures.
+    pub(crate) fn pause_after(&self, failures: u32) -> Duration {
+        let pause = self.retry_pause.saturating_mul(2u32.saturating_pow(failures.min(16)));
+        pause.min(MAX_RETRY_PAUSE)
+    }
+
     /// The defaults, below `directory`.
     pub fn new(directory: PathBuf) -> Self {
         Self { directory, ..Self::of(&IngesterSection::default(), &TraceStorage::default()) }

@@ -14,9 +14,6 @@ use tactus_model::TenantId;
 
 use crate::segment::{Place, Segment};
 
-/// Longest pause between two attempts to read a segment.
-const MAX_PAUSE: Duration = Duration::from_secs(120);
-
 /// What the disk cannot read at the moment.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadable {
@@ -83,11 +80,10 @@ impl Unreadable {
         waiting.iter().filter(|waiting| all || waiting.not_before <= now).cloned().collect()
     }
 
-    pub(crate) fn failed_again(&self, path: &Path, pause: Duration) {
+    pub(crate) fn failed_again(&self, path: &Path, pause_after: impl Fn(u32) -> Duration) {
         for waiting in self.all.lock().iter_mut().filter(|waiting| waiting.path == path) {
             waiting.failures += 1;
-            let pause = pause.saturating_mul(2u32.saturating_pow(waiting.failures.min(16)));
-            waiting.not_before = Instant::now() + pause.min(MAX_PAUSE);
+            waiting.not_before = Instant::now() + pause_after(waiting.failures);
         }
     }
 }

@@ -45,6 +45,14 @@ pub use static_value::{Kind, Static, Status, Text};
 pub use validate::validate;
 use validate::validate_after;
 
+/// A query of this size is parsed in some ten microseconds, unless it has a regular expression.
+pub const SHORT_QUERY_BYTES: usize = 1 << 10;
+
+/// True if a query is parsed and compiled in no time. Regular expressions are compiled when a query is checked.
+pub fn is_short(query: &str) -> bool {
+    query.len() <= SHORT_QUERY_BYTES && !query.contains('~')
+}
+
 /// Parses and validates a query.
 ///
 /// Errors: [`Error::Parse`] and [`Error::Pattern`] with a position, or [`Error::Validate`]. Clients see the `Display`

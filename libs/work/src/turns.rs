@@ -48,7 +48,7 @@ pub async fn read_in_turn<T>(
 }
 
 /// Runs something that takes long on a thread that may serve connections: these go on elsewhere.
-fn in_place<T>(run: impl FnOnce() -> T) -> T {
+pub fn in_place<T>(run: impl FnOnce() -> T) -> T {
     let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
     if flavor.is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread) {
         tokio::task::block_in_place(run)

@@ -112,10 +112,6 @@ fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
 }
 
 pub(super) fn overrides(config: &Config) -> Result<(), Invalid> {
-    let user = &config.overrides.user_configurable_overrides;
-    if user.enabled && user.client.backend == "s3" {
-        super::storage::s3("overrides.user_configurable_overrides.client.s3", &user.client.s3)?;
-    }
     let defaults = &config.overrides.defaults;
     super::rate_strategy(defaults)
         .map_err(|text| Invalid::new("overrides.defaults.ingestion.rate_strategy", text))?;

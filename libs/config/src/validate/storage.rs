@@ -64,8 +64,17 @@ pub(super) fn storage(config: &Config) -> Result<(), Invalid> {
     s3("storage.trace.s3", &trace.s3)
 }
 
+/// The bucket with the limits that tenants set.
+pub(super) fn user_overrides(config: &Config) -> Result<(), Invalid> {
+    let user = &config.overrides.user_configurable_overrides;
+    if user.enabled && user.client.backend == "s3" {
+        s3("overrides.user_configurable_overrides.client.s3", &user.client.s3)?;
+    }
+    Ok(())
+}
+
 /// `section`: the path of the S3 section.
-pub(super) fn s3(section: &str, s3: &S3) -> Result<(), Invalid> {
+fn s3(section: &str, s3: &S3) -> Result<(), Invalid> {
     let key = |name: &str| format!("{section}.{name}");
     ensure(
         &key("sse.type"),

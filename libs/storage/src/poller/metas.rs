@@ -115,15 +115,10 @@ impl Poller {
 
     /// Looks for the meta of a block, live or compacted.
     pub(super) async fn find(&self, tenant: &str, wanted: Wanted) -> Result<Found> {
-        let (mut found, live) = match wanted {
+        let (found, live) = match wanted {
             Wanted::Live(id) => (self.find_live(tenant, id).await, Some(id)),
             Wanted::Compacted(id, time) => (self.find_compacted(tenant, id, time).await, None),
         };
-        if let (Err(error), Some(id)) = (&found, live)
-            && error.is_not_found()
-        {
-            found = self.find_lost(tenant, id).await;
-        }
         match found {
             Err(error) if error.is_corrupt() || matches!(error, Error::Invalid { .. }) => {
                 if self.memory.is_news(error.to_string()) {
@@ -145,7 +140,10 @@ impl Poller {
             Ok(meta) => Ok(Found::Live(Arc::new(meta))),
             // The block may have been marked compacted since the listing.
             Err(error) if error.is_not_found() => {
-                self.find_compacted(tenant, id, Timestamp::now()).await
+                match self.find_compacted(tenant, id, Timestamp::now()).await {
+                    Err(error) if error.is_not_found() => self.find_lost(tenant, id).await,
+                    found => found,
+                }
             }
             Err(error) => Err(error),
         }
@@ -153,10 +151,13 @@ impl Poller {
 
     /// Tells a block that was deleted, maybe long before a listing shows that, from one whose meta the store has lost.
     async fn find_lost(&self, tenant: &str, id: Uuid) -> Result<Found> {
+        // Most are gone, so this comes before the listing, which costs more.
+        if !self.bucket.exists(&block_key(tenant, id, DATA)).await? {
+            return Ok(Found::Gone);
+        }
         let key = block_key(tenant, id, META);
         let objects = self.bucket.list(&block_prefix(tenant, id)).await?;
-        let is_listed = objects.iter().any(|object| object.key == key);
-        if is_listed && self.bucket.exists(&block_key(tenant, id, DATA)).await? {
+        if objects.iter().any(|object| object.key == key) {
             let reason = format!("{key} is listed, but not found");
             return Err(Error::Invalid { what: "meta.json", reason });
         }
