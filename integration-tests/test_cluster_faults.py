@@ -414,7 +414,7 @@ def test_clock_that_is_five_minutes_off_changes_nothing(cluster, tmp_path, servi
 
 
 def test_distributor_flooded_with_ten_times_its_limit_stays_small_and_says_when_to_retry(cluster):
-    limit = 500_000
+    limit = 100_000
     node = cluster.new("distributor", config={"overrides": {"defaults": {"ingestion": {
         "rate_limit_bytes": limit, "burst_size_bytes": limit}}}})
     node.start()

@@ -408,7 +408,7 @@ def test_memcached_keeps_what_no_cache_of_the_values_keeps(tmp_path):
     service = manifests.of("Service")[cache["memcached"]["host"]]
     assert cache["memcached"]["service"] in {port["name"] for port in service["spec"]["ports"]}
     assert_taken(manifests, tmp_path)
-    some = {"caches": [{"roles": ["bloom"], "redis": {"endpoint": "redis:6379"}}, {"roles": ["parquet-footer", "parquet-page"], "memcached": {"host": "m"}}]}
+    some = {"caches": [{"roles": ["bloom"], "redis": {"endpoint": "redis:6379"}}, {"roles": ["parquet-footer", "parquet-page"], "memcached": {"addresses": "dns+m:11211"}}]}
     manifests = render(tmp_path, {**S3, "mode": "distributed", "memcached": {"enabled": True}, "cache": some})
     roles = [cache["roles"] for cache in manifests.configuration()["cache"]["caches"]]
     assert roles == [["bloom"], ["parquet-footer", "parquet-page"], ["frontend-search"]]

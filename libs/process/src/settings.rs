@@ -75,9 +75,10 @@ pub(crate) fn list_max_age(config: &Config) -> Duration {
     config.ingester.complete_block_timeout.as_std().max(interval.saturating_mul(3))
 }
 
-/// How old an index may be when it is read.
+/// How old an index may be when it is read: the list is of use until the next poll, and a quarter is for polls that take
+/// long.
 fn usable_index_age(config: &Config) -> Duration {
-    list_max_age(config) - poll_interval(&config.storage.trace)
+    (list_max_age(config) - poll_interval(&config.storage.trace)) / 4 * 3
 }
 
 /// Pause between two polls of the block list.
@@ -391,11 +392,11 @@ mod tests {
             let age = poller(&tactus_config::from_yaml(&text).unwrap()).stale_index_after;
             age.map(|age| age.as_secs())
         };
-        assert_eq!(of(""), Some(600));
+        assert_eq!(of(""), Some(450));
         assert_eq!(of("blocklist_poll: 10s"), Some(600));
-        assert_eq!(of("blocklist_poll: 1h"), Some(7_200));
+        assert_eq!(of("blocklist_poll: 1h"), Some(5_400));
         assert_eq!(of("blocklist_poll_stale_tenant_index: 7m"), Some(420));
-        assert_eq!(of("blocklist_poll_stale_tenant_index: 45m"), Some(600));
+        assert_eq!(of("blocklist_poll_stale_tenant_index: 45m"), Some(450));
         assert_eq!(of("blocklist_poll_fallback: false"), None);
         let listing_is_off =
             "blocklist_poll_fallback: false, blocklist_poll_stale_tenant_index: 45m";

@@ -28,7 +28,7 @@ section! {
         blocklist_poll_tenant_concurrency: usize, "tenants polled at a time; 0 is 1";
         blocklist_poll_fallback: bool = true, "list the bucket when the tenant index is missing";
         blocklist_poll_tenant_index_builders: i64 = 2, "compactors that write the tenant index; 0 or less is 2";
-        blocklist_poll_stale_tenant_index: GoDuration, "an older tenant index is not used; 0 is two polls, 10 minutes at least. With the fallback it is ingester.complete_block_timeout less one poll at most, without it 0 is never";
+        blocklist_poll_stale_tenant_index: GoDuration, "an older tenant index is not used; 0 is two polls, 10 minutes at least. With the fallback it is at most three quarters of ingester.complete_block_timeout less one poll, without it 0 is never";
         blocklist_poll_jitter_ms: u64, "random delay before a block is polled, in milliseconds";
         blocklist_poll_tolerate_consecutive_errors: usize = 1, "failed polls in a row before giving up";
         blocklist_poll_tolerate_tenant_failures: usize = 1, "failed tenants of a poll";
