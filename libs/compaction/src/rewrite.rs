@@ -151,10 +151,27 @@ async fn take_back(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
     if missing_file(bucket, meta).await?.is_none() {
         return Ok(());
     }
+    find_inputs(bucket, meta).await?;
+    bucket.delete(&block_key(&meta.tenant_id, meta.block_id, META)).await?;
+    put_back_if_needed(bucket, meta).await
+}
+
+/// Puts the meta back if not all inputs are live any more: another compactor has made the block whole meanwhile, and now it
+/// has their spans.
+async fn put_back_if_needed(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
+    let Err(error) = find_inputs(bucket, meta).await else { return Ok(()) };
+    let key = |file| block_key(&meta.tenant_id, meta.block_id, file);
+    if !bucket.exists(&key(COMPACTED_META)).await.unwrap_or(false) {
+        bucket.put(&key(META), meta_that_fits(meta).into()).await?;
+    }
+    Err(error)
+}
+
+/// Errors: an input is not live, or cannot be read.
+async fn find_inputs(bucket: &Bucket, meta: &BlockMeta) -> Result<()> {
     for &source in meta.sources() {
         read_meta(bucket, &meta.tenant_id, source).await?;
     }
-    bucket.delete(&block_key(&meta.tenant_id, meta.block_id, META)).await?;
     Ok(())
 }
 

@@ -25,8 +25,11 @@ use crate::settings;
 /// How long the start waits for the first poll, which goes on after that.
 const FIRST_POLL_PATIENCE: Duration = Duration::from_secs(20);
 
-/// The first pause after a poll that left the list incomplete; each further one is twice as long, up to the interval.
+/// The first pause after a poll that left the list incomplete; each further one is twice as long, up to the usual one.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
+
+/// However long a poll took, the pause after it is the interval divided by this.
+const SHORTEST_PAUSE: u32 = 10;
 
 /// The wait for the next poll looks at the clock as often as this.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,19 +52,19 @@ pub(crate) async fn start(
     let mut forgotten = ForgottenIndexes::new(interval);
     let (polled, first_poll) = oneshot::channel();
     let polls = async move {
-        forgotten.look(poll(&poller, &blocklist, &metrics).await);
-        // Fails if nobody waits any more.
-        let _ = polled.send(());
-        let (mut soon, mut is_missed) = (FIRST_RETRY, false);
+        let (mut pauses, mut polled) = (Pauses::new(interval), Some(polled));
         loop {
-            // Answers are partial until the list was read once, and when it was not for long.
-            let is_urgent = is_missed || blocklist.is_part_of_any();
-            let pause = if is_urgent { soon.min(interval) } else { interval };
-            soon = if is_urgent { pause.saturating_mul(2) } else { FIRST_RETRY };
-            wait(pause).await;
+            let begun = tactus_clock::since_boot();
             let report = poll(&poller, &blocklist, &metrics).await;
-            is_missed = report.is_none();
+            // Answers are partial until the list was read once, and when it was not for long.
+            let is_urgent = report.is_none() || blocklist.is_part_of_any();
             forgotten.look(report);
+            if let Some(polled) = polled.take() {
+                // Fails if nobody waits any more.
+                let _ = polled.send(());
+            }
+            let took = tactus_clock::since_boot().saturating_sub(begun);
+            wait(pauses.after(took, is_urgent)).await;
         }
     };
     // Who is told to stop does not wait for a long poll: one that is dropped changes nothing.
@@ -77,6 +80,29 @@ pub(crate) async fn start(
         );
     }
     polling
+}
+
+/// The pauses between polls. Polls begin once in an interval, because an index has the age of the poll that wrote it from its
+/// begin: with a whole interval between polls that take long, readers would find it too old.
+struct Pauses {
+    interval: Duration,
+    /// The next one after a poll that left the list incomplete.
+    soon: Duration,
+}
+
+impl Pauses {
+    fn new(interval: Duration) -> Self {
+        Self { interval, soon: FIRST_RETRY }
+    }
+
+    /// The pause after a poll that took so long. `is_urgent`: it left the list incomplete.
+    fn after(&mut self, took: Duration, is_urgent: bool) -> Duration {
+        let shortest = self.interval / SHORTEST_PAUSE;
+        let usual = self.interval.saturating_sub(took).max(shortest);
+        let pause = if is_urgent { self.soon.min(usual) } else { usual };
+        self.soon = if is_urgent { pause.saturating_mul(2) } else { FIRST_RETRY };
+        pause
+    }
 }
 
 /// Waits as long, by a clock that goes on while the machine sleeps. Ends early if the process stood still: it may have missed
@@ -302,6 +328,19 @@ mod tests {
         let (begun, pause) = (tactus_clock::since_boot(), Duration::from_millis(30));
         wait(pause).await;
         assert!(tactus_clock::since_boot() - begun >= pause);
+    }
+
+    #[test]
+    fn polls_begin_once_in_an_interval_and_never_without_a_pause() {
+        let mut pauses = Pauses::new(Duration::from_secs(300));
+        let mut after =
+            |took, is_urgent| pauses.after(Duration::from_secs(took), is_urgent).as_secs();
+        assert_eq!([0, 1, 75, 200].map(|took| after(took, false)), [300, 299, 225, 100]);
+        assert_eq!([280, 300, 4_000].map(|took| after(took, false)), [30; 3]);
+        // Soon again as long as the list is incomplete, and not later than otherwise.
+        assert_eq!([0; 8].map(|took| after(took, true)), [5, 10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!((after(4_000, true), after(0, true)), (30, 60));
+        assert_eq!((after(0, false), after(0, true)), (300, 5));
     }
 
     #[test]

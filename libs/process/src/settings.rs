@@ -68,8 +68,9 @@ pub(crate) fn index_is_forgotten_after(interval: Duration) -> Duration {
 }
 
 /// How old a block list may become: then it still has all blocks whose spans no ingester answers for any more. A tenant
-/// index may be as old as an interval when it is read, and is read again after another. Where ingesters hold spans for less
-/// than three intervals it is these, which a list reaches only if a poll fails or takes long: else all answers would be partial.
+/// index may be as old as an interval and a poll when it is read, and is read again after another interval. Where ingesters
+/// hold spans for less than three intervals it is these, which a list reaches only if a poll fails or takes long: else all
+/// answers would be partial.
 pub(crate) fn list_max_age(config: &Config) -> Duration {
     let interval = poll_interval(&config.storage.trace);
     config.ingester.complete_block_timeout.as_std().max(interval.saturating_mul(3))
@@ -81,7 +82,7 @@ fn usable_index_age(config: &Config) -> Duration {
     (list_max_age(config) - poll_interval(&config.storage.trace)) / 4 * 3
 }
 
-/// Pause between two polls of the block list.
+/// Time between the begins of two polls of the block list.
 pub fn poll_interval(trace: &TraceStorage) -> Duration {
     trace.blocklist_poll.non_zero().unwrap_or(Duration::from_secs(5 * 60))
 }

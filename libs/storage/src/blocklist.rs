@@ -65,9 +65,20 @@ pub struct Blocklist {
 /// Changes that no poll has seen.
 #[derive(Debug, Default)]
 struct Pending {
-    /// Each with its number, in order.
+    /// Each with its number, in order; 0 for those that a poll found.
     changes: Vec<(u64, String, BlockChanges)>,
-    next: u64,
+    /// Memory of the blocks that they add.
+    added_bytes: u64,
+    /// The latest number; the first is 1.
+    last: u64,
+}
+
+impl Pending {
+    fn push(&mut self, number: u64, tenant: String, changes: BlockChanges) {
+        let bytes = changes.add.iter().map(|meta| meta.memory_bytes());
+        self.added_bytes = bytes.fold(self.added_bytes, u64::saturating_add);
+        self.changes.push((number, tenant, changes));
+    }
 }
 
 /// The state at the start of a poll.
@@ -79,8 +90,8 @@ pub(crate) struct PollStart {
     pub(crate) own: HashMap<String, BlockChanges>,
     /// When it started, by a clock that goes on while the machine sleeps.
     begun: Duration,
-    /// Number of the first change after the start.
-    next: u64,
+    /// Number of the last change before the start.
+    last: u64,
 }
 
 impl Blocklist {
@@ -107,31 +118,30 @@ impl Blocklist {
 
     /// True if the bucket may have blocks of the tenant that no poll could read yet: queries answer without them.
     pub fn is_part(&self, tenant: &str) -> bool {
-        self.is_unread() || self.is_old(self.read_at(tenant)) || self.tenant(tenant).is_part()
+        let age = self.age(tenant, tactus_clock::since_boot());
+        self.is_unread() || self.is_old(age) || self.tenant(tenant).is_part()
     }
 
     /// True if that holds for any tenant.
     pub fn is_part_of_any(&self) -> bool {
         let is_part = |blocks: &Arc<TenantBlocks>| blocks.is_part();
-        let oldest = self.last_read.read().oldest();
-        self.is_unread() || self.is_old(oldest) || self.snapshot().values().any(is_part)
+        let age = self.last_read.read().oldest_age(tactus_clock::since_boot());
+        self.is_unread() || self.is_old(age) || self.snapshot().values().any(is_part)
     }
 
-    /// Until when the tenant's list has all blocks, by [`tactus_clock::since_boot`].
-    pub(crate) fn read_at(&self, tenant: &str) -> Option<Duration> {
-        self.last_read.read().of(tenant)
+    /// How old the tenant's list is at this moment of [`tactus_clock::since_boot`]; none if no poll has succeeded.
+    pub(crate) fn age(&self, tenant: &str, now: Duration) -> Option<Duration> {
+        self.last_read.read().age(tenant, now)
     }
 
-    /// True if a list of that time is too old.
-    fn is_old(&self, read_at: Option<Duration>) -> bool {
-        self.max_age.zip(read_at).is_some_and(|(max_age, read_at)| {
-            tactus_clock::since_boot().saturating_sub(read_at) > max_age
-        })
+    /// True if a list of this age is too old.
+    fn is_old(&self, age: Option<Duration>) -> bool {
+        self.max_age.zip(age).is_some_and(|(max_age, age)| age > max_age)
     }
 
     /// True if polls have begun, and none has succeeded yet.
     fn is_unread(&self) -> bool {
-        self.is_begun.load(Ordering::Relaxed) && self.last_read.read().at().is_none()
+        self.is_begun.load(Ordering::Relaxed) && self.last_read.read().is_never()
     }
 
     /// The tenants that have blocks, sorted.
@@ -155,10 +165,8 @@ impl Blocklist {
         if self.tenant(&meta.tenant_id).meta(meta.block_id).is_some() {
             return Ok(());
         }
-        let unseen = pending.changes.iter().flat_map(|(_, _, changes)| &changes.add);
-        let bytes = unseen.map(|meta| meta.memory_bytes()).fold(0, u64::saturating_add);
         let (tenant, mut changes) = (meta.tenant_id.clone(), BlockChanges::default());
-        if bytes.saturating_add(meta.memory_bytes()) <= max_bytes {
+        if pending.added_bytes.saturating_add(meta.memory_bytes()) <= max_bytes {
             changes.add.push(Arc::new(meta));
         } else {
             // Only the latest block counts: a poll that runs may have listed the bucket before it came.
@@ -188,9 +196,9 @@ impl Blocklist {
     fn apply_change(&self, pending: &mut Pending, tenant: &str, changes: BlockChanges) {
         let mut tenants = self.snapshot().as_ref().clone();
         apply(&mut tenants, tenant, &changes);
-        let number = pending.next;
-        pending.next += 1;
-        pending.changes.push((number, tenant.to_owned(), changes));
+        pending.last += 1;
+        let number = pending.last;
+        pending.push(number, tenant.to_owned(), changes);
         self.set(tenants);
     }
 
@@ -203,7 +211,7 @@ impl Blocklist {
             own.entry(tenant.clone()).or_default().extend(changes);
         }
         self.is_begun.store(true, Ordering::Relaxed);
-        PollStart { before: self.snapshot(), own, begun, next: pending.next }
+        PollStart { before: self.snapshot(), own, begun, last: pending.last }
     }
 
     /// Takes the result of a poll. `unseen`: changes from before its start that it did not see
@@ -216,15 +224,17 @@ impl Blocklist {
         not_new: NotNew,
     ) {
         let mut pending = self.pending.lock();
-        let mut changes: Vec<_> =
-            unseen.into_iter().map(|(tenant, changes)| (0, tenant, changes)).collect();
-        for (number, tenant, change) in pending.changes.drain(..) {
-            if number >= start.next {
-                apply(&mut tenants, &tenant, &change);
-                changes.push((number, tenant, change));
+        let earlier = std::mem::take(&mut pending.changes);
+        pending.added_bytes = 0;
+        for (tenant, changes) in unseen {
+            pending.push(0, tenant, changes);
+        }
+        for (number, tenant, changes) in earlier {
+            if number > start.last {
+                apply(&mut tenants, &tenant, &changes);
+                pending.push(number, tenant, changes);
             }
         }
-        pending.changes = changes;
         self.set(tenants);
         self.last_read.write().note(start.begun, not_new);
     }
@@ -249,6 +259,7 @@ impl BlockChanges {
         self.remove.extend(&later.remove);
         self.add_compacted.extend(later.add_compacted.iter().cloned());
         self.remove_compacted.extend(&later.remove_compacted);
+        self.is_part |= later.is_part;
     }
 }
 

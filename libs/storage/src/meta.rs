@@ -38,6 +38,9 @@ const META_BYTES: usize = size_of::<BlockMeta>() + 256;
 /// How far beyond a block's time range the starts of its spans are noted, in seconds.
 const MOST_LATE_SECONDS: i64 = 6 * 3_600;
 
+/// Clocks differ, but a time that lies further ahead than this is that of a clock that was wrong.
+pub(crate) const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
 tactus_model::words! {
     /// The block versions this product knows.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -318,11 +321,11 @@ pub struct CompactedBlockMeta {
 
 impl CompactedBlockMeta {
     /// True while queries must still read the block, so that nothing disappears between two
-    /// polls: for twice the poll interval. A time that lies further ahead is that of a clock that was wrong.
+    /// polls: for twice the poll interval.
     pub(crate) fn is_still_queried(&self, now: Timestamp, poll_interval: Duration) -> bool {
         let grace = SignedDuration::try_from(poll_interval.saturating_mul(2));
         let age = now.duration_since(self.compacted_time);
-        grace.map_or(true, |grace| age <= grace && age >= -grace)
+        grace.map_or(true, |grace| age <= grace && -age <= grace.max(MAX_AHEAD))
     }
 }
 

@@ -160,7 +160,7 @@ impl Poller {
         // A tenant whose first block was just written may not be listed yet.
         let mut tenants: BTreeSet<_> = start.before.keys().cloned().collect();
         tenants.extend(block_io::list_tenants(&self.bucket).await?);
-        let mut kept = tenants.clone();
+        let mut not_new: NotNew = tenants.iter().map(|tenant| (tenant.clone(), None)).collect();
         let tenants: Vec<String> = tenants.into_iter().collect();
         self.memory.forget_other_tenants(&tenants);
         let mut report = PollReport { tenants: tenants.len(), ..PollReport::default() };
@@ -173,7 +173,6 @@ impl Poller {
             }
         }
         let mut unseen = start.own.clone();
-        let mut index_ages = Vec::new();
         let known_bytes = start.before.values().map(|blocks| blocks.memory_bytes()).sum::<u64>();
         let room = Room::new(self.settings.max_bytes, known_bytes + self.memory.read_bytes());
         let tenants = tenants.into_iter().map(|name| {
@@ -203,10 +202,10 @@ impl Poller {
             };
             match result {
                 Ok(poll) => {
-                    kept.remove(&tenant);
-                    if !poll.index_age.is_zero() {
-                        index_ages.push((tenant.clone(), poll.index_age));
-                    }
+                    match poll.index_age.is_zero() {
+                        true => not_new.remove(&tenant),
+                        false => not_new.insert(tenant.clone(), Some(poll.index_age)),
+                    };
                     report.add(&tenant, &poll);
                     room.replace(previous_bytes, poll.blocks.memory_bytes());
                     seen.failed = poll.metas_missing > 0;
@@ -237,7 +236,6 @@ impl Poller {
         report.failed_tenants.sort_unstable();
         report.deleted_tenants.sort_unstable();
         unseen.retain(|_, changes| !changes.is_empty());
-        let not_new = NotNew { kept: kept.into_iter().collect(), index_ages };
         self.blocklist.finish_poll(&start, after, unseen.into_iter().collect(), not_new);
         Ok(report)
     }
@@ -277,8 +275,8 @@ impl Poller {
         if self.is_builder(&tenant.name) {
             return self.build(tenant, true, is_last_attempt).await;
         }
-        if tenant.is_new && self.settings.fallback {
-            // Blocks that came after the index were announced to those who ran then.
+        if (tenant.is_new || tenant.own.is_part) && self.settings.fallback {
+            // Blocks that came after the index were announced to those who ran then, or found no room here.
             return self.list(tenant, is_last_attempt).await;
         }
         match self.read_index(tenant).await {
@@ -312,11 +310,10 @@ impl Poller {
 
     /// Lists the bucket, for a process that does not write the index.
     async fn list(&self, tenant: &Tenant, is_last_attempt: bool) -> Result<TenantPoll> {
-        // The next poll may read an index that is older than what was done.
-        let (unseen, listed_at) = (tenant.own.clone(), Timestamp::now());
+        let listed_at = Timestamp::now();
         let poll = self.build(tenant, false, is_last_attempt).await?;
         self.memory.set_listed(&tenant.name, listed_at);
-        Ok(TenantPoll { unseen, ..poll })
+        Ok(poll)
     }
 
     fn is_builder(&self, tenant: &str) -> bool {

@@ -316,6 +316,26 @@ async fn block_that_the_bucket_lacks_is_taken_back_while_it_has_the_inputs() {
     }
 }
 
+#[tokio::test]
+async fn block_that_was_taken_back_is_put_back_once_an_input_is_gone_unless_it_was_merged_on() {
+    let place = Place::new();
+    let inputs =
+        [place.add(1, &[span(1, 1, 5)], &v4()).await, place.add(2, &[span(2, 1, 5)], &v4()).await];
+    let made = place.rewrite(&inputs, Changes::default()).await.unwrap().meta.unwrap();
+    let key = block_key(TENANT, made.block_id, META);
+    place.bucket.delete(&key).await.unwrap();
+    put_back_if_needed(&place.bucket, &made).await.unwrap();
+    assert_eq!(place.live().await, [id(1), id(2)]);
+
+    mark_compacted(&place.bucket, TENANT, id(1)).await.unwrap();
+    put_back_if_needed(&place.bucket, &made).await.unwrap_err();
+    assert_eq!(read_meta(&place.bucket, TENANT, made.block_id).await.unwrap(), made);
+
+    mark_compacted(&place.bucket, TENANT, made.block_id).await.unwrap();
+    put_back_if_needed(&place.bucket, &made).await.unwrap_err();
+    assert_eq!(place.live().await, [id(2)]);
+}
+
 struct StopAfter(Mutex<u32>);
 
 impl Control for StopAfter {

@@ -109,6 +109,31 @@ fn block_added_again_takes_the_new_meta() {
 }
 
 #[test]
+fn announced_blocks_find_room_again_once_a_poll_has_looked_for_them() {
+    let list = Blocklist::new();
+    let max_bytes = meta().memory_bytes() * 5 / 2;
+    let announce = || {
+        let block = meta();
+        let id = block.block_id;
+        list.add_announced(block, max_bytes).unwrap();
+        list.tenant("t").has_live(id)
+    };
+    for _ in 0..2 {
+        assert_eq!([announce(), announce(), announce()], [true, true, false]);
+        let start = list.start_poll();
+        assert!(start.own["t"].is_part);
+        list.finish_poll(&start, HashMap::new(), Vec::new(), NotNew::default());
+    }
+    // One that the poll does not see, and one that comes while it runs, have their room still.
+    assert!(announce());
+    let start = list.start_poll();
+    assert!(announce());
+    let unseen = start.own.clone().into_iter().collect();
+    list.finish_poll(&start, start.before.as_ref().clone(), unseen, NotNew::default());
+    assert!(!announce());
+}
+
+#[test]
 fn list_that_was_read_too_long_ago_may_lack_blocks_until_it_is_read_again() {
     let list = Blocklist::with_max_age(Some(Duration::ZERO));
     // A poll of the future leaves a list that has no age yet.
@@ -117,8 +142,7 @@ fn list_that_was_read_too_long_ago_may_lack_blocks_until_it_is_read_again() {
         if is_fresh {
             start.begun += Duration::from_secs(3_600);
         }
-        let kept = kept.iter().map(|&tenant| tenant.to_owned()).collect();
-        let not_new = NotNew { kept, ..NotNew::default() };
+        let not_new = kept.iter().map(|&tenant| (tenant.to_owned(), None)).collect();
         list.finish_poll(&start, HashMap::new(), Vec::new(), not_new);
     };
     let lacks = || ["t", "other"].map(|tenant| list.is_part(tenant));
@@ -139,8 +163,7 @@ fn list_that_was_read_too_long_ago_may_lack_blocks_until_it_is_read_again() {
     // An index that is read now may be older.
     let list = Blocklist::with_max_age(Some(Duration::from_secs(60)));
     for (age, is_part) in [(50, false), (70, true), (0, false)] {
-        let index_ages = vec![("t".to_owned(), Duration::from_secs(age))];
-        let not_new = NotNew { index_ages, ..NotNew::default() };
+        let not_new = NotNew::from([("t".to_owned(), Some(Duration::from_secs(age)))]);
         list.finish_poll(&list.start_poll(), HashMap::new(), Vec::new(), not_new);
         assert_eq!([list.is_part("t"), list.is_part_of_any()], [is_part; 2], "{age}");
         assert!(!list.is_part("other"));

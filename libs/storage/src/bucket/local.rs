@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{ObjectInfo, failure};
@@ -99,7 +100,27 @@ pub(super) fn info(path: &Path, key: String) -> Result<ObjectInfo> {
 #[derive(Debug)]
 pub(super) struct Root {
     path: PathBuf,
+    volume: Mutex<Volume>,
+}
+
+/// Where the root directory was seen last. A volume that is mounted again often has another device number.
+#[derive(Debug)]
+struct Volume {
     device: u64,
+    /// Devices of directories above, if they are others: an empty mount point is on one of these.
+    above: Vec<u64>,
+}
+
+impl Volume {
+    fn of(directory: &Path, device: u64) -> Self {
+        let above = directory.ancestors().skip(1).filter_map(|above| device_of(above).ok());
+        Self { device, above: above.filter(|above| *above != device).collect() }
+    }
+}
+
+/// The device of a directory. With the dot, automatic mounts are made: asking for the directory alone shows its mount point.
+fn device_of(directory: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(directory.join("."))?.dev())
 }
 
 impl Root {
@@ -110,8 +131,8 @@ impl Root {
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let path = path.canonicalize()?;
-        let device = fs::metadata(&path)?.dev();
-        Ok(Self { path, device })
+        let volume = Mutex::new(Volume::of(&path, device_of(&path)?));
+        Ok(Self { path, volume })
     }
 
     /// The canonical path.
@@ -119,12 +140,11 @@ impl Root {
         &self.path
     }
 
-    /// `Error::Unavailable` if the directory is gone, or on another device than when it was opened: an empty mount point
-    /// is no empty store.
+    /// `Error::Unavailable` if the directory is gone, or an empty mount point, which is no empty store.
     pub(super) fn check(&self, key: &str) -> Result<()> {
-        match fs::metadata(&self.path) {
-            Ok(found) if found.dev() == self.device => Ok(()),
-            Ok(_) => Err(self.unavailable(key, "is on another device than at the start")),
+        match device_of(&self.path) {
+            Ok(device) if self.is_mounted(device) => Ok(()),
+            Ok(_) => Err(self.unavailable(key, "is not mounted")),
             Err(error) => Err(match failure::from_io(key, error) {
                 Error::NotFound { .. } => self.unavailable(key, "is gone"),
                 error => error,
@@ -132,20 +152,36 @@ impl Root {
         }
     }
 
-    /// The same before a change, which may make the directory anew, but not on another device: what is written there is
+    /// The same before a change, which may make the directory anew, but not in a mount point: what is written there is
     /// hidden once the volume is back.
     pub(super) fn check_for_change(&self, key: &str) -> Result<()> {
-        let mut existing = self.path.ancestors().filter_map(|path| fs::metadata(path).ok());
+        let mut existing = self.path.ancestors().filter_map(|path| device_of(path).ok());
         match existing.next() {
-            Some(found) if found.dev() == self.device => Ok(()),
+            Some(device) if self.is_mounted(device) => Ok(()),
             _ => self.check(key),
         }
+    }
+
+    /// False if the volume with the directory was here and is not any more, now that it would be on this device.
+    fn is_mounted(&self, device: u64) -> bool {
+        let mut volume = self.volume.lock();
+        if volume.device != device && !volume.above.contains(&device) {
+            // Another one was mounted, or the same one again.
+            *volume = Volume::of(&self.path, device);
+        }
+        volume.device == device
+    }
+
+    /// Takes a device for that of a directory above.
+    #[cfg(test)]
+    pub(super) fn note_above(&self, device: u64) {
+        self.volume.lock().above.push(device);
     }
 
     fn unavailable(&self, key: &str, problem: &str) -> Error {
         let path = self.path.display();
         let source = format!(
-            "{path} {problem}: mount its volume again, or restart this process if it is on another volume on purpose"
+            "{path} {problem}: mount its volume again, or restart this process if that is on purpose"
         );
         Error::Unavailable { key: key.into(), source: source.into() }
     }

@@ -1,3 +1,5 @@
+use std::os::unix::fs::{MetadataExt, symlink};
+
 use tactus_config::sections::object_store::{Azure, Gcs, S3};
 use tactus_config::{GoDuration, Secret};
 
@@ -261,12 +263,12 @@ async fn local_store_whose_volume_is_away_is_unavailable_until_it_is_back() {
     bucket.put("t/x", Bytes::from_static(b"1")).await.unwrap();
     let opened = bucket.open_local_file("t/x").unwrap().unwrap();
     let runtime = tokio::runtime::Handle::current();
+    bucket.inner.root.as_ref().unwrap().note_above(std::fs::metadata("/proc/self").unwrap().dev());
     // Of a volume at the directory itself, and of one above it.
     for away in [root.clone(), directory.path().join("a")] {
         let streamed = bucket.writer("t/streamed", 1, &runtime).unwrap();
         std::fs::rename(&away, &volume).unwrap();
-        // On a device of its own.
-        std::os::unix::fs::symlink("/proc/self", &away).unwrap();
+        symlink("/proc/self", &away).unwrap();
         let bytes = || Bytes::from_static(b"2");
         for result in [
             bucket.get("t/x").await.map(drop),
@@ -303,6 +305,22 @@ async fn local_store_whose_volume_is_away_is_unavailable_until_it_is_back() {
     assert!(bucket.list("").await.unwrap_err().is_retryable());
     bucket.put("t/y", Bytes::from_static(b"3")).await.unwrap();
     assert_eq!(keys(&bucket.list("").await.unwrap()), ["t/y"]);
+}
+
+#[tokio::test]
+async fn local_volume_may_be_mounted_later_or_with_another_device_number() {
+    let (directory, bucket) = local();
+    let (root, mount_point) = (directory.path().join("a/b"), directory.path().join("below"));
+    for _ in 0..2 {
+        std::fs::rename(&root, &mount_point).unwrap();
+        // On a device of its own.
+        symlink("/proc/self", &root).unwrap();
+        assert!(!bucket.exists("t/x").await.unwrap());
+        std::fs::remove_file(&root).unwrap();
+        std::fs::rename(&mount_point, &root).unwrap();
+        assert!(bucket.exists("t/x").await.unwrap_err().is_retryable());
+        assert!(bucket.put("t/x", Bytes::new()).await.unwrap_err().is_retryable());
+    }
 }
 
 #[test]

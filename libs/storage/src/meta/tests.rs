@@ -190,12 +190,15 @@ fn compacted_block_is_queried_for_two_poll_intervals() {
         meta: sample_meta(),
         compacted_time: Timestamp::from_second(1000).unwrap(),
     };
-    let queried_at = |second| {
+    let queried_at = |second, interval| {
         let now = Timestamp::from_second(second).unwrap();
-        compacted.is_still_queried(now, Duration::from_secs(300))
+        compacted.is_still_queried(now, Duration::from_secs(interval))
     };
-    assert!(queried_at(1600) && queried_at(400));
-    assert!(!queried_at(1601) && !queried_at(399));
+    assert!(queried_at(1600, 300) && !queried_at(1601, 300));
+    // The store's clock may be ahead of ours, however short the interval is.
+    for (interval, ahead) in [(10, 3_600), (300, 3_600), (3_600, 7_200)] {
+        assert!(queried_at(1000 - ahead, interval) && !queried_at(999 - ahead, interval));
+    }
 }
 
 #[test]

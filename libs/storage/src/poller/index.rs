@@ -19,10 +19,8 @@ use crate::error::{Error, Result};
 use crate::layout::{
     COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, block_key, tenant_index_key,
 };
+use crate::meta::MAX_AHEAD;
 use crate::tenant_index::{Choose, MAX_STORED_BYTES, META_FORM, TenantIndex};
-
-/// An index that claims to be newer than this is not believed to be fresh.
-const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 impl Poller {
     /// The blocks that the index names; `None` if this process has listed the bucket since: the index lacks what it found.
@@ -100,11 +98,18 @@ impl Poller {
     }
 
     /// Adds this process's changes to an index that may be older, as far as the bucket confirms them. Returns the
-    /// changes that the index does not have.
+    /// changes that the index does not have. The blocks that this process has listed lately are added in the same way, because
+    /// clocks differ: also an index that claims to be newer than the listing may be older.
     async fn add_own(&self, tenant: &Tenant, index: &mut TenantIndex) -> Result<BlockChanges> {
         let (own, name) = (&tenant.own, tenant.name.as_str());
         let mut unseen = BlockChanges::default();
-        if own.is_empty() {
+        let earliest = index.created_at.checked_sub(MAX_AHEAD);
+        let is_doubtful = earliest.is_ok_and(|time| self.memory.was_listed_after(name, time));
+        let known: Vec<_> = match is_doubtful {
+            true => tenant.previous.all_live().collect(),
+            false => own.add.iter().collect(),
+        };
+        if own.is_empty() && known.is_empty() {
             return Ok(unseen);
         }
         let live: HashSet<Uuid> = index.live.iter().map(|meta| meta.block_id).collect();
@@ -113,7 +118,7 @@ impl Poller {
         let cleared: HashSet<Uuid> = own.remove_compacted.iter().copied().collect();
 
         let is_unseen = |id: &Uuid| !live.contains(id) && !compacted.contains(id);
-        let added = own.add.iter().filter(|meta| is_unseen(&meta.block_id));
+        let added = known.into_iter().filter(|meta| is_unseen(&meta.block_id));
         let added = added.filter(|meta| !removed.contains(&meta.block_id)).cloned();
         let mut reads = stream::iter(added.collect::<Vec<_>>())
             .map(|meta| async move {

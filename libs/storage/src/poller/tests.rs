@@ -126,6 +126,67 @@ async fn new_reader_lists_until_an_index_is_newer() {
 }
 
 #[tokio::test]
+async fn announced_blocks_take_no_room_once_a_listing_has_shown_them() {
+    let store = Store::new();
+    let reader = store.reader(PollerSettings::default());
+    let mut announced = Vec::new();
+    for _ in 0..4 {
+        let id = store.add("t").await;
+        let meta = block_io::read_meta(&store.bucket, "t", id).await.unwrap();
+        let room_for_one = meta.memory_bytes() * 3 / 2;
+        reader.blocklist.add_announced(meta, room_for_one).unwrap();
+        announced.push(id);
+        announced.sort_unstable();
+        for _ in 0..2 {
+            assert_eq!(live(&reader, "t"), announced);
+            reader.poll_once().await.unwrap();
+            assert!(reader.blocklist.start_poll().own.is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn announced_block_without_room_is_listed_where_the_index_may_be_older() {
+    let store = Store::new();
+    store.add("t").await;
+    let reader = store.reader(PollerSettings::default());
+    reader.poll_once().await.unwrap();
+    store.builder().poll_once().await.unwrap();
+    let id = store.add("t").await;
+    let meta = block_io::read_meta(&store.bucket, "t", id).await.unwrap();
+    reader.blocklist.add_announced(meta, 0).unwrap();
+    assert!(reader.blocklist.is_part("t") && live(&reader, "t").len() == 1);
+    for _ in 0..2 {
+        reader.poll_once().await.unwrap();
+        assert!(!reader.blocklist.is_part("t") && live(&reader, "t").contains(&id));
+    }
+}
+
+#[tokio::test]
+async fn index_that_is_newer_only_by_its_clock_does_not_undo_what_was_listed() {
+    let store = Store::new();
+    let indexed = store.add("t").await;
+    store.builder().poll_once().await.unwrap();
+    let [later, gone] = [store.add("t").await, store.add("t").await];
+    let reader = store.reader(PollerSettings::default());
+    assert_eq!(reader.poll_once().await.unwrap().live_blocks, 3);
+    // As if the clock of this process were behind.
+    reader.memory.set_listed("t", Timestamp::now() - Duration::from_secs(300));
+    block_io::clear_block(&store.bucket, "t", gone).await.unwrap();
+    let mut both = [indexed, later];
+    both.sort_unstable();
+    for _ in 0..2 {
+        assert_eq!(reader.poll_once().await.unwrap().metas_read, 0, "it reads the index");
+        assert_eq!(live(&reader, "t"), both);
+    }
+    store.builder().poll_once().await.unwrap();
+    reader.poll_once().await.unwrap();
+    assert_eq!(live(&reader, "t"), both);
+    let own = reader.blocklist.start_poll().own;
+    assert!(own.is_empty(), "{own:?}");
+}
+
+#[tokio::test]
 async fn reader_takes_protobuf_then_json_then_lists() {
     let store = Store::new();
     let indexed = store.add("t").await;

@@ -367,24 +367,25 @@ async fn list_is_as_old_as_the_last_index_that_was_read() {
     }
     bucket.builder().poll_once().await.unwrap();
     let reader = bucket.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
-    let read_at = || ["t", "other", "unknown"].map(|tenant| reader.blocklist.read_at(tenant));
-    assert_eq!(read_at(), [None; 3]);
+    let later = tactus_clock::since_boot() + Duration::from_secs(3_600);
+    let ages = || ["t", "other", "unknown"].map(|tenant| reader.blocklist.age(tenant, later));
+    assert_eq!(ages(), [None; 3]);
     reader.poll_once().await.unwrap();
-    let [first, other, unknown] = read_at();
+    let [first, other, unknown] = ages();
     // Lists are as old as the indexes that were read.
-    assert!(first.is_some() && first < unknown && other < unknown);
+    assert!(unknown.is_some() && first > unknown && other > unknown);
 
     bucket.builder().poll_once().await.unwrap();
     store.fail("t/index.pb.zst", 2);
     assert_eq!(reader.poll_once().await.unwrap().failed_tenants, ["t"]);
-    let [kept, second, unknown] = read_at();
-    assert!(kept == first && second > other && unknown > second);
+    let [kept, second, unknown] = ages();
+    assert!(kept == first && second < other && unknown < second);
     store.set_down(true);
     reader.poll_once().await.unwrap_err();
-    assert_eq!(read_at(), [kept, second, unknown]);
+    assert_eq!(ages(), [kept, second, unknown]);
     store.set_down(false);
     reader.poll_once().await.unwrap();
-    assert!(read_at()[0] > kept);
+    assert!(ages()[0] < kept);
 }
 
 #[tokio::test]
