@@ -11,6 +11,9 @@ use tonic::Status;
 
 use crate::{disk::DiskHangs, segment::SegmentError};
 
+/// An error names at most this many files.
+const MOST_NAMED: usize = 5;
+
 /// An error at the start of an ingester or in its background work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,6 +40,9 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// What was written to the ingester's directory cannot be read back, so its spans are in no block. The files stay.
+    #[error("not in object storage, because it could not be read back: {}", some_of(.0))]
+    LeftOut(Vec<PathBuf>),
     /// A flush took longer than `flush_op_timeout`.
     #[error("flush timed out")]
     Timeout,
@@ -49,6 +55,16 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
+    }
+}
+
+/// The first of these paths, and how many more there are.
+fn some_of(paths: &[PathBuf]) -> String {
+    let named = paths.iter().take(MOST_NAMED).map(|path| path.display().to_string());
+    let named = named.collect::<Vec<_>>().join(", ");
+    match paths.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 

@@ -1,16 +1,12 @@
 //! Makes segments into blocks and uploads them to object storage.
 
 mod block;
+mod run;
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use tactus_model::TenantId;
 use tactus_telemetry::{error_text, log_limited, metrics::Gauge, work_span};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
@@ -20,6 +16,8 @@ use crate::{
     segment::Segment,
     tail_sampling::Due,
 };
+
+pub use run::LastFlush;
 
 /// If a tenant has this many segments, they are made into a block whatever its size. No block is made of more, because
 /// making it and querying it both read all of them.
@@ -40,18 +38,6 @@ enum Flush {
     AllAtOnce,
 }
 
-/// What a stopping ingester writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LastFlush {
-    /// As much as can be written in this time, without another attempt after a failure.
-    Within(Duration),
-    /// All. What fails is tried again until for `flush_op_timeout` nothing at all could be written.
-    All,
-}
-
-/// Longest pause between attempts to write all.
-const MAX_LAST_PAUSE: Duration = Duration::from_secs(10);
-
 /// A block that counts in `tempo_ingester_flush_queue_length` until this is dropped.
 struct Queued<'a>(&'a Gauge);
 
@@ -69,142 +55,6 @@ impl Drop for Queued<'_> {
 }
 
 impl Ingester {
-    /// Cuts and flushes in the background until cancelled. Then it stops: it refuses pushes, cuts live spans, and
-    /// writes what `last` says at that time. What is not written stays on disk for the next start; false if anything does.
-    ///
-    /// Errors: why not all was written, of [`LastFlush::All`] only.
-    pub async fn run(
-        self: Arc<Self>,
-        cancel: CancellationToken,
-        last: impl FnOnce() -> LastFlush,
-    ) -> Result<bool, Error> {
-        let look = self.settings.ingester.flush_check_period.as_std().min(Duration::from_secs(1));
-        let mut cut_task: Option<JoinHandle<()>> = None;
-        let mut flush_task: Option<JoinHandle<()>> = None;
-        let mut decide_task: Option<JoinHandle<()>> = None;
-        let is_free =
-            |task: &Option<JoinHandle<()>>| task.as_ref().is_none_or(|it| it.is_finished());
-        while !cancel.is_cancelled() {
-            let is_cutting = cut_task.is_some();
-            // A push wakes this loop when a cut is needed. One may already be running.
-            tokio::select! {
-                () = cancel.cancelled() => break,
-                () = self.wake.notified(), if !is_cutting => {}
-                () = ended(&mut cut_task), if is_cutting => {}
-                () = tokio::time::sleep(look) => {}
-            }
-            self.measure_live_bytes();
-            if cut_task.is_none() && self.is_cut_due() {
-                let ingester = Arc::clone(&self);
-                cut_task = Some(tokio::spawn(async move { ingester.cut(look).await }));
-            }
-            if self.has_pending.load(Ordering::Acquire) && is_free(&decide_task) {
-                let ingester = Arc::clone(&self);
-                decide_task = Some(tokio::spawn(async move {
-                    // Errors are logged where they happen, and the next round tries again.
-                    let _ = ingester.decide(Due::Waited).await;
-                }));
-            }
-            if is_free(&flush_task) {
-                let ingester = Arc::clone(&self);
-                flush_task = Some(tokio::spawn(async move {
-                    ingester.flush_due(false).await;
-                }));
-            }
-        }
-        self.stop_pushes();
-        let all_written = match last() {
-            LastFlush::All => self.flush_all_patiently().await.map(|()| true)?,
-            LastFlush::Within(time) => match tokio::time::timeout(time, self.flush_all()).await {
-                Ok(Err(error)) => {
-                    tracing::warn!(
-                        error = error_text(&error),
-                        "spans stay on local disk until the next start"
-                    );
-                    false
-                }
-                Ok(Ok(())) => true,
-                Err(_) => {
-                    tracing::warn!(
-                        "stopped before all spans were flushed; they stay on local disk"
-                    );
-                    false
-                }
-            },
-        };
-        if all_written && !self.unreadable.is_empty() {
-            tracing::error!(
-                "stopped with segments that the disk cannot read; they stay on local disk"
-            );
-            return Ok(false);
-        }
-        if all_written {
-            tracing::info!("all spans are in object storage");
-        }
-        Ok(all_written)
-    }
-
-    /// As [`Self::flush_all`], again and again while it fails, until for `flush_op_timeout` no block was written.
-    async fn flush_all_patiently(self: &Arc<Self>) -> Result<(), Error> {
-        let (mut pause, mut since) = (self.settings.retry_pause, Instant::now());
-        let mut written = self.metrics.blocks_flushed.get();
-        while let Err(error) = self.flush_all().await {
-            let now_written = self.metrics.blocks_flushed.get();
-            if now_written > written {
-                (written, since, pause) = (now_written, Instant::now(), self.settings.retry_pause);
-            }
-            let (segments, bytes, log_bytes) = self.unflushed();
-            if since.elapsed() >= self.settings.ingester.flush_op_timeout.as_std() {
-                tracing::error!(
-                    error = error_text(&error), segments, bytes, log_bytes, directory = %self.directory().display(),
-                    "not all spans are in object storage: they stay on this disk, and are lost with it unless an ingester starts on it again"
-                );
-                return Err(error);
-            }
-            tracing::warn!(
-                error = error_text(&error),
-                segments,
-                bytes,
-                log_bytes,
-                "not all spans are in object storage yet: trying again before the end"
-            );
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(MAX_LAST_PAUSE);
-        }
-        Ok(())
-    }
-
-    /// What is in no block: segments, their bytes, and bytes of the log.
-    fn unflushed(&self) -> (usize, u64, u64) {
-        let tenants = self.all_tenants();
-        let all: Vec<_> =
-            tenants.iter().flat_map(|(_, tenant)| tenant.unflushed_segments()).collect();
-        let bytes = all.iter().map(|segment| segment.bytes()).sum();
-        (all.len(), bytes, self.wal.total_bytes())
-    }
-
-    fn is_cut_due(&self) -> bool {
-        // The lock is held while the generation is replaced. That waits for pushes, which wait for the disk.
-        let is_due = self.current.try_read().is_some_and(|current| current.is_due(&self.settings));
-        // After a failed sync it is unknown how much of the log is on disk, so the spans may be in memory only.
-        let failed_syncs = self.wal.stats().sync_errors;
-        is_due
-            || self.has_waiting_cuts.load(Ordering::Acquire)
-            || failed_syncs > self.cut_after_failed_syncs.load(Ordering::Acquire)
-    }
-
-    /// Cuts live spans. After an error it frees space, and takes at least this long.
-    async fn cut(self: &Arc<Self>, pause: Duration) {
-        let Err(error) = self.seal().await else { return };
-        tracing::error!(error = error_text(&error), "cannot cut live spans to segments");
-        // Segments whose block is in object storage are not needed on disk.
-        if let Err(error) = self.release_held(true).await {
-            tracing::error!(error = error_text(&error), "cannot free space on the disk");
-        }
-        // If the disk is full, trying again for each push does not help.
-        tokio::time::sleep(pause).await;
-    }
-
     /// True if the disk is so full that segments should become blocks.
     pub(crate) async fn is_disk_low(self: &Arc<Self>) -> bool {
         let ingester = Arc::clone(self);
@@ -217,29 +67,50 @@ impl Ingester {
     /// Uploads everything received so far to object storage, and returns when it is there.
     ///
     /// Runs to its end even if the caller stops waiting.
+    ///
+    /// Errors: some of it is not there, perhaps because it cannot be read at the moment.
     pub async fn flush_all(self: &Arc<Self>) -> Result<(), Error> {
-        let ingester = Arc::clone(self);
-        let flush = tokio::spawn(async move {
-            // Spans that could not be cut stay in the log. The others need not wait for them.
-            let sealed = ingester.seal().await;
-            let decided = ingester.decide(Due::All).await;
-            let flushed = ingester.flush_due(true).await.map_or(Ok(()), Err);
-            sealed.and(decided).and(flushed)
-        });
-        flush.await?
+        self.flush(None).await
     }
 
     /// As [`Self::flush_all`], for one tenant.
     pub async fn flush_one(self: &Arc<Self>, tenant: &TenantId) -> Result<(), Error> {
-        let (ingester, tenant) = (Arc::clone(self), tenant.clone());
+        self.flush(Some(tenant.clone())).await
+    }
+
+    async fn flush(self: &Arc<Self>, tenant: Option<TenantId>) -> Result<(), Error> {
+        let ingester = Arc::clone(self);
         let flush = tokio::spawn(async move {
+            let (unreadable, tenant) = (&ingester.unreadable, tenant.as_ref());
+            // Spans that could not be cut stay in the log. The others need not wait for them.
             let sealed = ingester.seal().await;
-            let decided = ingester.decide_tenant(&tenant, Due::All).await;
-            let flushed = ingester.flush_tenant(&tenant, Flush::AllAtOnce).await;
-            ingester.refresh_gauges().await;
-            sealed.and(decided).and(flushed)
+            let removed = unreadable.removed();
+            let mut flushed = ingester.decide_and_flush(tenant).await;
+            // Only now, because a disk may take long to say that it cannot read something.
+            if !unreadable.is_empty() {
+                let reader = Arc::clone(&ingester);
+                tokio::task::spawn_blocking(move || reader.read_again(true)).await?;
+            }
+            if unreadable.removed() != removed {
+                flushed = ingester.decide_and_flush(tenant).await;
+            }
+            let left_out = unreadable.paths(tenant);
+            let read = if left_out.is_empty() { Ok(()) } else { Err(Error::LeftOut(left_out)) };
+            sealed.and(flushed).and(read)
         });
         flush.await?
+    }
+
+    /// Uploads the segments of a tenant, or of all.
+    async fn decide_and_flush(self: &Arc<Self>, tenant: Option<&TenantId>) -> Result<(), Error> {
+        let Some(tenant) = tenant else {
+            let decided = self.decide(Due::All).await;
+            return decided.and(self.flush_due(true).await.map_or(Ok(()), Err));
+        };
+        let decided = self.decide_tenant(tenant, Due::All).await;
+        let flushed = self.flush_tenant(tenant, Flush::AllAtOnce).await;
+        self.refresh_gauges().await;
+        decided.and(flushed)
     }
 
     /// True if the tenant has sent spans since the start, or has spans on local disk.
@@ -249,11 +120,6 @@ impl Ingester {
 
     /// Flushes the tenants that are due, or all. Returns the first error; the others are logged.
     async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
-        if !self.unreadable.is_empty() {
-            let ingester = Arc::clone(self);
-            // A panic is logged elsewhere, and the next round tries again.
-            let _ = tokio::task::spawn_blocking(move || ingester.read_again(all)).await;
-        }
         let mut tasks = tokio::task::JoinSet::new();
         let max_live_bytes = self.settings.ingester.max_live_bytes as usize;
         let too_many = self.segment_cache.segments() > MAX_SEGMENTS
@@ -377,15 +243,6 @@ impl Ingester {
         });
         fitting.count().max(1)
     }
-}
-
-/// Waits until a task has ended, and forgets it.
-async fn ended(task: &mut Option<JoinHandle<()>>) {
-    if let Some(running) = task {
-        // A panic is logged elsewhere, and the next task tries again.
-        let _ = running.await;
-    }
-    *task = None;
 }
 
 /// Records how the flush of a tenant ended.

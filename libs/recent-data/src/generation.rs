@@ -206,8 +206,11 @@ impl Tenant {
         }
         let mut view = self.view.write();
         let place = view.segments.iter().position(|segment| Arc::ptr_eq(segment, pending));
-        let Some(place) = place else { return };
-        view.segments.splice(place..=place, decided);
+        match place {
+            Some(place) => drop(view.segments.splice(place..=place, decided)),
+            // It was left out since it was read.
+            None => view.segments.extend(decided),
+        }
     }
 
     /// Segments whose traces are decided, and whose spans are not in object storage yet.
@@ -283,9 +286,14 @@ impl Tenant {
         live.chain(cut).fold(carried.spans(trace), u64::saturating_add)
     }
 
+    /// Adds a segment, unless its block was released while the disk could not read it.
     pub(crate) fn add_segment(&self, segment: Arc<Segment>) {
         self.origins.add(&segment.origins().all());
-        self.view.write().segments.push(segment);
+        let mut view = self.view.write();
+        let block = segment.block();
+        if !view.released.iter().any(|(_, released)| Some(*released) == block) {
+            view.segments.push(segment);
+        }
     }
 
     /// True if nothing of the tenant is stored, and nothing was stored within `memory`.

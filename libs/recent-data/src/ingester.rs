@@ -20,7 +20,7 @@ use tactus_rpc::QueryContext;
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
 use tactus_wal::Wal;
-use tactus_work::Line;
+use tactus_work::{Line, Slot};
 use tokio::sync::Notify;
 use tonic::Status;
 
@@ -141,7 +141,7 @@ impl Ingester {
         })
     }
 
-    /// Stores a push as [`Self::push`] does, on a thread of its own, and waits at most `disk_timeout`.
+    /// Stores a push as [`Self::push_in_turn`] does, on a thread of its own, and waits at most `disk_timeout`.
     ///
     /// After [`PushError::TimedOut`] its spans may be stored nevertheless.
     pub(crate) async fn store(
@@ -167,7 +167,8 @@ impl Ingester {
             return Err(PushError::NotRunning("shutting down"));
         };
         let size = Size { tenant: Line::of(tenant.as_str(), &[]).tenant, bytes: bytes_of(&push) };
-        self.pushes.run(size, move || ingester.push(&push, &tenant), || self.disk_hangs()).await
+        let store = move |turn| ingester.push_in_turn(&push, &tenant, turn);
+        self.pushes.run(size, store, || self.disk_hangs()).await
     }
 
     /// The directory of log and segments.
@@ -207,20 +208,36 @@ impl Ingester {
 
     /// Stores a push. When this returns, its spans are in the write-ahead log and can be queried.
     ///
-    /// Blocks for some microseconds for each kilobyte. Refused spans are in the result; an error refuses all.
-    pub(crate) fn push(
+    /// Blocks for some microseconds for each kilobyte. Then it waits for the disk, without the `turn`. Refused spans are in
+    /// the result; an error refuses all.
+    pub(crate) fn push_in_turn(
         &self,
         push: &PushRequest,
         tenant: &TenantId,
+        turn: Option<Slot>,
     ) -> Result<Appended, PushError> {
-        let result = self.try_push(push, tenant);
+        let result = self.try_push(push, tenant, turn);
         if let Err(error) = &result {
             self.metrics.refused_pushes.with([error.reason()]).inc();
         }
         result
     }
 
-    fn try_push(&self, push: &PushRequest, tenant: &TenantId) -> Result<Appended, PushError> {
+    /// As [`Self::push_in_turn`], without a turn.
+    pub(crate) fn push(
+        &self,
+        push: &PushRequest,
+        tenant: &TenantId,
+    ) -> Result<Appended, PushError> {
+        self.push_in_turn(push, tenant, None)
+    }
+
+    fn try_push(
+        &self,
+        push: &PushRequest,
+        tenant: &TenantId,
+        turn: Option<Slot>,
+    ) -> Result<Appended, PushError> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(PushError::NotRunning("shutting down"));
         }
@@ -252,6 +269,7 @@ impl Ingester {
         });
         let appended = head.append(push, |appended| {
             let frame = FrameSlices::new(push, &appended.refused_spans);
+            drop(turn);
             let result = self.wal.append(&frame.slices());
             self.disk.note_log(&result);
             result.map(|_| ()).map_err(|error| match error {

@@ -15,12 +15,6 @@ use crate::{
 };
 
 impl Ingester {
-    /// True if answers for a tenant lack spans that no other ingester has.
-    pub(crate) fn lacks_spans(&self, tenant: &TenantId) -> bool {
-        let copies = self.settings.ingester.lifecycler.ring.replication_factor;
-        copies < 2 && self.unreadable.lacks(tenant)
-    }
-
     /// Leaves a segment out of queries and flushes until the disk can read it.
     pub(crate) fn leave_out(
         &self,
@@ -28,17 +22,17 @@ impl Ingester {
         segment: &Arc<Segment>,
         error: &SegmentError,
     ) {
-        // What is flushed goes soon, and then its block answers.
-        if segment.is_flushed() || !segment.mark_set_aside() {
+        if !segment.mark_set_aside() {
             return;
         }
         let what = What::Served(tenant.clone(), Arc::clone(segment));
         // Before it is removed, so that each query either reads it or is marked.
         self.unreadable.add(segment.path(), what, self.settings.retry_pause);
-        match self.tenant(tenant).is_some_and(|state| state.remove_segment(segment)) {
-            true => self.count_unreadable(tenant.as_str(), error),
+        if self.tenant(tenant).is_some_and(|state| state.remove_segment(segment)) {
+            self.count_unreadable(tenant.as_str(), error);
+        } else {
             // A block or tail sampling's result has replaced it.
-            false => self.unreadable.remove(segment.path()),
+            self.unreadable.remove(segment.path());
         }
     }
 
@@ -64,19 +58,18 @@ impl Ingester {
     pub(crate) fn read_again(&self, all: bool) {
         let _reading = self.unreadable.reading();
         for Waiting { path, what, .. } in self.unreadable.due(all) {
-            let (read, tenant, place) = match what {
+            let (read, tenant) = match &what {
                 What::Unknown => continue,
                 What::Served(_, segment) if segment.is_released() => {
                     self.unreadable.remove(&path);
                     continue;
                 }
                 What::Served(tenant, segment) => {
-                    let (read, place) = (segment.check(), segment.place().clone());
-                    (read.map(|()| segment), tenant, place)
+                    (segment.check().map(|()| Arc::clone(segment)), tenant)
                 }
                 What::Unopened(tenant, place) => {
-                    let read = Segment::open(&path, place.clone(), true, &self.segment_cache);
-                    (read.map(Arc::new), tenant, place)
+                    let opened = Segment::open(&path, place.clone(), true, &self.segment_cache);
+                    (opened.map(Arc::new), tenant)
                 }
             };
             match read {
@@ -85,21 +78,31 @@ impl Ingester {
                     if segment.is_pending() {
                         self.has_pending.store(true, Ordering::Release);
                     }
-                    self.tenant_or_insert(&tenant).add_segment(segment);
+                    let state = self.tenant_or_insert(tenant);
+                    state.add_segment(Arc::clone(&segment));
+                    // After it was added, so that each query either reads it or is marked.
+                    if !self.unreadable.remove(&path) || segment.is_released() {
+                        // A block or tail sampling's result has replaced it meanwhile.
+                        state.remove_segment(&segment);
+                    }
                     tracing::info!(path = %path.display(), "the disk can read a segment again");
                 }
                 Err(error) if error.is_damage() => {
-                    let kept = self.quarantine(&path, &place);
-                    self.count_damaged(tenant.as_str(), &error, kept);
+                    match &what {
+                        What::Served(_, segment) => self.quarantine_served(tenant, segment, &error),
+                        What::Unopened(_, place) => {
+                            let kept = self.quarantine(&path, place);
+                            self.count_damaged(tenant.as_str(), &error, kept);
+                        }
+                        What::Unknown => {}
+                    }
+                    self.unreadable.remove(&path);
                 }
                 Err(_) => {
                     self.unreadable
                         .failed_again(&path, |failures| self.settings.pause_after(failures));
-                    continue;
                 }
             }
-            // After it was added, so that each query either reads it or is marked.
-            self.unreadable.remove(&path);
         }
     }
 }

@@ -40,9 +40,18 @@ impl Ingester {
             return;
         }
         // If the segment is gone already, a block or tail sampling's result has replaced it.
-        if !self.tenant(tenant).is_some_and(|state| state.remove_segment(segment)) {
-            return;
+        if self.tenant(tenant).is_some_and(|state| state.remove_segment(segment)) {
+            self.quarantine_served(tenant, segment, error);
         }
+    }
+
+    /// Puts a segment that was served into the quarantine. A block that is being made of it may release it, too.
+    pub(crate) fn quarantine_served(
+        &self,
+        tenant: &TenantId,
+        segment: &Segment,
+        error: &SegmentError,
+    ) {
         let has_own_file = segment.has_own_file();
         let kept = self.keep_for_a_human(segment.path(), segment.place());
         if kept.is_ok() {
@@ -56,7 +65,7 @@ impl Ingester {
         self.count_damaged(tenant.as_str(), error, kept);
     }
 
-    /// Puts a segment that nobody serves into the quarantine. Returns the path.
+    /// Puts a segment that was never opened into the quarantine. Returns the path.
     ///
     /// Errors: it stays where it is, and the next start finds it again.
     pub(crate) fn quarantine(&self, path: &Path, place: &Place) -> io::Result<PathBuf> {

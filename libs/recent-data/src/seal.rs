@@ -17,7 +17,7 @@ use crate::{
     generation::{Generation, Sealing, Waiting},
     head::Head,
     ingester::Ingester,
-    layout::{CUT_FILE, PartRange, sync_directory},
+    layout::{CUT_FILE, Layout, PartRange, sync_directory},
     origins::HeldOrigins,
     segment::{NewSegment, cut::CutWriter},
 };
@@ -224,10 +224,15 @@ impl Ingester {
         Ok(())
     }
 
-    /// Deletes these log parts. True once none of them is left; until then, segments must be kept as well.
+    /// Deletes these log parts, except what the next start must read. True once none of them is left; until then, segments
+    /// must be kept as well.
     pub(crate) fn release_log(&self, range: PartRange) -> bool {
         let is_in_range = |part: &PartInfo| range.contains(part.id.number());
-        for part in self.wal.parts().iter().filter(|part| is_in_range(part) && !part.in_use) {
+        let is_needed = |part: &PartInfo| {
+            let path = Layout::log_part(&self.settings.directory, part.id.number());
+            part.in_use || self.unreadable.has_below(&path)
+        };
+        for part in self.wal.parts().iter().filter(|part| is_in_range(part) && !is_needed(part)) {
             match self.wal.release(part.id) {
                 // Another thread has deleted the part.
                 Ok(()) | Err(tactus_wal::Error::UnknownPart { .. }) => {}

@@ -139,7 +139,7 @@ impl Segment {
         if verify {
             let checked = columns::check(&batch);
             // What cannot be read is zeros, which do not fit.
-            if let Some(error) = state.first_failure() {
+            if let Some(error) = state.last_failure() {
                 return Err(error);
             }
             checked.map_err(|what| reader.corrupt(what))?;
@@ -248,10 +248,10 @@ impl Segment {
         self.slot.state().failures()
     }
 
-    /// The read error that occurred since this number of failures.
+    /// The last read error that occurred since this number of failures.
     pub(crate) fn failure_since(&self, failures: u64) -> Option<SegmentError> {
         let state = self.slot.state();
-        if state.failures() == failures { None } else { state.first_failure() }
+        if state.failures() == failures { None } else { state.last_failure() }
     }
 
     /// Its file, and where in it the segment lies.

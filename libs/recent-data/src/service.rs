@@ -194,6 +194,7 @@ impl Protocol for Ingester {
             shared_first_nanos: found.shared.starts.0,
             shared_last_nanos: found.shared.starts.1,
             shared_traces: found.shared.into_messages(),
+            silent_ingesters: Vec::new(),
         }))
     }
 
@@ -206,14 +207,14 @@ impl Protocol for Ingester {
         let ingester_id = self.settings.ingester_id.clone();
         let answer = self.query_view(tenant, context, move |view| {
             let held = view.origins();
-            let kept = match held.thinned.is_empty() {
+            let kept = match request.origins_only || held.thinned.is_empty() {
                 true => Some(Vec::new()),
                 false => kept_traces(&view, &held.thinned),
             };
             (held, kept)
         });
-        let ((held, kept), partial) = answer.await?;
-        let partial = partial || kept.is_none();
+        let ((held, kept), lacks_spans) = answer.await?;
+        let partial = kept.is_none();
         let holder = Holder {
             ingester_id,
             complete: held.complete.bounds(),
@@ -221,7 +222,7 @@ impl Protocol for Ingester {
             thinned: held.thinned.bounds(),
             kept: kept.unwrap_or_default(),
         };
-        Ok(Response::new(HoldingsResponse { holders: vec![holder], partial }))
+        Ok(Response::new(HoldingsResponse { holders: vec![holder], partial, lacks_spans }))
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
@@ -298,9 +299,9 @@ impl Ingester {
         let name = tenant.as_str().to_owned();
         let query = move |ingester: &Ingester| {
             // They may come back or go while the query begins.
-            let lacked = ingester.lacks_spans(&tenant);
+            let lacked = ingester.unreadable.lacks(&tenant);
             let answer = ingester.read_recent(&tenant, run);
-            answer.map(|answer| (answer, lacked || ingester.lacks_spans(&tenant)))
+            answer.map(|answer| (answer, lacked || ingester.unreadable.lacks(&tenant)))
         };
         self.query(&name, context, query).await?.map_err(|error| unreadable(&error))
     }

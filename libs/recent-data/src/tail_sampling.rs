@@ -4,7 +4,8 @@
 //! *pending* segments, which do not become blocks. When the newest span of a pending segment has waited long enough,
 //! its traces are judged, together with their spans in all other pending segments and heads. Then a segment with the
 //! kept traces replaces it. Decisions are remembered, and apply to spans of the trace that arrive later, and to those
-//! in segments that are decided later.
+//! in segments that are decided later. While the disk cannot read an undecided segment, and may soon be able to, only
+//! what exceeds the limits is decided.
 //!
 //! At every instant a span is in the log, is in a pending segment, or was decided. If the process is killed at any
 //! point, the pending segment exists, or the result of its decision, or both; then the result counts.
@@ -30,8 +31,7 @@ use crate::{
     error::Error,
     ingester::Ingester,
     recent_view::RecentView,
-    segment::{OpenSegment, Segment},
-    settings::TailSampling,
+    segment::{OpenSegment, Segment, SegmentError},
 };
 
 mod rewrite;
@@ -123,6 +123,9 @@ impl Ingester {
     fn decide_now(&self, id: &TenantId, due: Due) -> Result<(), Error> {
         let Some(tenant) = self.tenant(id) else { return Ok(()) };
         let mut state = tenant.deciding.lock();
+        // It may come back or go while the view is taken.
+        let may_lack_spans = || self.unreadable.may_return_undecided(id);
+        let lacked_spans = may_lack_spans();
         // Take both at one moment, because a cut moves spans from one to the other.
         let view = tenant.recent_view();
         let pending = view.segments.iter().filter(|segment| segment.is_pending());
@@ -131,7 +134,11 @@ impl Ingester {
             // Turned off since the cut.
             return pending.iter().try_for_each(|it| self.keep_all(id, &tenant, it.segment()));
         };
-        let (waited, overflow) = due_segments(&pending, &settings, due);
+        let decision_wait = match lacked_spans || may_lack_spans() {
+            true => Duration::MAX,
+            false => settings.decision_wait,
+        };
+        let (waited, overflow) = due_segments(&pending, decision_wait, settings.num_traces, due);
         let due = pending.get(..waited + overflow.segments).unwrap_or(&pending);
         let mut result = Ok(());
         if !due.is_empty() {
@@ -142,11 +149,7 @@ impl Ingester {
             state.follow(&settings);
             state.advance(due);
             let started = Instant::now();
-            let decided = self.judge(id, state, &view, &pending, due);
-            if let Some(error) = self.unreadable(id, &view.segments) {
-                // Decisions that were made without the segment are made again.
-                return Err(error.into());
-            }
+            let decided = self.judge(id, state, &view, &pending, due)?;
             self.metrics.tail_sampling.round(started.elapsed());
             self.metrics.tail_sampling.dropped_too_early(id, overflow.traces);
             // A segment that cannot be written is tried again. Others may free space on the disk.
@@ -160,6 +163,8 @@ impl Ingester {
 
     /// Decides the traces of due segments, with their spans from all places. Memory: one window of spans, and the
     /// decisions.
+    ///
+    /// Errors: a segment cannot be read. It is then set aside.
     fn judge(
         &self,
         id: &TenantId,
@@ -167,7 +172,7 @@ impl Ingester {
         view: &RecentView,
         pending: &[OpenSegment],
         due: &[OpenSegment],
-    ) -> Decided {
+    ) -> Result<Decided, SegmentError> {
         let now = tactus_clock::since_epoch().as_secs();
         let (plan, ids) = {
             let batches: Vec<_> = due.iter().map(|segment| segment.batch()).collect();
@@ -196,6 +201,10 @@ impl Ingester {
             }
             let batch = gather(view, pending, window, &wanted);
             let decisions = state.decider.decide(&batch);
+            if let Some(error) = self.unreadable(id, &view.segments) {
+                // Decisions that were made without the segment are made again.
+                return Err(error);
+            }
             let policies = state.decider.policies();
             self.metrics.tail_sampling.decided(id, policies, &batch, &decisions);
             for (row, &trace) in batch.traces.ids.iter().enumerate() {
@@ -205,7 +214,7 @@ impl Ingester {
             }
         }
         state.decided = Instant::now();
-        decided
+        Ok(decided)
     }
 }
 
@@ -217,18 +226,23 @@ struct Overflow {
 }
 
 /// How many of the oldest segments have waited long enough, and how many more exceed the limits.
-fn due_segments(pending: &[OpenSegment], settings: &TailSampling, due: Due) -> (usize, Overflow) {
+fn due_segments(
+    pending: &[OpenSegment],
+    decision_wait: Duration,
+    num_traces: usize,
+    due: Due,
+) -> (usize, Overflow) {
     if due == Due::All {
         return (pending.len(), Overflow::default());
     }
     let now = Instant::now();
-    let has_waited = |segment: &&OpenSegment| segment.age(now) >= settings.decision_wait;
+    let has_waited = |segment: &&OpenSegment| segment.age(now) >= decision_wait;
     let waited = pending.iter().take_while(has_waited).count();
     let mut overflow = Overflow::default();
     let mut waiting = pending.len() - waited;
     let mut traces: usize = pending[waited..].iter().map(|segment| segment.traces()).sum();
     for segment in &pending[waited..] {
-        if traces <= settings.num_traces && waiting <= MAX_PENDING_SEGMENTS {
+        if traces <= num_traces && waiting <= MAX_PENDING_SEGMENTS {
             break;
         }
         let of_segment = segment.traces();

@@ -16,6 +16,8 @@ use crate::{
 mod bad_disk;
 mod blocks;
 mod clocks;
+mod left_behind;
+mod left_out;
 mod live_tail;
 mod metrics;
 mod newest;

@@ -1,6 +1,10 @@
 //! Makes one block, from the manifest of its segments to its last object.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tactus_allocator::for_ingest;
 use tactus_model::TenantId;
@@ -10,11 +14,8 @@ use tactus_work::Stop;
 use tokio::runtime::Handle;
 
 use crate::{
-    begun_blocks::{Manifest, PendingBlock},
-    error::Error,
-    ingester::Ingester,
-    segment::Segment,
-    upload_time::UploadTime,
+    begun_blocks::PendingBlock, error::Error, ingester::Ingester, layout::sync_directory,
+    segment::Segment, upload_time::UploadTime,
 };
 
 impl Ingester {
@@ -25,18 +26,21 @@ impl Ingester {
     /// segments, a restart writes their spans again; readers still return them once.
     pub(super) fn begin_block(&self, id: &TenantId, segments: Vec<Arc<Segment>>) -> PendingBlock {
         let block = PendingBlock::new(Uuid::new_v4(), segments, false);
-        self.write_manifest(id, block.id, &self.manifest_of(&block, None));
+        // No older manifest can be there.
+        let _ = self.write_manifest(id, &block);
         block
     }
 
-    fn write_manifest(&self, id: &TenantId, block: Uuid, manifest: &Manifest) {
-        let path = self.manifest_path(id, block);
-        if let Err(error) = manifest.write(&path) {
-            // A manifest that has its name already is complete, and stays.
-            let _ = fs::remove_file(path.with_extension("partial"));
-            let error = error_text(&error);
-            log_limited!(warn, error, tenant = %id, %block, "cannot write the manifest of a block, the block is made without it");
-        }
+    /// Writes the manifest. If that fails, there is none.
+    ///
+    /// Errors: an older one may be there, which lists segments that are not in the block.
+    fn write_manifest(&self, id: &TenantId, block: &PendingBlock) -> Result<(), Error> {
+        let path = self.manifest_path(id, block.id);
+        let Err(error) = self.manifest_of(block, None).write(&path) else { return Ok(()) };
+        let _ = fs::remove_file(path.with_extension("partial"));
+        let error = error_text(&error);
+        log_limited!(warn, error, tenant = %id, block = %block.id, "cannot write the manifest of a block, the block is made without it");
+        remove_durably(&path).map_err(Error::io("remove", &path))
     }
 
     pub(crate) fn manifest_path(&self, tenant: &TenantId, block: Uuid) -> PathBuf {
@@ -48,7 +52,6 @@ impl Ingester {
         tenant: &TenantId,
         block: &mut PendingBlock,
     ) -> Result<(), Error> {
-        let (was_resumed, begun_of) = (block.resumed, block.segments.len());
         if block.resumed {
             match block_io::read_meta(&self.bucket, tenant.as_str(), block.id).await {
                 Ok(meta) => match block_io::missing_file(&self.bucket, &meta).await? {
@@ -62,7 +65,6 @@ impl Ingester {
                             %tenant, block = %block.id, file,
                             "object storage lost an object of a block that it had taken, the block is written again"
                         );
-                        block.resumed = false;
                     }
                 },
                 Err(error) if error.is_not_found() => {
@@ -72,27 +74,29 @@ impl Ingester {
                         // A compactor has already merged it into another block.
                         Ok(_) => return Ok(()),
                         Err(error) if error.is_corrupt() => return Ok(()),
-                        Err(error) if error.is_not_found() => block.resumed = false,
+                        Err(error) if error.is_not_found() => {}
                         Err(error) => return Err(error.into()),
                     }
                 }
                 // Nobody else writes a block with this id: a store may keep the beginning of an object whose upload
                 // ended with the earlier process.
-                Err(error) if error.is_corrupt() => block.resumed = false,
+                Err(error) if error.is_corrupt() => {}
                 Err(error) => return Err(error.into()),
             }
         }
         // Segments that cannot be read are in no block.
-        block.segments.retain(|segment| !segment.is_set_aside());
-        if block.segments.is_empty() {
+        let readable = block.segments.iter().filter(|segment| !segment.is_set_aside());
+        let readable =
+            PendingBlock { id: block.id, segments: readable.cloned().collect(), resumed: false };
+        if readable.segments.is_empty() {
+            *block = readable;
             return Ok(());
         }
-        if was_resumed || block.segments.len() < begun_of {
+        if block.resumed || readable.segments.len() < block.segments.len() {
             // What is left out, here or by the start, may be readable later. It must not be taken for a part of this block.
             let (ingester, id) = (Arc::clone(self), tenant.clone());
-            let (block, manifest) = (block.id, self.manifest_of(block, None));
-            let write = move || ingester.write_manifest(&id, block, &manifest);
-            tokio::task::spawn_blocking(write).await?;
+            let write = move || ingester.write_manifest(&id, &readable).map(|()| readable);
+            *block = tokio::task::spawn_blocking(write).await??;
         }
         // What could not be read when the block was begun may be readable now.
         block.segments.iter().for_each(|segment| segment.set_block(block.id));
@@ -138,4 +142,20 @@ impl Ingester {
         written.map_err(|_| Error::Timeout)??;
         Ok(meta)
     }
+}
+
+/// Removes a file so that no crash brings it back. Also if it is gone already: an earlier call may have failed half-way.
+fn remove_durably(path: &Path) -> io::Result<()> {
+    let removed = fs::remove_file(path);
+    for done in [removed, path.parent().map_or(Ok(()), sync_directory)] {
+        match done {
+            Err(error) if !is_missing(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

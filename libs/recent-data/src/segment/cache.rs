@@ -70,8 +70,7 @@ pub(super) struct SlotState {
     /// The batch that readers share while one of them holds it.
     held: Mutex<Weak<OpenBatch>>,
     failures: AtomicU64,
-    /// Later ones may come from what was made of unread columns.
-    first_failure: Mutex<Option<SegmentError>>,
+    last_failure: Mutex<Option<SegmentError>>,
 }
 
 impl OpenBatch {
@@ -120,7 +119,7 @@ impl SegmentCache {
             number: self.0.last_number.fetch_add(1, Ordering::Relaxed),
             held: Mutex::default(),
             failures: AtomicU64::new(0),
-            first_failure: Mutex::default(),
+            last_failure: Mutex::default(),
         })
     }
 
@@ -253,8 +252,9 @@ impl SlotState {
         self.failures.load(Ordering::Acquire)
     }
 
-    pub(super) fn first_failure(&self) -> Option<SegmentError> {
-        self.first_failure.lock().clone()
+    /// Why a column could not be read the last time.
+    pub(super) fn last_failure(&self) -> Option<SegmentError> {
+        self.last_failure.lock().clone()
     }
 
     fn forget(&self) {
@@ -281,7 +281,7 @@ impl SlotState {
     /// [`Self::failures`] when they are done.
     pub(super) fn fail(&self, error: SegmentError) {
         self.forget();
-        self.first_failure.lock().get_or_insert(error);
+        *self.last_failure.lock() = Some(error);
         self.failures.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -4,7 +4,7 @@ use std::{
     ops::Range,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -34,6 +34,8 @@ pub(super) struct ColumnReader {
     whole: Option<Vec<u8>>,
     keeper: Arc<SlotState>,
     column_bytes: AtomicU64,
+    /// The first error of a column that is zeros because of it.
+    unread: OnceLock<SegmentError>,
 }
 
 impl ColumnReader {
@@ -54,7 +56,7 @@ impl ColumnReader {
         let kept = whole.as_ref().map_or(0, Vec::len) as u64;
         keeper.add_bytes(kept);
         let column_bytes = AtomicU64::new(kept);
-        Ok(Self { path, place, table, whole, keeper, column_bytes })
+        Ok(Self { path, place, table, whole, keeper, column_bytes, unread: OnceLock::new() })
     }
 
     /// Bytes of this segment's columns in memory.
@@ -62,8 +64,10 @@ impl ColumnReader {
         self.column_bytes.load(Ordering::Relaxed)
     }
 
+    /// What does not fit, which is no damage if some column could not be read.
     pub(super) fn corrupt(&self, what: &'static str) -> SegmentError {
-        SegmentError::Corrupt { path: self.path.clone(), what }
+        let corrupt = || SegmentError::Corrupt { path: self.path.clone(), what };
+        self.unread.get().cloned().unwrap_or_else(corrupt)
     }
 
     pub(super) fn find(&self, number: u32) -> Option<&Column> {
@@ -175,6 +179,7 @@ impl ColumnSource for ColumnReader {
             .and_then(|column| self.read_checked(column, bytes));
         if let Err(error) = read {
             bytes.fill(0);
+            let _ = self.unread.set(error.clone());
             self.keeper.fail(error);
         }
         self.keeper.add_bytes(kept);

@@ -217,6 +217,27 @@ fn segment_that_is_truncated_while_it_is_read_is_an_error_of_all_its_readers() {
 }
 
 #[test]
+fn error_of_the_disk_is_told_after_one_that_says_nothing_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.seg");
+    write_plain(&path, &merge(&[&batch_of_spans(1..3_000, 300)]).0);
+    let segment = Arc::new(open(&path).unwrap());
+    let early = OpenSegment::new(Arc::clone(&segment));
+    let whole = early.batch();
+    std::fs::rename(&path, folder.path().join("away")).unwrap();
+    // A link to itself.
+    std::os::unix::fs::symlink("a.seg", &path).unwrap();
+    assert_eq!(whole.spans.name.iter().copied().sum::<u32>(), 0);
+    assert!(!early.failure().unwrap().is_of_file());
+    let does_not_fit = whole.reader().unwrap().corrupt("an offset");
+    assert!(!does_not_fit.is_damage(), "beside zeros that were not read: {does_not_fit}");
+    std::fs::remove_file(&path).unwrap();
+    let late = OpenSegment::new(segment);
+    drop(late.batch());
+    assert!(late.failure().unwrap().is_of_disk());
+}
+
+#[test]
 fn released_segment_outlives_its_file_as_long_as_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.seg");

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tactus_model::{OriginSet, TraceId, fnv1a_32};
 use tactus_proto::tactus::v1::{Holder, KeptTraces};
+use tactus_work::tick;
 
 use super::rank;
 use crate::recent_view::RecentView;
@@ -24,16 +25,21 @@ pub(crate) fn trace_mark(TraceId(id): TraceId) -> u32 {
 /// The traces that are left of these origins; `None` if there are too many.
 pub(crate) fn kept_traces(view: &RecentView, thinned: &OriginSet) -> Option<Vec<KeptTraces>> {
     let mut kept: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
-    let (mut count, mut last) = (0, (0, false));
+    let mut count = 0;
     view.for_each_batch(|_, batch| {
-        if count > MAX_KEPT_TRACES {
-            return;
-        }
+        let (mut last, mut is_thinned) = (None, false);
         for (&origin, &trace) in batch.spans.origin.iter().zip(batch.spans.trace.iter()) {
-            if origin != last.0 {
-                last = (origin, thinned.contains(origin));
+            if count > MAX_KEPT_TRACES || tick(1) {
+                return;
             }
-            if last.1 {
+            let before = last.replace((origin, trace));
+            if before == last {
+                continue;
+            }
+            if before.is_none_or(|(before, _)| before != origin) {
+                is_thinned = thinned.contains(origin);
+            }
+            if is_thinned {
                 let mark = trace_mark(batch.traces.ids[trace as usize]);
                 count += usize::from(kept.entry(origin).or_default().insert(mark));
             }

@@ -20,7 +20,7 @@ use crate::{
 
 impl Ingester {
     /// Keeps the traces of a pending segment that are to stay. May be called again after an error.
-    pub(super) fn settle(
+    pub(crate) fn settle(
         &self,
         id: &TenantId,
         tenant: &Tenant,
@@ -83,7 +83,7 @@ impl Ingester {
         {
             self.set_aside(id, pending, error);
         }
-        tenant.replace_segment(pending, Some(Arc::new(segment?)));
+        self.put_in_place(tenant, pending, Some(segment?));
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Ingester {
             // Decided and written once more.
             let _ = fs::remove_file(decided);
         }
-        tenant.replace_segment(pending, Some(Arc::new(segment?)));
+        self.put_in_place(tenant, pending, Some(segment?));
         pending.release();
         Ok(())
     }
@@ -156,9 +156,15 @@ impl Ingester {
                 "cannot record that tail sampling dropped traces"
             );
         }
-        tenant.replace_segment(pending, None);
+        self.put_in_place(tenant, pending, None);
         pending.release();
         Ok(true)
+    }
+
+    fn put_in_place(&self, tenant: &Tenant, pending: &Arc<Segment>, decided: Option<Segment>) {
+        tenant.replace_segment(pending, decided.map(Arc::new));
+        // A query may have left it out since it was read here.
+        self.unreadable.remove(pending.path());
     }
 
     /// Makes a new name durable before the old one is removed.

@@ -95,7 +95,7 @@ async fn push_id(ingester: &Ingester, id: u16) -> Result<PushResponse, Status> {
     Protocol::push(ingester, Request::new(push)).await.map(tonic::Response::into_inner)
 }
 
-async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(super) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..60_000 {
         if is_so() {
             return;

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use super::*;
 use crate::{layout::CUT_FILE, segment::OpenSegment};
 
-fn name(number: usize) -> TenantId {
+pub(super) fn name(number: usize) -> TenantId {
     TenantId::parse(&format!("tenant-{number}")).unwrap()
 }
 
 /// A span of each of these tenants.
-fn push_of_each(ingester: &Ingester, tenants: std::ops::Range<usize>) {
+pub(super) fn push_of_each(ingester: &Ingester, tenants: std::ops::Range<usize>) {
     for number in tenants {
         let tenant = name(number);
         let mut push = push_of(tenant.as_str(), &[span(number as u16, number as u16, 1)]);
@@ -19,7 +19,7 @@ fn push_of_each(ingester: &Ingester, tenants: std::ops::Range<usize>) {
     }
 }
 
-fn spans_of(ingester: &Ingester, tenant: &TenantId) -> usize {
+pub(super) fn spans_of(ingester: &Ingester, tenant: &TenantId) -> usize {
     let mut spans = 0;
     let read = ingester.read_recent(tenant, |view| {
         view.collect_recent(Window::default(), false, |batch| spans += batch.len());
@@ -43,7 +43,7 @@ impl Bench {
 }
 
 /// Overwrites some bytes in the middle of a segment, wherever it lies.
-fn damage(segment: &crate::segment::Segment) {
+pub(super) fn damage(segment: &crate::segment::Segment) {
     use std::os::unix::fs::FileExt;
     let place = segment.place();
     let file = std::fs::File::options().write(true).open(place.file.path()).unwrap();
@@ -243,7 +243,11 @@ async fn segments_that_the_disk_cannot_read_for_a_while_are_left_out_marked_and_
     assert!(is_partial(0).await && is_partial(1).await);
     // The flush of the third tenant needs its segment, and goes on without it.
     ingester.flush_all().await.unwrap_err();
-    ingester.flush_all().await.unwrap();
+    let error = ingester.flush_all().await.unwrap_err().to_string();
+    assert!((0..3).all(|number| error.contains(name(number).as_str())), "{error}");
+    let error = ingester.flush_one(&name(1)).await.unwrap_err().to_string();
+    assert!(error.contains("tenant-1.0.seg") && !error.contains("tenant-0"), "{error}");
+    ingester.flush_one(&name(3)).await.unwrap();
     assert!(is_partial(2).await);
     assert!(bench.quarantined().is_empty());
     std::fs::rename(&away, &file).unwrap();
@@ -272,14 +276,14 @@ async fn file_that_a_start_cannot_read_stays_for_the_next_one() {
     std::os::unix::fs::symlink("nowhere", &file).unwrap();
     let ingester = bench.open();
     assert_eq!(spans_of(&ingester, &name(0)), 0);
-    assert!(ingester.lacks_spans(&name(0)));
-    ingester.flush_all().await.unwrap();
+    assert!(ingester.unreadable.lacks(&name(0)));
+    ingester.flush_all().await.unwrap_err();
     drop(ingester);
     assert!(bench.quarantined().is_empty());
     std::fs::rename(&away, &file).unwrap();
     let ingester = bench.open();
     assert_eq!([0, 1, 2].map(|tenant| spans_of(&ingester, &name(tenant))), [1, 1, 1]);
-    assert!(!ingester.lacks_spans(&name(0)));
+    assert!(!ingester.unreadable.lacks(&name(0)));
 }
 
 #[tokio::test]

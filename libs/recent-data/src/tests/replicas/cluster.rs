@@ -166,7 +166,7 @@ impl Cluster {
     pub(super) async fn holders(&self, asked: &[usize]) -> Vec<Holder> {
         let mut holders = Vec::new();
         for &node in asked {
-            let request = HoldingsRequest { tenant: "t1".to_owned() };
+            let request = HoldingsRequest { tenant: "t1".to_owned(), ..Default::default() };
             let answer = Protocol::holdings(&**self.node(node), Request::new(request)).await;
             holders.extend(answer.unwrap().into_inner().holders);
         }

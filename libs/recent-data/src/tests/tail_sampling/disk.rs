@@ -1,6 +1,7 @@
 //! Whatever happens while traces are decided, the directory has the undecided segment or what was decided of it.
 
 use super::*;
+use crate::segment::{OpenSegment, SegmentError};
 
 #[tokio::test]
 async fn killed_at_any_step_the_segment_is_there_or_what_was_decided_of_it() {
@@ -139,4 +140,55 @@ async fn turned_off_everything_stays_and_files_are_as_ever() {
         std::fs::read(path).unwrap()[first..end].to_vec()
     };
     assert_eq!(bytes(None).await, bytes(Some(ALL)).await);
+}
+
+#[tokio::test]
+async fn traces_wait_some_minutes_for_an_undecided_segment_that_the_disk_cannot_read() {
+    for comes_back in [true, false] {
+        let sampled = Sampled::new(BELOW_TEN);
+        let ingester = sampled.open();
+        push_one(&ingester, 1, 1);
+        ingester.seal().await.unwrap();
+        let [first] = sampled.segment_paths().try_into().unwrap();
+        push_one(&ingester, 1, 100);
+        ingester.seal().await.unwrap();
+        let away = sampled.bench.folder.path().join("away");
+        std::fs::rename(&first, &away).unwrap();
+        // What the round decided that met the error is forgotten.
+        ingester.decide(Due::Waited).await.unwrap_err();
+        ingester.decide(Due::Waited).await.unwrap();
+        assert_eq!(ids(&ingester), [100]);
+        if comes_back {
+            std::fs::rename(&away, &first).unwrap();
+        }
+        for _ in 0..8 {
+            ingester.read_again(true);
+        }
+        ingester.decide(Due::Waited).await.unwrap();
+        let kept: &[u16] = if comes_back { &[1, 100] } else { &[] };
+        assert_eq!(ids(&ingester), kept);
+    }
+}
+
+#[tokio::test]
+async fn decision_counts_also_if_its_segment_was_left_out_meanwhile() {
+    for keeps_all in [true, false] {
+        let sampled = Sampled::new(BELOW_TEN);
+        let ingester = sampled.open();
+        push_one(&ingester, 1, 1);
+        push_one(&ingester, 2, 200);
+        ingester.seal().await.unwrap();
+        let state = ingester.tenant(&tenant()).unwrap();
+        let [pending] = state.pending_segments().try_into().unwrap();
+        let open = OpenSegment::new(Arc::clone(&pending));
+        let error = SegmentError::read(pending.path(), std::io::ErrorKind::NotFound.into());
+        ingester.leave_out(&tenant(), &pending, &error);
+        let decided = [(trace_id(1), true), (trace_id(2), keeps_all)].into_iter().collect();
+        ingester.settle(&tenant(), &state, &open, &decided).unwrap();
+        assert!(ingester.unreadable.is_empty());
+        let kept: &[u16] = if keeps_all { &[1, 200] } else { &[1] };
+        assert_eq!(ids(&ingester), kept);
+        drop((state, pending, open, ingester));
+        assert_eq!(ids(&sampled.open()), kept);
+    }
 }

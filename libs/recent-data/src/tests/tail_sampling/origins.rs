@@ -40,7 +40,12 @@ async fn segment_without_a_kept_trace_is_known_when_it_is_sent_again() {
 }
 
 async fn holder(ingester: &Ingester) -> Holder {
-    let request = HoldingsRequest { tenant: "t1".to_owned() };
+    holder_with(ingester, false).await
+}
+
+async fn holder_with(ingester: &Ingester, origins_only: bool) -> Holder {
+    let tenant = "t1".to_owned();
+    let request = HoldingsRequest { tenant, origins_only, ..Default::default() };
     let answer = Protocol::holdings(ingester, Request::new(request)).await.unwrap();
     answer.into_inner().holders.remove(0)
 }
@@ -118,8 +123,10 @@ async fn what_one_of_two_replicas_dropped_and_the_other_kept_counts() {
         ingester.seal().await.unwrap();
         ingester.decide(Due::Waited).await.unwrap();
     }
-    let kept = holder(&ingesters[0]).await.kept;
-    assert_eq!(kept.iter().map(|it| it.traces.len()).collect::<Vec<_>>(), [2; 6]);
+    let whole = holder(&ingesters[0]).await;
+    assert_eq!(whole.kept.iter().map(|it| it.traces.len()).collect::<Vec<_>>(), [2; 6]);
+    let of_search = holder_with(&ingesters[0], true).await;
+    assert_eq!(of_search, Holder { kept: Vec::new(), ..whole });
     // 1, 2 and 3 of each push.
     assert_eq!(counted(&all).await, 18.0);
     // What was left out is known after a restart and in the block.
