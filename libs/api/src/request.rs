@@ -13,7 +13,9 @@ use tactus_config::parse_prometheus;
 
 use crate::{Error, QueryParams, RequestedRange, Result};
 
-pub use message::{instant_params, range_params, search_params, tag_values_params, tags_params};
+pub use message::{
+    instant_params, range_params, search_params, tag_values_params, tags_params, trace_params,
+};
 pub use metrics::{MetricsLimits, MetricsQuery, metrics_range};
 pub use search::{
     SearchKind, SearchLimits, SearchQuery, TagConditions, check_query_bytes, parse_traceql,

@@ -21,6 +21,7 @@ mod generated {
 pub use generated::*;
 
 pub mod codec;
+pub mod retry;
 mod shape;
 
 use std::borrow::Cow;

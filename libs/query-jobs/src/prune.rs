@@ -10,8 +10,8 @@ use tactus_block::read::{
 use tactus_storage::BlockMeta;
 use tactus_traceql::{
     Attribute, AttributeScope, BinaryOperator, ComparisonOperator, CompiledRegex, Completion,
-    FieldExpression, Intrinsic, Kind, LogicalOperator, Pipeline, PipelineStage, RelationMode,
-    RootExpr, SpansetExpression, SpansetOperator, Static, Status, UnaryOperator,
+    FieldExpression, Intrinsic, Kind, LogicalOperator, Patterns, Pipeline, PipelineStage,
+    RelationMode, RootExpr, SpansetExpression, SpansetOperator, Static, Status, UnaryOperator,
 };
 
 use crate::error::Result;
@@ -23,7 +23,7 @@ pub(crate) use columns::string_columns;
 use columns::{stored_kind, stored_status};
 pub(crate) use told::ToldRowGroups;
 
-/// What some span of a row group must satisfy for the query to match there.
+/// What some span of a row group must satisfy for the query to match there. Its patterns share the memory of a query's.
 #[derive(Debug)]
 pub(crate) enum Pruner {
     /// Not decidable without reading values.
@@ -77,46 +77,50 @@ impl StringPredicate for StringTest {
 impl Pruner {
     /// The conditions that the search pipeline of a query implies.
     pub(crate) fn of(root: &RootExpr) -> Self {
-        Self::of_pipeline(root.search_pipeline())
+        Self::of_pipeline(root.search_pipeline(), &Patterns::default())
     }
 
     /// The conditions that the functions of a metrics query imply: a span that one of them counts.
     pub(crate) fn of_metrics(root: &RootExpr) -> Self {
-        let mut leaves = Vec::new();
+        let (mut leaves, patterns) = (Vec::new(), Patterns::default());
         if let Some(metrics) = root.metrics() {
-            metrics.for_each_leaf(&mut |leaf| leaves.push(Self::of_pipeline(&leaf.pipeline)));
+            metrics.for_each_leaf(&mut |leaf| {
+                leaves.push(Self::of_pipeline(&leaf.pipeline, &patterns));
+            });
         }
         if leaves.is_empty() { Self::Unknown } else { Self::any(leaves) }
     }
 
     /// The conditions that the filter of a request for names or values implies.
-    pub(crate) fn of_completion(completion: &Completion) -> Self {
+    pub(crate) fn of_completion(completion: &Completion, patterns: &Patterns) -> Self {
         let Completion::Groups(groups) = completion else { return Self::Unknown };
         let groups = groups.iter().filter(|group| group.pinned.is_none());
-        Self::any(groups.map(|group| Self::all(group.conditions.iter().map(Self::of_expression))))
+        let of = |condition: &FieldExpression| Self::of_expression(condition, patterns);
+        Self::any(groups.map(|group| Self::all(group.conditions.iter().map(of))))
     }
 
     /// Of stages that may fail, and of those behind them, nothing is asked: whether a query fails must not depend on what
     /// of it was read.
-    fn of_pipeline(pipeline: &Pipeline) -> Self {
+    fn of_pipeline(pipeline: &Pipeline, patterns: &Patterns) -> Self {
         let is_sound = |stage: &&PipelineStage| match stage {
             PipelineStage::Spanset(spanset) => !spanset.may_fail(),
             _ => true,
         };
         let stages = pipeline.stages.iter().take_while(is_sound).map(|stage| match stage {
-            PipelineStage::Spanset(spanset) => Self::of_spanset(spanset),
+            PipelineStage::Spanset(spanset) => Self::of_spanset(spanset, patterns),
             _ => Self::Unknown,
         });
         Self::all(stages)
     }
 
     /// Traces do not reach over row groups, so both sides of an operator must match in the same one.
-    fn of_spanset(spanset: &SpansetExpression) -> Self {
+    fn of_spanset(spanset: &SpansetExpression, patterns: &Patterns) -> Self {
         match spanset {
-            SpansetExpression::Filter(filter) => Self::of_expression(&filter.expression),
-            SpansetExpression::Pipeline(pipeline) => Self::of_pipeline(pipeline),
+            SpansetExpression::Filter(filter) => Self::of_expression(&filter.expression, patterns),
+            SpansetExpression::Pipeline(pipeline) => Self::of_pipeline(pipeline, patterns),
             SpansetExpression::Binary { operator, left, right } => {
-                let (left, right) = (Self::of_spanset(left), Self::of_spanset(right));
+                let (left, right) =
+                    (Self::of_spanset(left, patterns), Self::of_spanset(right, patterns));
                 match operator {
                     SpansetOperator::Or => Self::any([left, right]),
                     SpansetOperator::Structural(_, RelationMode::Negated) => right,
@@ -128,10 +132,10 @@ impl Pruner {
         }
     }
 
-    fn of_expression(expression: &FieldExpression) -> Self {
+    fn of_expression(expression: &FieldExpression, patterns: &Patterns) -> Self {
         match expression {
             FieldExpression::Logical { operator, operands } => {
-                let operands = operands.iter().map(Self::of_expression);
+                let operands = operands.iter().map(|it| Self::of_expression(it, patterns));
                 match operator {
                     LogicalOperator::And => Self::all(operands),
                     LogicalOperator::Or => Self::any(operands),
@@ -144,13 +148,13 @@ impl Pruner {
             },
             FieldExpression::Binary { operator, left, right } => match (&**left, &**right) {
                 (FieldExpression::Attribute(attribute), FieldExpression::Static(value)) => {
-                    Self::of_comparison(attribute, *operator, value)
+                    Self::of_comparison(attribute, *operator, value, patterns)
                 }
                 (FieldExpression::Static(value), FieldExpression::Attribute(attribute)) => {
                     match operator {
                         BinaryOperator::Comparison(operator) => {
                             let flipped = BinaryOperator::Comparison(operator.flipped());
-                            Self::of_comparison(attribute, flipped, value)
+                            Self::of_comparison(attribute, flipped, value, patterns)
                         }
                         _ => Self::Unknown,
                     }
@@ -180,13 +184,18 @@ impl Pruner {
         }
     }
 
-    fn of_comparison(attribute: &Attribute, operator: BinaryOperator, value: &Static) -> Self {
+    fn of_comparison(
+        attribute: &Attribute,
+        operator: BinaryOperator,
+        value: &Static,
+        patterns: &Patterns,
+    ) -> Self {
         use ComparisonOperator::Equal;
         match (operator, value) {
             (BinaryOperator::Comparison(Equal), Static::String(text)) => {
                 Self::of_string(attribute, StringTest::Equals(text.to_vec()))
             }
-            (BinaryOperator::Regex, Static::String(pattern)) => match CompiledRegex::new(pattern) {
+            (BinaryOperator::Regex, Static::String(pattern)) => match patterns.compile(pattern) {
                 Ok(pattern) => Self::of_string(attribute, StringTest::Matches(Box::new(pattern))),
                 Err(_) => Self::of_presence(attribute),
             },
@@ -418,6 +427,24 @@ mod tests {
     use super::*;
     use tactus_storage::Uuid;
     use tactus_storage::meta::{BlockVersion, Extension};
+
+    #[test]
+    fn patterns_of_a_query_share_the_memory_of_their_states() {
+        let query = "{ name =~ `a+b` && name =~ `c+d` }";
+        let Pruner::All(stages) = Pruner::of(&tactus_traceql::parse(query).unwrap()) else {
+            panic!("one stage")
+        };
+        let [Pruner::All(parts)] = &stages[..] else { panic!("{stages:?}") };
+        let [Pruner::String { test: one, .. }, Pruner::String { test: other, .. }] = &parts[..]
+        else {
+            panic!("{parts:?}")
+        };
+        assert!(one.holds_for(b"aaaab"));
+        // How much of it is used.
+        let [one, other] =
+            [one, other].map(|it| format!("{it:?}").rsplit("Room(").next().unwrap().to_owned());
+        assert!(one == other && !one.starts_with('0'), "{one} {other}");
+    }
 
     #[test]
     fn meta_tells_that_no_span_lasts_as_long() {

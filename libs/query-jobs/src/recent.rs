@@ -1,14 +1,16 @@
 //! Recent data: asks all ingesters of a tenant at the same time, and combines their answers.
 //!
 //! An acknowledged span is stored by a majority of its replicas, so the answer is complete even if a few ingesters
-//! fail. If more fail, the answer is built from the rest and marked partial. Queries do not wait long for an ingester
-//! that is not needed, and do not fail because of one that is gone.
+//! fail. If more fail, the answer is built from the rest and marked partial. An ingester whose disk cannot read some of its
+//! spans counts as one that failed, but its answer is used. Queries do not wait long for an ingester that is not needed,
+//! and do not fail because of one that is gone.
 
 mod ask;
 mod merge;
 mod once;
 mod service;
 mod shard_sizes;
+mod silent;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use tactus_server::bodies::Bodies;
 use tactus_telemetry::metrics::{CounterVec, Kind, Registry};
 
 use shard_sizes::ShardSizes;
+use silent::SilentIngesters;
 
 /// The parts of [`RecentData`].
 pub struct RecentParts {
@@ -46,6 +49,7 @@ pub struct RecentData {
     parts: Arc<RecentParts>,
     holdings: Arc<once::KeptHoldings>,
     shard_sizes: Arc<ShardSizes>,
+    silent: Arc<SilentIngesters>,
     failures: CounterVec<2>,
     partial: CounterVec<1>,
 }
@@ -73,8 +77,8 @@ impl RecentData {
             out.family("tempo_querier_ingester_clients", help, Kind::Gauge);
             out.sample(&[], parts.ring.view().instances().len() as f64);
         });
-        let (holdings, shard_sizes) = Default::default();
-        Self { parts, holdings, shard_sizes, failures, partial }
+        let (holdings, shard_sizes, silent) = Default::default();
+        Self { parts, holdings, shard_sizes, silent, failures, partial }
     }
 
     /// The ingesters to ask for something of a tenant.

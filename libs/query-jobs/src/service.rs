@@ -37,7 +37,7 @@ use crate::tags::{BlockTagValues, BlockTags};
 /// A querier. Cheap to clone; clones share threads and caches.
 #[derive(Debug, Clone)]
 pub struct Querier {
-    inner: Arc<QuerierState>,
+    pub(crate) inner: Arc<QuerierState>,
 }
 
 impl Querier {

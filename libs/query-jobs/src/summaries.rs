@@ -11,7 +11,6 @@ use tactus_storage::layout::SUMMARY;
 use tactus_storage::meta::SummaryParts;
 use tactus_storage::{BlockMeta, BlockReader, Bucket};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::block_part::{BlockKey, key_of};
 use crate::error::{Error, Result};
@@ -22,12 +21,6 @@ const ENTRY_BYTES: usize = 256;
 
 /// A filter up to this size is read with the values before it: in object storage a request takes longer than this many bytes.
 const JOINED_FILTER_BYTES: u64 = 1 << 20;
-
-/// Memory for parts that many are read of at a time, of all queries together.
-const READ_MANY_BYTES: u32 = 64 << 20;
-
-/// Memory of a part with its decoded form, as a multiple of its bytes.
-const DECODED_TIMES: u64 = 4;
 
 /// Whether the values leave something open that the filter may decide.
 pub(crate) type NeedsFilter<'a> = &'a (dyn Fn(&BlockValues) -> bool + Sync);
@@ -41,8 +34,6 @@ pub(crate) struct Summaries {
     values: Cache<BlockKey, Option<Arc<BlockValues>>>,
     /// Likewise.
     filters: Cache<BlockKey, Option<Arc<BlockFilter>>>,
-    /// Bytes for parts that many are read of at a time.
-    room: Semaphore,
 }
 
 impl Summaries {
@@ -50,8 +41,7 @@ impl Summaries {
     pub(crate) fn new(bucket: Bucket, caches: Caches, max_bytes: u64) -> Self {
         let values = kept(max_bytes / 2, BlockValues::heap_bytes);
         let filters = kept(max_bytes / 2, BlockFilter::heap_bytes);
-        let room = Semaphore::new(READ_MANY_BYTES as usize);
-        Self { bucket, caches, values, filters, room }
+        Self { bucket, caches, values, filters }
     }
 
     /// What the summary of a block tells of its attributes and values, if it has one. `needs_filter`: whether the filter is
@@ -65,61 +55,83 @@ impl Summaries {
         let Some(parts) = parts_of(meta).filter(|parts| parts.values > 0) else { return Ok(None) };
         let key = key_of(meta);
         let read = || {
-            let range = self.range_of_values(&parts, &key, needs_filter);
+            let range = self.range_of_values(&parts, &key, needs_filter.is_some());
             let part = self.read(meta, range, &job.shared().runtime)?;
             Ok(part.and_then(|part| self.decode_values(meta, &parts, &key, &part, needs_filter)))
         };
         get_or_read(&self.values, &key, job, read)
     }
 
-    /// As [`Self::values`] and [`Self::filter`], for a block in object storage: these wait for a request on a thread each, of this
-    /// any number may wait at a time, within the memory that there is for them. Also the bytes read. A filter that takes
-    /// more than some of that memory is left to whoever reads the block.
-    pub(crate) async fn read_many(
+    /// Bytes of [`Self::fetch_values`] and [`Self::fetch_filter`] of a block, at most.
+    pub(crate) fn fetched_bytes(meta: &BlockMeta) -> u64 {
+        let parts = parts_of(meta);
+        parts.map_or(0, |parts| parts.values.saturating_add(parts.filter.min(JOINED_FILTER_BYTES)))
+    }
+
+    /// Reads the values of a block in object storage, for [`Self::fetched_values`]: [`Self::values`] waits for a request on a
+    /// thread each, of this any number may wait at a time. With the filter behind them, as there. Empty if there are none, if
+    /// they cannot be read or are known.
+    pub(crate) async fn fetch_values(&self, meta: &BlockMeta, asks_filter: bool) -> Bytes {
+        let key = key_of(meta);
+        let parts = parts_of(meta).filter(|parts| parts.values > 0);
+        let Some(parts) = parts.filter(|_| !self.values.contains_key(&key)) else {
+            return Bytes::new();
+        };
+        let range = self.range_of_values(&parts, &key, asks_filter);
+        self.fetch(meta, range).await.unwrap_or_default()
+    }
+
+    /// As [`Self::fetch_values`], of the filter alone.
+    pub(crate) async fn fetch_filter(&self, meta: &BlockMeta) -> Bytes {
+        let Some(parts) = parts_of(meta) else { return Bytes::new() };
+        self.fetch(meta, parts.filter_range()).await.unwrap_or_default()
+    }
+
+    /// The values of a block, decoded unless they are known, and the bytes of the filter behind them.
+    pub(crate) fn fetched_values(
         &self,
         meta: &BlockMeta,
-        needs_filter: Option<NeedsFilter<'_>>,
-    ) -> Result<(Option<Arc<BlockValues>>, Option<Arc<BlockFilter>>, u64)> {
-        let Some(parts) = parts_of(meta).filter(|parts| parts.values > 0) else {
-            return Ok((None, None, 0));
-        };
-        let (key, mut bytes) = (key_of(meta), 0);
+        fetched: &Bytes,
+    ) -> Option<(Arc<BlockValues>, Bytes)> {
+        let parts = parts_of(meta)?;
+        let end = fetched.len().min(parts.values as usize);
+        let (values, filter) = (fetched.slice(..end), fetched.slice(end..));
+        let key = key_of(meta);
         let values = match self.values.get(&key) {
             Some(values) => values,
+            None if values.is_empty() => None,
             None => {
-                let range = self.range_of_values(&parts, &key, needs_filter);
-                let (part, _room) = self.fetch_in_room(meta, range).await?;
-                bytes += part.len() as u64;
-                let values = self.decode_values(meta, &parts, &key, &part, needs_filter);
-                self.values.insert(key.clone(), values.clone());
+                let values = decode(meta, &values, BlockValues::decode);
+                self.values.insert(key, values.clone());
                 values
             }
         };
-        let asks = values.as_ref().zip(needs_filter).is_some_and(|(values, needs)| needs(values));
-        if !asks || !(1..=JOINED_FILTER_BYTES).contains(&parts.filter) {
-            return Ok((values, None, bytes));
-        }
-        if let Some(filter) = self.filters.get(&key) {
-            return Ok((values, filter, bytes));
-        }
-        let (part, _room) = self.fetch_in_room(meta, parts.filter_range()).await?;
-        bytes += part.len() as u64;
-        let filter = decode(meta, &part, BlockFilter::decode);
-        self.filters.insert(key, filter.clone());
-        Ok((values, filter, bytes))
+        Some((values?, filter))
     }
 
-    /// A part, and the room that it and what is decoded of it take.
-    async fn fetch_in_room(
+    /// The filter of a block, decoded unless it is known.
+    pub(crate) fn fetched_filter(
         &self,
         meta: &BlockMeta,
-        range: Range<u64>,
-    ) -> Result<(Bytes, Option<SemaphorePermit<'_>>)> {
-        let bytes = (range.end - range.start).saturating_mul(DECODED_TIMES);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(READ_MANY_BYTES);
-        // The semaphore is never closed.
-        let room = self.room.acquire_many(bytes).await.ok();
-        Ok((self.fetch(meta, range).await?, room))
+        fetched: &Bytes,
+    ) -> Option<Arc<BlockFilter>> {
+        let key = key_of(meta);
+        match self.filters.get(&key) {
+            Some(filter) => filter,
+            None if fetched.is_empty() => None,
+            None => {
+                let filter = decode(meta, fetched, BlockFilter::decode);
+                self.filters.insert(key, filter.clone());
+                filter
+            }
+        }
+    }
+
+    /// True if it is worth it to read the filter of a block, so as to select blocks. A large one is left to whoever reads the
+    /// block.
+    pub(crate) fn lacks_filter(&self, meta: &BlockMeta) -> bool {
+        parts_of(meta).is_some_and(|parts| (1..=JOINED_FILTER_BYTES).contains(&parts.filter))
+            && !self.filters.contains_key(&key_of(meta))
     }
 
     /// The bytes to read for the values: with the filter behind them, if it may be asked and that is worth it.
@@ -127,9 +139,9 @@ impl Summaries {
         &self,
         parts: &SummaryParts,
         key: &BlockKey,
-        needs_filter: Option<NeedsFilter<'_>>,
+        asks_filter: bool,
     ) -> Range<u64> {
-        let is_joined = needs_filter.is_some()
+        let is_joined = asks_filter
             && (1..=JOINED_FILTER_BYTES).contains(&parts.filter)
             && !self.is_local()
             // The cache may have the values alone.

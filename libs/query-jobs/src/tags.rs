@@ -15,7 +15,7 @@ use tactus_proto::tactus::v1::{
 use tactus_storage::BlockMeta;
 use tactus_traceql::eval::{TagScope, TagValueType};
 use tactus_traceql::{
-    Attribute, AttributeScope, Intrinsic, completion, format_float, parse_attribute,
+    Attribute, AttributeScope, Intrinsic, Patterns, completion, format_float, parse_attribute,
 };
 
 use crate::block_part::{needed_bytes, row_groups, row_groups_of, scope_of_any_time};
@@ -122,7 +122,8 @@ impl<J: Send + 'static> Collectors<J> {
 impl BlockTags {
     /// Compiles the request. `max_condition_groups`: more alternatives in the filter are refused.
     pub(crate) fn compile(request: TagsRequest, max_condition_groups: usize) -> Result<Self> {
-        let pruner = filter_pruner(&request.query, None, max_condition_groups);
+        let pruner =
+            filter_pruner(&request.query, None, max_condition_groups, &Patterns::default());
         Self::new(pruner, move || Ok(TagsJob::compile(&request, max_condition_groups)?))
     }
 
@@ -205,16 +206,24 @@ impl BlockTagValues {
 }
 
 /// What a row group needs for any span of it to pass the filter of a request for names, or for the values of an attribute.
-fn filter_pruner(query: &str, wanted: Option<&Attribute>, max_condition_groups: usize) -> Pruner {
+fn filter_pruner(
+    query: &str,
+    wanted: Option<&Attribute>,
+    max_condition_groups: usize,
+    patterns: &Patterns,
+) -> Pruner {
     let completion = completion(query, wanted, max_condition_groups);
-    completion.map_or(Pruner::Unknown, |completion| Pruner::of_completion(&completion))
+    completion.map_or(Pruner::Unknown, |it| Pruner::of_completion(&it, patterns))
 }
 
 /// What a row group needs for any of the requested values to be in it.
 fn values_pruner(request: &TagValuesRequest, max_condition_groups: usize) -> Pruner {
     let tags = std::iter::once(&request.tag).chain(&request.more_tags);
+    let patterns = Patterns::default();
     Pruner::any(tags.map(|tag| match parse_attribute(tag) {
-        Ok(attribute) => filter_pruner(&request.query, Some(&attribute), max_condition_groups),
+        Ok(attribute) => {
+            filter_pruner(&request.query, Some(&attribute), max_condition_groups, &patterns)
+        }
         Err(_) => Pruner::Unknown,
     }))
 }

@@ -19,10 +19,10 @@ use tactus_storage::Blocklist;
 use tactus_storage::blocklist::ListGaps;
 use tactus_telemetry::metrics::Registry;
 use tactus_work::memory::{Budget, QueryMemory};
-use tokio::sync::Semaphore;
+use tactus_work::{SlotLimits, Slots};
 
 use crate::admission::{Admission, Admitted};
-use crate::current_query::as_query;
+use crate::current_query::{as_query, current_line};
 use crate::deny_list;
 use crate::metrics::{Metrics, SEARCH};
 use crate::query_log::{Asked, QueryLog};
@@ -92,8 +92,8 @@ pub struct Frontend {
     admission: Admission,
     /// Counts the queries of each tenant, alone or together with other tenants.
     running: Admission,
-    /// Slices of large traces that are read at a time.
-    slices: Semaphore,
+    /// Slices of large traces that are read at a time. Tenants take turns.
+    slices: Slots,
 }
 
 tactus_telemetry::debug_of!(Frontend { settings });
@@ -116,7 +116,7 @@ impl Frontend {
         Arc::new(Self {
             admission: Admission::default(),
             running: Admission::default(),
-            slices: Semaphore::new(SLICES_AT_A_TIME),
+            slices: Slots::new(SlotLimits::of_turns(SLICES_AT_A_TIME)),
             metrics: Metrics::new(registry, &parts.settings),
             file_budget: Budget::new(parts.settings.section.trace_files.max_inflight_bytes),
             queries: QueryLog::new(parts.settings.section.query_log.clone()),
@@ -222,14 +222,14 @@ impl Frontend {
         result.map(|_| ())
     }
 
-    /// A slice of a large trace that is on its way, read when there is room: it waits behind others, and is a query of its own to those
-    /// who count what queries hold, so that one that found no memory does not end the rest.
+    /// A slice of a large trace that the current query sends, read when there is room: it waits for the turn of its tenants, and is a
+    /// query of its own to those who count what queries hold, so that one that found no memory does not end the rest.
     pub(crate) async fn slice<T>(
         &self,
         tenants: &[TenantId],
         slice: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let _turn = self.slices.acquire().await;
+        let _turn = self.slices.turn(current_line().tenant).await;
         let time = self.settings.section.api_timeout.as_std();
         let max_cpu_time = self.limits_of(tenants).max_cpu_time;
         as_query(tenants, time, max_cpu_time, Some(&self.query_memory), slice).await

@@ -64,13 +64,14 @@ impl Frontend {
         let (results, queue) = (Arc::clone(&self.results), self.queue.clone());
         let memory = Arc::clone(&self.memory);
         Box::pin(async move {
-            if let Some((answer, taken)) = results.find(&job, &memory).await? {
+            let places = results.places(&job);
+            if let Some((answer, taken)) = results.find(&job, &places, &memory).await? {
                 return Ok((Outcome::Answer(answer), Some(Arc::new(taken))));
             }
-            let mut answer = queue.ask(job.clone()).await;
+            let mut answer = queue.ask(job).await;
             let mut taken = None;
             if let Ok(answer) = &mut answer {
-                results.keep(&job, answer);
+                results.keep::<J>(&places, answer);
                 taken = answer.extensions_mut().remove::<Arc<AnswerMemory>>();
             }
             Ok((outcome(answer)?, taken))

@@ -64,7 +64,7 @@ pub use queue::{JobQueue, WorkerStreams};
 pub use search::SearchAnswer;
 pub use service_graph::{ConnectionType, Edge, GraphWindow, Latency, ServiceGraph};
 pub use settings::Settings;
-pub use streaming::{Streaming, streaming_service};
+pub use streaming::{Streaming, lookup_service, streaming_service};
 pub use tags::{TagValuesAnswer, TagsAnswer};
 pub use tail_sampling::{PoliciesOf, policies_of, router as tail_sampling_router};
 pub use trace_by_id::{FoundTrace, Large, TraceMemory};

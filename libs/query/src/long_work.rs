@@ -1,25 +1,36 @@
 //! Threads for long work of queries: tenants take turns on them, and so do the queries of each tenant.
+//!
+//! Only work that checks whether it is over can let others go first, so only such work takes turns, from the end of its
+//! first slice on. Work that never checks, such as decompression, would keep its turn to its end. It has none, and shares
+//! the processors as the system has it.
 
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 
 use tactus_work::turns::cores;
-use tactus_work::{Full, Gate, Line, Slot, SlotLimits, Slots};
+use tactus_work::{Full, Gate, Line, Slot, SlotLimits, Slots, Turn};
 use tokio::task::JoinError;
 
-/// Pieces of work of a tenant that have a thread, as many as there are processors within these bounds. Most of these
-/// threads wait for their turns.
+/// Pieces of work of a tenant that have a thread, as many as there are processors within these bounds. Most of the threads
+/// with long work wait for their turns.
 const LEAST_PER_TENANT: usize = 8;
 const MOST_PER_TENANT: usize = 32;
 /// Pieces of work of a tenant that may wait without a thread. Its queries are fewer.
 const WAITING_PER_TENANT: usize = 10_000;
 
 thread_local! {
-    /// Whose turn this thread has.
-    static TURN: RefCell<Option<(Arc<Gate>, Line)>> = const { RefCell::new(None) };
+    /// The long work that this thread does.
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
 }
 
-/// Where long work is done: as many threads work at a time as there are processors.
+struct Current {
+    gate: Arc<Gate>,
+    line: Line,
+    /// `None` until it first gives way.
+    turn: Option<Turn>,
+}
+
+/// Where long work is done: of what takes turns, as many threads work at a time as there are processors.
 #[derive(Debug)]
 pub(crate) struct LongWork {
     slots: Slots,
@@ -46,54 +57,60 @@ impl LongWork {
         self.slots.enter(tenant).await
     }
 
-    /// Runs work on a thread when it has a turn, which [`give_way`] passes on. It runs to its end even if nobody waits
-    /// for that. Errors: it panicked.
+    /// Runs work on a thread, which takes turns with others once the work calls [`give_way`]. It runs to its end even if
+    /// nobody waits for that. Errors: it panicked.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         line: Line,
         slot: Slot,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        let gate = Arc::clone(&self.gate);
+        let current = Current { gate: Arc::clone(&self.gate), line, turn: None };
         let run = move || {
             let _slot = slot;
-            let _turn = gate.enter(line);
-            let _before = Restored(TURN.replace(Some((gate, line))));
+            let _before = Restored(CURRENT.replace(Some(current)));
             work()
         };
         tokio::task::spawn_blocking(run).await
     }
 }
 
-/// Sets whose turn this thread has when it is dropped.
-struct Restored(Option<(Arc<Gate>, Line)>);
+/// Sets what this thread does when it is dropped.
+struct Restored(Option<Current>);
 
 impl Drop for Restored {
     fn drop(&mut self) {
-        TURN.set(self.0.take());
+        drop(CURRENT.replace(self.0.take()));
     }
 }
 
-/// Lets others go first if long work is done on this thread. Other long work must wait for a lock that is held meanwhile
-/// by [`pause`], and serving threads not at all.
+/// Lets others go first if long work is done on this thread: from now on it has a turn while it works. Other long work must
+/// wait for a lock that is held meanwhile by [`pause`], and serving threads not at all.
 pub(crate) fn give_way() {
-    if let Some((gate, line)) = TURN.with_borrow(Clone::clone) {
-        gate.give_way(line);
+    let Some(mut current) = CURRENT.take() else { return };
+    if current.turn.is_some() {
+        current.gate.give_way(current.line);
+    } else {
+        current.turn = Some(current.gate.enter(current.line));
     }
+    CURRENT.set(Some(current));
 }
 
-/// Runs `wait`, which waits for a thread that may need a turn. Others may use the turn of this thread meanwhile.
+/// Runs `wait`, which waits for a thread that may need a turn. Others may use the turn of this thread meanwhile, if it has
+/// one.
 pub(crate) fn pause<T>(wait: impl FnOnce() -> T) -> T {
-    let turn = Restored(TURN.take());
-    match &turn.0 {
-        Some((gate, _)) => gate.pause(wait),
-        None => wait(),
+    let current = Restored(CURRENT.take());
+    match &current.0 {
+        Some(Current { gate, turn: Some(_), .. }) => gate.pause(wait),
+        _ => wait(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     use futures_util::future::join_all;
     use parking_lot::Mutex;
@@ -115,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn short_work_of_one_more_tenant_comes_between_works_that_go_on() {
+    async fn work_of_one_more_tenant_comes_between_works_that_go_on() {
         let (work, is_done) = (LongWork::new(1), Arc::new(AtomicBool::new(false)));
         let begun = Arc::new(AtomicUsize::new(0));
         let slow = (0..20).map(|tenant| {
@@ -130,15 +147,31 @@ mod tests {
                 Work::default().giving_way(give_way).run(goes_on).unwrap();
             })
         });
-        let short = async {
+        let one_more = async {
             while begun.load(SeqCst) == 0 {
                 tokio::task::yield_now().await;
             }
             let is_done = Arc::clone(&is_done);
-            run(&work, 20, move || is_done.store(true, SeqCst)).await;
+            let ends_others = move || {
+                give_way();
+                is_done.store(true, SeqCst);
+            };
+            run(&work, 20, ends_others).await;
         };
-        tokio::join!(join_all(slow), short);
+        tokio::join!(join_all(slow), one_more);
         assert_eq!(begun.load(SeqCst), 20);
+    }
+
+    #[tokio::test]
+    async fn work_that_never_gives_way_holds_nobody_up() {
+        let work = LongWork::new(1);
+        let (end, ends) = mpsc::channel();
+        let silent = run(&work, 1, move || ends.recv_timeout(Duration::from_secs(60)));
+        let other = run(&work, 2, move || {
+            give_way();
+            end.send(())
+        });
+        assert_eq!(tokio::join!(silent, other), (Ok(()), Ok(())));
     }
 
     #[tokio::test]
@@ -148,6 +181,7 @@ mod tests {
         let all = (0..4).map(|tenant| {
             let (lock, waiting) = (Arc::clone(&lock), Arc::clone(&waiting));
             run(&work, tenant, move || {
+                give_way();
                 waiting.fetch_add(1, SeqCst);
                 let mut number = pause(|| lock.lock());
                 while waiting.load(SeqCst) < 4 {
@@ -164,8 +198,12 @@ mod tests {
     async fn work_that_panics_gives_its_turn_back() {
         let work = LongWork::new(1);
         let slot = work.enter(1).await.unwrap();
-        assert!(work.run(line(1), slot, || panic!("on purpose")).await.is_err());
-        assert_eq!(run(&work, 1, || 7).await, 7);
+        let panics = || {
+            give_way();
+            panic!("on purpose")
+        };
+        assert!(work.run(line(1), slot, panics).await.is_err());
+        run(&work, 1, give_way).await;
         assert_eq!(work.slots.running(), 0);
     }
 }

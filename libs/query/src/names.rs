@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::future::try_join;
-use tactus_api::request::{RequestedTag, TagValuesQuery};
+use tactus_api::request::{RequestedTag, TagValuesQuery, check_query_bytes};
 use tactus_api::{RequestedRange, Result};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::TagValuesRequest;
@@ -12,6 +11,9 @@ use tactus_traceql::Attribute;
 
 use crate::frontend::Frontend;
 use crate::jobs::Outcome;
+use crate::metrics::METADATA;
+use crate::query_log::{Asked, note_answer, note_jobs};
+use crate::work::check_inspected;
 
 /// A list to choose from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,29 +42,44 @@ impl Frontend {
         query: String,
         window: Duration,
     ) -> Result<Listed<BTreeSet<String>>> {
-        let recent = self.recent_names(tenants, attribute.to_string(), &query);
+        // One after the other: a tenant may have few queries at a time.
+        let mut names = self.recent_names(tenants, attribute.to_string(), &query).await?;
         let since = window.min(self.longest_search(tenants).unwrap_or(Duration::MAX));
         let query = TagValuesQuery {
-            query: query.clone(),
+            query,
             range: RequestedRange { since: Some(since), ..RequestedRange::default() },
             limit: 0,
             max_stale: 0,
         };
         let tag = RequestedTag::Stored(vec![attribute]);
-        let all = self.tag_values(tenants, &tag, &query, false);
-        let (mut names, all) = try_join(recent, all).await?;
+        let all = self.tag_values(tenants, &tag, &query, false).await?;
         names.list.extend(all.values.into_iter().map(|value| value.text));
         names.partial |= all.partial;
         Ok(names)
     }
 
-    /// Values in recent data, whenever its spans started.
+    /// Values in recent data, whenever its spans started. A query like others.
     pub async fn recent_names(
         &self,
         tenants: &[TenantId],
         tag: String,
         query: &str,
     ) -> Result<Listed<BTreeSet<String>>> {
+        let asked = Asked::new(format!("values of {tag} in recent data {query}"));
+        let run = self.run_recent_names(tenants, tag, query);
+        let found = self.counted(tenants, METADATA, asked, run, |found| found.1).await?;
+        Ok(found.0)
+    }
+
+    /// The values, and the bytes that were read for them.
+    async fn run_recent_names(
+        &self,
+        tenants: &[TenantId],
+        tag: String,
+        query: &str,
+    ) -> Result<(Listed<BTreeSet<String>>, u64)> {
+        check_query_bytes(query, self.settings.section.max_query_expression_size_bytes)?;
+        let _admitted = self.admit(tenants)?;
         let limits = self.limits_of(tenants);
         let requests: Vec<_> = tenants
             .iter()
@@ -74,16 +91,23 @@ impl Frontend {
                 ..TagValuesRequest::default()
             })
             .collect();
-        let mut names = Listed::<BTreeSet<_>>::default();
+        note_jobs(requests.len());
+        let (mut names, mut inspected) = (Listed::<BTreeSet<_>>::default(), 0u64);
         for outcome in self.ask_all(&requests).await? {
             match outcome {
                 Outcome::Answer(answer) => {
+                    note_answer(answer.inspected_bytes);
+                    inspected = inspected.saturating_add(answer.inspected_bytes);
                     names.list.extend(answer.values.into_iter().map(|value| value.value));
                     names.partial |= answer.partial;
                 }
-                Outcome::Damaged => names.partial = true,
+                Outcome::Damaged => {
+                    note_answer(0);
+                    names.partial = true;
+                }
             }
+            check_inspected(inspected, limits.max_inspected_bytes)?;
         }
-        Ok(names)
+        Ok((names, inspected))
     }
 }

@@ -22,8 +22,8 @@ const MOST_LOOKS: u32 = 1_000;
 /// Runs long work on a thread that may block, and short work right here. The work ends when nobody waits for it, or
 /// when the limits of this task's query are reached.
 ///
-/// Tenants take turns with long work: it lets others go first where it checks whether it is over. So serving threads must
-/// not wait for a lock that is held there.
+/// Tenants take turns with long work that checks whether it is over: it lets others go first there. So serving threads must
+/// not wait for a lock that is held meanwhile.
 pub async fn offload<T: Send + 'static>(
     is_long: bool,
     work: impl FnOnce() -> T + Send + 'static,

@@ -46,12 +46,16 @@ pub(crate) trait BlockJob:
     /// True if the answer must explain what was done.
     fn explains(&self) -> bool;
 
-    /// The request without the fields that do not affect the answer.
+    /// The request without the fields that do not affect the answer, and without [`Self::counted_blocks`].
     fn essence(&self) -> Self;
 
-    /// Splits the request into its time range, with both ends inclusive in unix nanoseconds, and the rest. `base`: see
-    /// [`Self::rebase`]. `None` if the answer holds for this range only.
-    fn any_time(&self) -> Option<Ranged<Self>>;
+    /// The ids of other blocks that the answer depends on, in one order, 16 bytes each. `None` if one of them is not an id.
+    fn counted_blocks(&self) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
+    /// Splits the request into its time range and the rest. `None` if the answer holds for this range only.
+    fn any_time(self) -> Option<(Self, TimeRange)>;
 
     /// Converts an answer made for a range with this base into one for the request. False if that is impossible.
     fn rebase(&self, _answer: &mut Self::Answer, _base: u64) -> bool {
@@ -62,12 +66,22 @@ pub(crate) trait BlockJob:
     fn restate(answer: &mut Self::Answer, explanations: Vec<JobExplanation>);
 }
 
-/// A request, split into time range and rest.
-pub(crate) struct Ranged<J> {
-    rest: J,
+/// The time range of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeRange {
+    /// Both ends are inclusive, in unix nanoseconds.
     start: u64,
     end: u64,
+    /// See [`BlockJob::rebase`].
     base: u64,
+}
+
+/// The places where the answer to a job may be: one for several time ranges, and one for exactly that of the request.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    keys: Vec<Place>,
+    /// Of each place; `None` for the exact one.
+    ranges: Vec<Option<TimeRange>>,
 }
 
 /// The cached answers of a frontend.
@@ -95,21 +109,27 @@ impl Results {
         Self { store, requests }
     }
 
-    /// The cached answer to a job, if there is one. Its memory is taken before it is decoded. Errors:
+    /// The places of the answer to a job; none if no answers are cached.
+    pub(crate) fn places<J: BlockJob>(&self, job: &J) -> Places {
+        if self.store.is_off() { Places::default() } else { places(job) }
+    }
+
+    /// The cached answer to a job, if there is one at its places. Its memory is taken before it is decoded. Errors:
     /// [`Error::TooManyBytes`].
     pub(crate) async fn find<J: BlockJob>(
         &self,
         job: &J,
+        places: &Places,
         memory: &Arc<Bodies>,
     ) -> Result<Option<Found<J::Answer>>> {
-        if self.store.is_off() {
+        let Places { keys, ranges } = places;
+        if keys.is_empty() {
             return Ok(None);
         }
-        let (keys, ranges): (Vec<_>, Vec<_>) = places(job).into_iter().unzip();
         let (mut found, mut next) = (None, 0);
         while found.is_none() && next < keys.len() {
             let holds = |place: usize, entry: &Entry| match &ranges[next + place] {
-                Some(ranged) => entry.scope.times.hold(ranged.start, ranged.end),
+                Some(range) => entry.scope.times.hold(range.start, range.end),
                 None => true,
             };
             let Some((place, entry)) = self.store.find(&keys[next..], holds).await else { break };
@@ -125,25 +145,24 @@ impl Results {
         Ok(found)
     }
 
-    /// Caches the answer to a job, if the querier allows it.
-    pub(crate) fn keep<J: BlockJob>(&self, job: &J, response: &Response<J::Answer>) {
+    /// Caches the answer to a job at one of its places, if the querier allows it.
+    pub(crate) fn keep<J: BlockJob>(&self, places: &Places, response: &Response<J::Answer>) {
         let scope = response.metadata().get(ANSWER_SCOPE);
         let scope = scope.and_then(|scope| scope.to_str().ok()?.parse::<AnswerScope>().ok());
-        let Some(scope) = scope.filter(|_| !self.store.is_off()) else { return };
-        let places = places(job);
+        let Some(scope) = scope else { return };
         // The place where most requests will find it.
-        let place = places.iter().find(|(_, ranged)| match ranged {
-            Some(ranged) => scope.times.hold(ranged.start, ranged.end),
+        let place = places.keys.iter().zip(&places.ranges).find(|(_, range)| match range {
+            Some(range) => scope.times.hold(range.start, range.end),
             None => true,
         });
-        let Some((place, ranged)) = place else { return };
+        let Some((place, range)) = place else { return };
         if response.get_ref().encoded_len() > MAX_ANSWER_BYTES {
             return;
         }
         let mut answer = response.get_ref().clone();
         J::restate(&mut answer, Vec::new());
-        let base = ranged.as_ref().map_or(0, |ranged| ranged.base);
-        let times = if ranged.is_some() { scope.times } else { Times::Asked };
+        let base = range.map_or(0, |range| range.base);
+        let times = if range.is_some() { scope.times } else { Times::Asked };
         let scope = AnswerScope { times, ..scope };
         self.store.keep(place, &Entry { scope, base, answer: answer.encode_to_vec().into() });
     }
@@ -159,16 +178,21 @@ fn decoded<J: BlockJob>(job: &J, entry: &Entry, is_ranged: bool) -> Option<J::An
     Some(answer)
 }
 
-/// The places where the answer to a job may be: one for several time ranges, and one for exactly that of the request.
-fn places<J: BlockJob>(job: &J) -> Vec<(Place, Option<Ranged<J>>)> {
-    let Some((tenant, part)) = job.part() else { return Vec::new() };
+fn places<J: BlockJob>(job: &J) -> Places {
+    let (Some((tenant, part)), Some(blocks)) = (job.part(), job.counted_blocks()) else {
+        return Places::default();
+    };
     let place = |form: &str, request: &J| {
-        Place::new(&format!("{}-{form}", J::KIND), tenant, part, request.encode_to_vec())
+        let mut key = (blocks.len() as u64).to_le_bytes().to_vec();
+        key.extend_from_slice(&blocks);
+        key.extend(request.encode_to_vec());
+        Place::new(&format!("{}-{form}", J::KIND), tenant, part, key)
     };
     let essence = job.essence();
     let exact = (place("asked", &essence), None);
-    let ranged = essence.any_time().map(|ranged| (place("any", &ranged.rest), Some(ranged)));
-    ranged.into_iter().chain([exact]).collect()
+    let ranged = essence.any_time().map(|(rest, range)| (place("any", &rest), Some(range)));
+    let (keys, ranges) = ranged.into_iter().chain([exact]).unzip();
+    Places { keys, ranges }
 }
 
 /// The explanation of a cached answer.

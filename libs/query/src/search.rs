@@ -208,7 +208,9 @@ impl Frontend {
                     state.show(found.traces).await?;
                     continue;
                 }
-                () = sleep(TELL_EVERY), if is_recent_left || !jobs.is_idle() || !selection.is_idle() => {
+                () = sleep(TELL_EVERY), if is_stream
+                    && (is_recent_left || !jobs.is_idle() || !selection.is_idle()) =>
+                {
                     state.tell();
                     continue;
                 }

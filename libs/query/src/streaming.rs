@@ -9,11 +9,13 @@
 //! the client, in addition to the message that is being sent. The task ends when the client leaves.
 
 mod events;
+mod lookup;
 mod service;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use tactus_proto::tempopb::querier_server::QuerierServer;
 use tactus_proto::tempopb::streaming_querier_server::StreamingQuerierServer;
 use tactus_traceql::eval::{TagCollector, TagScope, TagValue, ValueCollector};
 use tonic::codec::CompressionEncoding;
@@ -35,6 +37,16 @@ pub fn streaming_service(frontend: Arc<Frontend>) -> StreamingQuerierServer<Stre
     let max_question_bytes = max_question_bytes(&frontend.settings);
     StreamingQuerierServer::new(Streaming::new(frontend))
         .max_decoding_message_size(max_question_bytes)
+        .max_encoding_message_size(max_message_bytes)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+}
+
+/// The service of single traces of this frontend, with the limits of its settings.
+pub fn lookup_service(frontend: Arc<Frontend>) -> QuerierServer<Streaming> {
+    let Settings { max_message_bytes, .. } = frontend.settings;
+    QuerierServer::new(Streaming::new(frontend))
+        .max_decoding_message_size(MAX_QUESTION_BYTES)
         .max_encoding_message_size(max_message_bytes)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)

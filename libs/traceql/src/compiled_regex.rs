@@ -70,7 +70,7 @@ impl Patterns {
     /// Compiles a pattern, or returns the remembered program.
     ///
     /// Errors: as [`CompiledRegex::new`].
-    pub(crate) fn compile(&self, pattern: &[u8]) -> Result<CompiledRegex, InvalidRegex> {
+    pub fn compile(&self, pattern: &[u8]) -> Result<CompiledRegex, InvalidRegex> {
         Ok(CompiledRegex::of(Program::known(pattern, MAX_PROGRAM_BYTES)?, self.room.clone()))
     }
 

@@ -14,8 +14,9 @@ use tactus_process::{Error, Part, PlannedPort, Process, ReadyCheck, settings::te
 use tactus_proto::DynLiveTail;
 use tactus_proto::tactus::v1::{ingester_server, querier_server};
 use tactus_query::{
-    ENDPOINTS, Frontend, JobQueue, LiveTails, QueuedParts, TailSource, TailSources, mcp_router,
-    policies_of, router, streaming_service, tail_sampling_router, ui_change_router, ui_router,
+    ENDPOINTS, Frontend, JobQueue, LiveTails, QueuedParts, TailSource, TailSources, lookup_service,
+    mcp_router, policies_of, router, streaming_service, tail_sampling_router, ui_change_router,
+    ui_router,
 };
 use tactus_server::auth::{Access, guard};
 use tactus_server::bodies::NoMemory;
@@ -79,8 +80,9 @@ pub async fn part(
     let mut part = Part::new("query-frontend");
     add_routes(&mut part, process, &frontend);
     let streaming = streaming_service(Arc::clone(&frontend));
+    let lookup = lookup_service(Arc::clone(&frontend));
     part.public_grpc.push(Arc::new(move |routes| {
-        routes.add_service(streaming.clone());
+        routes.add_service(streaming.clone()).add_service(lookup.clone());
     }));
     let service = queue.service(config.server.grpc_server_max_recv_msg_size, memory);
     part.grpc.push(Arc::new(move |routes| {

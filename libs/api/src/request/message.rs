@@ -6,7 +6,7 @@
 use form_urlencoded::Serializer;
 use tactus_proto::tempopb::{
     QueryInstantRequest, QueryRangeRequest, SearchRequest, SearchTagValuesRequest,
-    SearchTagsRequest,
+    SearchTagsRequest, TraceByIdRequest,
 };
 
 use crate::{Error, Result};
@@ -34,6 +34,13 @@ pub fn tags_params(request: &SearchTagsRequest) -> String {
     params.number("end", request.end);
     params.number("limit", request.max_tags_per_scope);
     params.number("maxStaleValues", request.stale_values_threshold);
+    params.finish()
+}
+
+/// Parameters of a trace by id, without the id, which is part of a path.
+pub fn trace_params(request: &TraceByIdRequest) -> String {
+    let mut params = Params::new();
+    params.text("mode", &request.query_mode);
     params.finish()
 }
 

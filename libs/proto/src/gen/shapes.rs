@@ -95,6 +95,7 @@ static TACTUS_V1_HOLDER: Shape = Shape(&[
     Field { number: 5, bytes: 32, kind: Kind::Message(&TACTUS_V1_KEPTTRACES) },
 ]);
 static TACTUS_V1_HOLDINGSREQUEST: Shape = Shape(&[
+    Field { number: 3, bytes: 24, kind: Kind::Text },
 ]);
 static TACTUS_V1_HOLDINGSRESPONSE: Shape = Shape(&[
     Field { number: 1, bytes: 120, kind: Kind::Message(&TACTUS_V1_HOLDER) },
@@ -163,6 +164,7 @@ static TACTUS_V1_METRICSRESPONSE: Shape = Shape(&[
     Field { number: 5, bytes: 24, kind: Kind::Text },
     Field { number: 4, bytes: 172, kind: Kind::Message(&TACTUS_V1_JOBEXPLANATION) },
     Field { number: 7, bytes: 56, kind: Kind::Message(&TACTUS_V1_TRACESPANS) },
+    Field { number: 10, bytes: 24, kind: Kind::Text },
 ]);
 static TACTUS_V1_METRICSSERIES: Shape = Shape(&[
     Field { number: 2, bytes: 40, kind: Kind::Message(&OPENTELEMETRY_PROTO_COMMON_V1_ANYVALUE) },

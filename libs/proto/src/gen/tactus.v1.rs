@@ -405,15 +405,24 @@ pub struct TraceSpans {
 pub struct HoldingsRequest {
     #[prost(string, tag = "1")]
     pub tenant: ::prost::alloc::string::String,
+    /// Holder.kept is not needed.
+    #[prost(bool, tag = "2")]
+    pub origins_only: bool,
+    /// Instance ids of ingesters that are not to be asked, because they did not answer before.
+    #[prost(string, repeated, tag = "3")]
+    pub without_ingesters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HoldingsResponse {
     /// One of each ingester.
     #[prost(message, repeated, tag = "1")]
     pub holders: ::prost::alloc::vec::Vec<Holder>,
-    /// More ingesters failed than replication makes up for: spans may be missing.
+    /// More ingesters failed than replication makes up for, or one has too many traces for Holder.kept: spans may be missing.
     #[prost(bool, tag = "2")]
     pub partial: bool,
+    /// The disk of the ingester cannot read some of its spans, which are in no holder.
+    #[prost(bool, tag = "3")]
+    pub lacks_spans: bool,
 }
 /// The pushes that an ingester answers for. Bounds of ranges of origins, ascending: first, last, first, last, both inclusive.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -470,6 +479,9 @@ pub struct MetricsResponse {
     pub shared_first_nanos: u64,
     #[prost(fixed64, tag = "9")]
     pub shared_last_nanos: u64,
+    /// Instance ids of holders that did not answer. Then nothing is counted: ask for holdings again, without these.
+    #[prost(string, repeated, tag = "10")]
+    pub silent_ingesters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Part of a series, to be added to those of other jobs.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -652,6 +664,9 @@ pub mod ingester_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// An ingester: takes spans, keeps them durable, answers for what is not yet in object storage.
+    ///
+    /// It marks answers as partial while its disk cannot read some of the spans. It then counts among those that failed, but
+    /// what it found is used.
     #[derive(Debug, Clone)]
     pub struct IngesterClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -952,6 +967,9 @@ pub mod ingester_server {
         >;
     }
     /// An ingester: takes spans, keeps them durable, answers for what is not yet in object storage.
+    ///
+    /// It marks answers as partial while its disk cannot read some of the spans. It then counts among those that failed, but
+    /// what it found is used.
     #[derive(Debug)]
     pub struct IngesterServer<T> {
         inner: Arc<T>,

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use tactus_block::summary::{BlockFilter, BlockValues, ListedValue, ValueOwner};
 use tactus_proto::tactus::v1::BlockPart;
 use tactus_storage::BlockMeta;
@@ -12,7 +13,7 @@ use crate::block_part::row_groups_of;
 use crate::blocks::Blocks;
 use crate::error::Result;
 use crate::pool::Job;
-use crate::summaries::NeedsFilter;
+use crate::summaries::{NeedsFilter, Summaries};
 
 /// Row groups of a block about which something is noted. Blocks have some hundreds at most.
 const MAX_ROW_GROUPS: u32 = 1 << 20;
@@ -63,7 +64,7 @@ impl ToldRowGroups {
     }
 
     /// What is known if the summary need not be asked: the meta rules out the block, or the summary tells nothing of it.
-    fn without_summary(pruner: &Pruner, meta: &BlockMeta) -> Option<Self> {
+    pub(crate) fn without_summary(pruner: &Pruner, meta: &BlockMeta) -> Option<Self> {
         if pruner.is_unmet_in(meta) {
             // A meta may claim any number of row groups.
             let row_groups = meta.total_records.min(MAX_ROW_GROUPS);
@@ -72,22 +73,26 @@ impl ToldRowGroups {
         (!pruner.asks_values()).then(Self::default)
     }
 
-    /// As [`Self::ask`], of a block in object storage: see [`Summaries::read_many`]. Also the bytes read.
-    ///
-    /// [`Summaries::read_many`]: crate::summaries::Summaries::read_many
-    pub(crate) async fn ask_many(
+    /// As [`Self::ask`], of what was read of the summary of a block in object storage. Also true if the filter, which was not
+    /// read, may tell more.
+    pub(crate) fn of_fetched(
         pruner: &Pruner,
-        blocks: &Blocks,
+        summaries: &Summaries,
         meta: &BlockMeta,
-    ) -> Result<(Self, u64)> {
-        if let Some(told) = Self::without_summary(pruner, meta) {
-            return Ok((told, 0));
+        (values, filter): (&Bytes, &Bytes),
+    ) -> (Self, bool) {
+        let Some((values, behind)) = summaries.fetched_values(meta, values) else {
+            return (Self::default(), false);
+        };
+        let of = pruner.told(&values, None);
+        if !pruner.has_equality() || !needs_filter(&of) {
+            return (Self { of }, false);
         }
-        let is_next = |values: &BlockValues| needs_filter(&pruner.told(values, None));
-        let is_next: Option<NeedsFilter<'_>> = pruner.has_equality().then_some(&is_next);
-        let (values, filter, bytes) = blocks.summaries().read_many(meta, is_next).await?;
-        let of = values.map(|values| pruner.told(&values, filter.as_deref()));
-        Ok((Self { of: of.unwrap_or_default() }, bytes))
+        let filter = if filter.is_empty() { &behind } else { filter };
+        match summaries.fetched_filter(meta, filter) {
+            Some(filter) => (Self { of: pruner.told(&values, Some(&filter)) }, false),
+            None => (Self { of }, summaries.lacks_filter(meta)),
+        }
     }
 
     /// True if none of all row groups can match.
@@ -152,7 +157,7 @@ impl Pruner {
     }
 
     /// True if a string or a number is to equal another, which is what filters tell of.
-    fn has_equality(&self) -> bool {
+    pub(crate) fn has_equality(&self) -> bool {
         match self {
             Self::Unknown | Self::Number { .. } => false,
             Self::Present { comparison, .. } => comparison

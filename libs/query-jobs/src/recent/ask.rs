@@ -21,6 +21,10 @@ use super::RecentData;
 /// refusing calls in its place.
 const TIME_FOR_SILENT: Duration = Duration::from_secs(5);
 
+/// Divisor: this part of the time of a call is waited for the last of those that are all needed. One of them evaluates what
+/// the others leave to it, which takes much longer than theirs.
+const SHARE_OF_LAST: u32 = 6;
+
 /// A method of an ingester, with its request.
 pub(super) type Call<R, T> =
     fn(Arc<dyn Ingester>, Request<R>) -> BoxFuture<'static, Result<Response<T>, Status>>;
@@ -31,8 +35,13 @@ pub(super) struct Question<R, T> {
     pub(super) op: &'static str,
     pub(super) request: R,
     pub(super) call: Call<R, T>,
+    /// True for an answer that lacks spans because the disk of the ingester cannot read them.
+    pub(super) lacks_spans: fn(&T) -> bool,
     /// Time for each call.
     pub(super) timeout: Duration,
+    /// The answers are of use together only: a failure ends the call, and the last ones that the read set could do without
+    /// are waited for as long as the others took, or for a part of the time.
+    pub(super) needs_all: bool,
     /// The query, for what it may take.
     pub(super) context: QueryContext,
 }
@@ -41,8 +50,10 @@ pub(super) struct Question<R, T> {
 #[derive(Debug)]
 pub(super) struct Answers<T> {
     pub(super) all: Vec<T>,
-    /// More ingesters failed than the replication makes up for.
+    /// More ingesters failed or lack spans than the replication makes up for, or any where all are needed.
     pub(super) partial: bool,
+    /// Those that failed or were not waited for, where all are needed.
+    pub(super) silent: Vec<String>,
     /// The memory of the answers, to be kept until one answer is made of them.
     pub(super) memory: Vec<AnswerMemory>,
 }
@@ -88,7 +99,8 @@ impl RecentData {
         Ok(answers)
     }
 
-    /// As [`Self::ask`], but gaps are reported to the caller, for a step of a query that can be done another way.
+    /// As [`Self::ask`], but gaps are reported to the caller, for a step of a query that can be done another way. Where all
+    /// are needed, failures are gaps only.
     pub(super) async fn ask_some<R, T>(
         &self,
         set: &ReadSet,
@@ -101,12 +113,15 @@ impl RecentData {
         let section = &self.parts.section;
         let extra_delay = section.extra_query_delay.as_std();
         let mut progress = set.progress();
-        let silent = self.parts.ring.silent();
-        let call = |at: usize| self.call(at, &set.instances[at], &question, &silent);
-        let mut last = late_starters(set, extra_delay);
+        let unheard = self.parts.ring.silent();
+        let call = |at: usize| self.call(at, &set.instances[at], &question, &unheard);
+        let late = if question.needs_all { Duration::ZERO } else { extra_delay };
+        let mut last = late_starters(set, late);
         let mut running: FuturesUnordered<Running<T>> = (0..last.start).map(call).collect();
-        let start_last_at = Instant::now() + extra_delay;
+        let started = Instant::now();
+        let start_last_at = started + extra_delay;
         let mut give_up_at = None;
+        let mut silent = Vec::new();
         let mut answers = Vec::with_capacity(set.instances.len());
         let mut failure = None;
         while !running.is_empty() || !last.is_empty() {
@@ -114,19 +129,37 @@ impl RecentData {
                 biased;
                 Some((at, result)) = running.next() => match result {
                     Ok(answer) => {
-                        progress.succeeded(at);
+                        let lacks_spans = (question.lacks_spans)(&answer.0);
+                        // Others have to make up for it as for one that is dead, but what it has is used.
+                        match lacks_spans {
+                            true => progress.failed(at),
+                            false => progress.succeeded(at),
+                        }
                         answers.push((at, answer));
-                        false
+                        if lacks_spans && question.needs_all {
+                            break;
+                        }
+                        lacks_spans
                     }
                     Err(status) if is_of_query(&status) => return Err(status),
                     Err(status) => {
                         self.note(question.op, &set.instances[at], &status);
                         progress.failed(at);
                         failure.get_or_insert(status);
+                        if question.needs_all {
+                            silent.push(at);
+                            break;
+                        }
                         true
                     }
                 },
-                Some(()) = OptionFuture::from(give_up_at.map(sleep_until)) => break,
+                Some(()) = OptionFuture::from(give_up_at.map(sleep_until)) => {
+                    if question.needs_all {
+                        let answered = |at: &usize| answers.iter().any(|(it, _)| it == at);
+                        silent.extend((0..set.instances.len()).filter(|at| !answered(at)));
+                    }
+                    break;
+                }
                 () = sleep_until(start_last_at), if !last.is_empty() => true,
             };
             if start_rest {
@@ -137,17 +170,28 @@ impl RecentData {
                 if running.is_empty() {
                     break;
                 }
-                give_up_at
-                    .get_or_insert_with(|| Instant::now() + section.late_ingester_grace.as_std());
+                let grace = section.late_ingester_grace.as_std();
+                let time = match question.needs_all {
+                    true => grace.max(started.elapsed()).max(question.timeout / SHARE_OF_LAST),
+                    false => grace,
+                };
+                give_up_at.get_or_insert_with(|| Instant::now() + time);
             }
         }
-        let partial = progress.is_partial();
-        if let Some(status) = failure.filter(|_| answers.is_empty()) {
+        let partial = match question.needs_all {
+            true => {
+                answers.len() < set.instances.len()
+                    || answers.iter().any(|(_, (answer, _))| (question.lacks_spans)(answer))
+            }
+            false => progress.is_partial(),
+        };
+        if let Some(status) = failure.filter(|_| answers.is_empty() && !question.needs_all) {
             return Err(Status::unavailable(format!("no ingester answers: {}", status.message())));
         }
+        let silent = silent.into_iter().map(|at| set.instances[at].id.to_string()).collect();
         answers.sort_unstable_by_key(|(at, _)| *at);
         let (all, memory) = answers.into_iter().map(|(_, counted)| counted).unzip();
-        Ok(Answers { all, partial, memory })
+        Ok(Answers { all, partial, silent, memory })
     }
 
     fn call<R, T>(

@@ -34,7 +34,6 @@ pub(super) async fn traces(
     let mut seen = HashSet::new();
     for answer in answers.all {
         whole.inspected_bytes = whole.inspected_bytes.saturating_add(answer.inspected_bytes);
-        whole.partial |= answer.partial;
         whole.is_part |= answer.is_part;
         whole.part_bytes = whole.part_bytes.max(answer.part_bytes);
         // All of them were sent the same spans.
@@ -98,7 +97,6 @@ pub(super) fn searches(answers: Answers<SearchResponse>, limit: u32) -> SearchRe
     let mut metrics = SearchMetrics::default();
     let mut combiner = SearchCombiner::new(limit);
     for answer in answers.all {
-        whole.partial |= answer.partial;
         whole.explanations.extend(answer.explanations);
         if let Some(found) = &answer.metrics {
             add_metrics(&mut metrics, found);
@@ -113,9 +111,8 @@ pub(super) fn searches(answers: Answers<SearchResponse>, limit: u32) -> SearchRe
 pub(super) fn tags(answers: Answers<TagsResponse>, max_bytes: u64) -> TagsResponse {
     let limits = TagLimits { max_bytes: max_bytes as usize, ..TagLimits::default() };
     let mut collector = TagCollector::new(limits);
-    let (mut partial, mut truncated, mut inspected_bytes) = (answers.partial, false, 0u64);
+    let (partial, mut truncated, mut inspected_bytes) = (answers.partial, false, 0u64);
     for answer in answers.all {
-        partial |= answer.partial;
         truncated |= answer.truncated;
         inspected_bytes = inspected_bytes.saturating_add(answer.inspected_bytes);
         add_tags(&mut collector, answer);
@@ -130,9 +127,8 @@ pub(super) fn tag_values(
     request: &TagValuesRequest,
 ) -> TagValuesResponse {
     let mut collector = value_collector(request);
-    let (mut partial, mut truncated, mut inspected_bytes) = (answers.partial, false, 0u64);
+    let (partial, mut truncated, mut inspected_bytes) = (answers.partial, false, 0u64);
     for answer in answers.all {
-        partial |= answer.partial;
         truncated |= answer.truncated;
         inspected_bytes = inspected_bytes.saturating_add(answer.inspected_bytes);
         add_values(&mut collector, answer);
@@ -146,7 +142,6 @@ pub(super) fn metrics(answers: Answers<MetricsResponse>) -> MetricsResponse {
     let mut whole = MetricsResponse { partial: answers.partial, ..MetricsResponse::default() };
     let mut metrics = SearchMetrics::default();
     for answer in answers.all {
-        whole.partial |= answer.partial;
         if let Some(found) = &answer.metrics {
             add_metrics(&mut metrics, found);
         }
@@ -184,7 +179,12 @@ mod tests {
     #[test]
     fn bytes_that_ingesters_claim_to_have_read_never_wrap_around() {
         let claim = || TagsResponse { inspected_bytes: u64::MAX - 1, ..TagsResponse::default() };
-        let answers = Answers { all: vec![claim(), claim()], partial: false, memory: Vec::new() };
+        let answers = Answers {
+            all: vec![claim(), claim()],
+            partial: false,
+            silent: Vec::new(),
+            memory: Vec::new(),
+        };
         assert_eq!(tags(answers, 0).inspected_bytes, u64::MAX);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! First all ingesters report which origins (see `tactus_model`) they have completely. Then each gets this list, in an
 //! order that depends on the query, and leaves out traces of which an earlier ingester in the order has every span. If
-//! one of them is slow, fails or has released something meanwhile, all are asked to evaluate everything.
+//! one of them is slow, fails, has released something meanwhile or lacks spans that its disk cannot read, all are asked to
+//! evaluate everything. One that was slow or failed takes no turn for some seconds, if the others hold everything.
 
 use std::{
     collections::HashMap,
@@ -14,13 +15,16 @@ use std::{
 use parking_lot::Mutex;
 use tactus_model::OriginSet;
 use tactus_proto::tactus::v1::ingester_server::Ingester;
-use tactus_proto::tactus::v1::{Holder, HoldingsRequest, SearchRequest, SearchResponse};
+use tactus_proto::tactus::v1::{
+    Holder, HoldingsRequest, HoldingsResponse, SearchRequest, SearchResponse,
+};
 use tactus_ring::ReadSet;
 use tactus_rpc::QueryContext;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::{RecentData, ask::Answers, service::call};
+use super::ask::{Answers, Question};
+use super::{RecentData, service::call};
 
 /// Ingesters can report what they have at once. One that takes longer than this is not waited for.
 const HOLDINGS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -83,22 +87,23 @@ impl RecentData {
         if self.parts.ring.view().replication_factor() < 2 || set.instances.len() < 2 {
             return Ok(None);
         }
-        let Some(holders) = self.whole_of(set, context, &search.tenant).await else {
+        let set = self.silent.leave_out_of(set.clone());
+        let Some(holders) = self.whole_of(&set, context, &search.tenant).await else {
             return Ok(None);
         };
         if holders.len() < 2 || holders.iter().all(|holder| holder.complete.is_empty()) {
             return Ok(None);
         }
-        let Ok(set) = self.holders(&holders) else { return Ok(None) };
+        let Ok(set) = self.holders(&set, &holders) else { return Ok(None) };
         let request =
             SearchRequest { holders: in_order(&holders, &search.query), ..search.clone() };
-        let question = self.question("search", (context, request), call!(search));
-        match self.ask_some(&set, question).await {
+        let lacks_spans = |answer: &SearchResponse| answer.partial;
+        let question = self.question("search", (context, request), call!(search), lacks_spans);
+        match self.ask_some(&set, Question { needs_all: true, ..question }).await {
             Ok(answers) if !answers.partial => return Ok(Some(answers)),
-            Err(status) if !matches!(status.code(), Code::Aborted | Code::Unavailable) => {
-                return Err(status);
-            }
-            _ => {}
+            Ok(answers) => self.silent.note(&answers.silent),
+            Err(status) if status.code() != Code::Aborted => return Err(status),
+            Err(_) => {}
         }
         self.holdings.forget(&search.tenant);
         Ok(None)
@@ -116,11 +121,21 @@ impl RecentData {
             return kept;
         }
         let asked = Instant::now();
-        let request = HoldingsRequest { tenant: tenant.to_owned() };
-        let mut question = self.question("search", (context, request), call!(holdings));
+        let request = HoldingsRequest {
+            tenant: tenant.to_owned(),
+            origins_only: true,
+            ..HoldingsRequest::default()
+        };
+        let lacks_spans = |answer: &HoldingsResponse| answer.lacks_spans;
+        let mut question =
+            self.question("search", (context, request), call!(holdings), lacks_spans);
         question.timeout = question.timeout.min(HOLDINGS_TIMEOUT);
         // If this fails, the full search reports the error.
         let held = self.ask_some(set, question).await.ok().filter(|held| !held.partial)?;
+        // All of those that take turns have to give whole answers.
+        if held.all.iter().any(lacks_spans) {
+            return None;
+        }
         let holders = held.all.into_iter().flat_map(|answer| answer.holders).map(whole);
         let holders = Arc::new(holders.collect::<Vec<_>>());
         if is_of(&holders, set) {

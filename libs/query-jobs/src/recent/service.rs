@@ -9,11 +9,12 @@ use tactus_proto::tactus::v1::{
     MetricsResponse, PushRequest, PushResponse, SearchRequest, SearchResponse, SoFar,
     TagValuesRequest, TagValuesResponse, TagsRequest, TagsResponse,
 };
-use tactus_ring::{ReadSet, Tolerance};
+use tactus_ring::ReadSet;
 use tactus_rpc::QueryContext;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::ask::{Call, Question};
+use super::silent::without;
 use super::{RecentData, merge};
 use crate::service::tenant_of;
 
@@ -34,31 +35,32 @@ impl RecentData {
         op: &'static str,
         (context, request): (QueryContext, R),
         call: Call<R, T>,
+        lacks_spans: fn(&T) -> bool,
     ) -> Question<R, T> {
         let timeout = self.parts.section.search.query_timeout.as_std();
-        Question { op, request, call, timeout, context }
+        Question { op, request, call, lacks_spans, timeout, needs_all: false, context }
     }
 
-    /// The ingesters that are to count, each by what it answered for. All of them are needed.
+    /// The ingesters that are to count, each by what it answered for. All of them are needed; the tolerance is how many of
+    /// them `set`, those that may hold spans, could do without.
     ///
-    /// Errors: one of them is gone; then [`Code::Aborted`], since others hold what it would have counted.
-    pub(super) fn holders(&self, holders: &[Holder]) -> Result<ReadSet, Status> {
+    /// Errors: one of them is gone; then [`tonic::Code::Aborted`], since others hold what it would have counted.
+    pub(super) fn holders(&self, set: &ReadSet, holders: &[Holder]) -> Result<ReadSet, Status> {
         let view = self.parts.ring.view();
         let find = |id: &str| {
             let instance = view.find(id).filter(|instance| instance.alive);
-            instance.cloned().ok_or_else(|| gone(&format!("ingester {id} is gone")))
+            let gone = || Status::aborted(format!("ingester {id} is gone; ask for holdings again"));
+            instance.cloned().ok_or_else(gone)
         };
         let instances = holders.iter().map(|holder| find(&holder.ingester_id));
         let mut instances = instances.collect::<Result<Vec<_>, _>>()?;
         instances.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         instances.dedup_by(|one, other| one.id == other.id);
-        let tolerance = Tolerance::Instances(0);
+        let is_asked = |id: &str| instances.iter().any(|it| &*it.id == id);
+        let ids = set.instances.iter().map(|it| it.id.to_string());
+        let tolerance = without(set, &ids.filter(|id| !is_asked(id)).collect()).tolerance;
         Ok(ReadSet { instances, tolerance, unhealthy: Vec::new(), missing: 0 })
     }
-}
-
-fn gone(text: &str) -> Status {
-    Status::aborted(format!("{text}; ask for holdings again"))
 }
 
 /// A request of a tenant, and of which query it is.
@@ -81,9 +83,10 @@ impl Ingester for RecentData {
         let (context, request) = parts(request, |request| &request.tenant)?;
         let set = self.read_set(&request.tenant);
         let max_bytes = max_part_bytes(&request);
+        let lacks_spans = |answer: &FindTraceResponse| answer.partial;
         let question = Question {
             timeout: self.parts.section.trace_by_id.query_timeout.as_std(),
-            ..self.question("traces", (context, request), call!(find_trace))
+            ..self.question("traces", (context, request), call!(find_trace), lacks_spans)
         };
         let answers = self.ask(&set, question).await?;
         Ok(Response::new(merge::traces(answers, max_bytes, &self.parts.memory).await?))
@@ -100,14 +103,16 @@ impl Ingester for RecentData {
         {
             return Ok(Response::new(merge::searches(answers, limit)));
         }
-        let question = self.question("search", (context, request), call!(search));
+        let lacks_spans = |answer: &SearchResponse| answer.partial;
+        let question = self.question("search", (context, request), call!(search), lacks_spans);
         Ok(Response::new(merge::searches(self.ask(&set, question).await?, limit)))
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
         let (context, request) = parts(request, |request| &request.tenant)?;
         let (set, max_bytes) = (self.read_set(&request.tenant), request.max_bytes);
-        let question = self.question("metadata", (context, request), call!(tags));
+        let lacks_spans = |answer: &TagsResponse| answer.partial;
+        let question = self.question("metadata", (context, request), call!(tags), lacks_spans);
         Ok(Response::new(merge::tags(self.ask(&set, question).await?, max_bytes)))
     }
 
@@ -117,12 +122,14 @@ impl Ingester for RecentData {
     ) -> Result<Response<TagValuesResponse>, Status> {
         let (context, request) = parts(request, |request| &request.tenant)?;
         let set = self.read_set(&request.tenant);
-        let question = self.question("metadata", (context, request.clone()), call!(tag_values));
+        let lacks_spans = |answer: &TagValuesResponse| answer.partial;
+        let asked = (context, request.clone());
+        let question = self.question("metadata", asked, call!(tag_values), lacks_spans);
         Ok(Response::new(merge::tag_values(self.ask(&set, question).await?, &request)))
     }
 
     /// With holders: only those are asked, and all of them have to answer, since each counts what the others leave to it.
-    /// One that does not is [`Code::Aborted`]: ask for holdings again.
+    /// If one does not, the answer only names it. Errors: one is gone, [`tonic::Code::Aborted`]: ask for holdings again.
     async fn metrics(
         &self,
         request: Request<MetricsRequest>,
@@ -130,17 +137,25 @@ impl Ingester for RecentData {
         let (context, request) = parts(request, |request| &request.tenant)?;
         if request.holders.is_empty() {
             let set = self.read_set(&request.tenant);
-            let question = self.question("metrics", (context, request), call!(metrics));
+            let lacks_spans = |answer: &MetricsResponse| answer.partial;
+            let question =
+                self.question("metrics", (context, request), call!(metrics), lacks_spans);
             return Ok(Response::new(merge::metrics(self.ask(&set, question).await?)));
         }
-        let set = self.holders(&request.holders)?;
-        let question = self.question("metrics", (context, request), call!(metrics));
-        match self.ask(&set, question).await {
-            Ok(answers) if answers.partial => Err(gone("an ingester did not answer")),
-            Ok(answers) => Ok(Response::new(merge::metrics(answers))),
-            Err(status) if status.code() == Code::Unavailable => Err(gone(status.message())),
-            Err(status) => Err(status),
+        let set = self.holders(&self.read_set(&request.tenant), &request.holders)?;
+        // What one of them lacks is in its holdings neither, which said so.
+        let lacks_spans = |_: &MetricsResponse| false;
+        let question = self.question("metrics", (context, request), call!(metrics), lacks_spans);
+        let answers = self.ask_some(&set, Question { needs_all: true, ..question }).await?;
+        if answers.partial {
+            self.silent.note(&answers.silent);
+            return Ok(Response::new(MetricsResponse {
+                silent_ingesters: answers.silent,
+                partial: true,
+                ..MetricsResponse::default()
+            }));
         }
+        Ok(Response::new(merge::metrics(answers)))
     }
 
     async fn holdings(
@@ -148,8 +163,10 @@ impl Ingester for RecentData {
         request: Request<HoldingsRequest>,
     ) -> Result<Response<HoldingsResponse>, Status> {
         let (context, request) = parts(request, |request| &request.tenant)?;
-        let set = self.read_set(&request.tenant);
-        let question = self.question("metrics", (context, request), call!(holdings));
+        let ids = request.without_ingesters.iter().cloned().collect();
+        let set = self.silent.leave_out_of(without(&self.read_set(&request.tenant), &ids));
+        let lacks_spans = |answer: &HoldingsResponse| answer.lacks_spans;
+        let question = self.question("metrics", (context, request), call!(holdings), lacks_spans);
         Ok(Response::new(merge::holdings(self.ask(&set, question).await?)))
     }
 }

@@ -1,6 +1,7 @@
 //! Reads of rings whose ingesters answer, fail, hang or are late as a test says.
 
 mod doubles;
+mod silent;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
 use super::*;
-use Behaviour::{Answer, Fail, Hang, Late, LetGo};
+use Behaviour::{Answer, Fail, Hang, Lack, Late, LetGo};
 use doubles::{Behaviour, Double};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -86,13 +87,24 @@ impl Cluster {
         Ok((String::from_utf8(answer.trace.to_vec()).unwrap(), answer.partial))
     }
 
-    async fn metrics(&self, holders: &[&str]) -> Result<usize, Status> {
+    /// The number of series, and which ingesters did not answer.
+    async fn metrics(&self, holders: &[&str]) -> Result<(usize, String), Status> {
         let holder = |id: &&str| Holder { ingester_id: (*id).into(), ..Holder::default() };
         let holders = holders.iter().map(holder).collect();
         let metrics = MetricsRequest { tenant: "t".into(), holders, ..Default::default() };
         let answer = self.recent.metrics(Request::new(metrics)).await?.into_inner();
-        assert!(!answer.partial);
-        Ok(answer.series.len())
+        assert_eq!(answer.partial, !answer.silent_ingesters.is_empty());
+        Ok((answer.series.len(), answer.silent_ingesters.concat()))
+    }
+
+    /// Whose holdings are known if these are not asked, and whether something is missing.
+    async fn holdings(&self, without: &[&str]) -> (String, bool) {
+        let without_ingesters = without.iter().map(|id| (*id).to_owned()).collect();
+        let tenant = "t".to_owned();
+        let request = HoldingsRequest { tenant, without_ingesters, ..Default::default() };
+        let answer = self.recent.holdings(Request::new(request)).await.unwrap().into_inner();
+        let ids: Vec<_> = answer.holders.iter().map(|holder| &*holder.ingester_id).collect();
+        (ids.concat(), answer.partial)
     }
 
     fn asked(&self) -> String {
@@ -130,6 +142,10 @@ async fn as_many_ingesters_may_fail_as_replication_makes_up_for() {
         (2, &[Answer, Fail(Code::Unavailable)], found("a", true)),
         (3, &[Answer, Answer, Answer], found("abc", false)),
         (3, &[Answer, Fail(Code::Unavailable), Answer], found("ac", false)),
+        (1, &[Answer, Lack], found("ab", true)),
+        (2, &[Answer, Lack], found("ab", true)),
+        (3, &[Answer, Lack, Answer], found("abc", false)),
+        (3, &[Answer, Lack, Fail(Code::Unavailable)], found("ab", true)),
         (3, &[Hang, Answer, Answer, Answer], found("bcd", false)),
         (3, &[Fail(Code::Unavailable), Answer, Hang], found("b", true)),
         (3, &[Fail(Code::DataLoss), Answer, Fail(Code::Internal), Answer], found("bd", true)),
@@ -296,14 +312,16 @@ async fn stand_in_of_a_dead_ingester_is_asked_as_long_as_it_may_hold_spans() {
 async fn metrics_ask_the_holders_alone_and_need_them_all() {
     let cluster_of = |behaviours: &[Behaviour]| cluster(3, behaviours);
     let cluster = cluster_of(&[Answer, Answer, Late(SECOND), Answer]);
-    assert_eq!(cluster.metrics(&["a", "c"]).await.unwrap(), 2);
+    assert_eq!(cluster.metrics(&["a", "c"]).await.unwrap(), (2, String::new()));
     assert_eq!(cluster.asked(), "ac");
     assert_eq!(cluster.metrics(&["a", "z"]).await.unwrap_err().code(), Code::Aborted);
-    for behaviour in [Fail(Code::Unavailable), Hang, Fail(Code::Aborted)] {
+    for behaviour in [Fail(Code::Unavailable), Hang] {
         let cluster = cluster_of(&[Answer, behaviour, Answer]);
-        assert_eq!(cluster.metrics(&["a", "b"]).await.unwrap_err().code(), Code::Aborted);
-        assert_eq!(cluster.metrics(&["b"]).await.unwrap_err().code(), Code::Aborted);
+        assert_eq!(cluster.metrics(&["a", "b"]).await.unwrap(), (0, "b".to_owned()));
+        assert_eq!(cluster.metrics(&["b"]).await.unwrap(), (0, "b".to_owned()));
     }
+    let cluster = cluster_of(&[Answer, Fail(Code::Aborted), Answer]);
+    assert_eq!(cluster.metrics(&["a", "b"]).await.unwrap_err().code(), Code::Aborted);
     let cluster = cluster_of(&[Answer, Fail(Code::ResourceExhausted), Answer]);
     assert_eq!(cluster.metrics(&["a", "b"]).await.unwrap_err().code(), Code::ResourceExhausted);
     let cluster = cluster_of(&[Answer, Fail(Code::Aborted), Answer]);
@@ -311,6 +329,31 @@ async fn metrics_ask_the_holders_alone_and_need_them_all() {
     let cluster = cluster_of(&[Answer, Answer, Answer]);
     cluster.change(|instance| instance.alive = &*instance.id != "b");
     assert_eq!(cluster.metrics(&["a", "b"]).await.unwrap_err().code(), Code::Aborted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_of_an_ingester_that_lacks_spans_is_used_and_it_counts_as_failed() {
+    for (behaviours, is_partial) in [([Answer, Lack, Answer], false), ([Answer, Lack, Lack], true)]
+    {
+        let cluster = cluster(3, &behaviours);
+        cluster.doubles.values().for_each(|double| double.has_spans());
+        assert_eq!(cluster.search().await.unwrap(), found("abc", is_partial));
+        assert_eq!(*cluster.doubles["a"].searches.lock(), [vec![]], "none leaves it a trace");
+        assert_eq!(cluster.find().await.unwrap(), found("abc", is_partial));
+        let recent = &cluster.recent;
+        let tags = TagsRequest { tenant: "t".into(), ..Default::default() };
+        let tags = recent.tags(Request::new(tags)).await.unwrap().into_inner();
+        assert_eq!((tags.scopes[0].tags.len(), tags.partial), (4, is_partial));
+        let values = TagValuesRequest { tenant: "t".into(), ..Default::default() };
+        let values = recent.tag_values(Request::new(values)).await.unwrap().into_inner();
+        assert_eq!((values.values.len(), values.partial), (4, is_partial));
+        let metrics = MetricsRequest { tenant: "t".into(), ..Default::default() };
+        let metrics = recent.metrics(Request::new(metrics)).await.unwrap().into_inner();
+        assert_eq!((metrics.series.len(), metrics.partial), (3, is_partial));
+        assert_eq!(cluster.holdings(&[]).await, found("abc", is_partial));
+        // Holdings have said it.
+        assert_eq!(cluster.metrics(&["a", "b", "c"]).await.unwrap(), (3, String::new()));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,10 +427,7 @@ async fn what_was_found_so_far_is_asked_of_all_without_turns() {
 #[tokio::test(start_paused = true)]
 async fn holdings_are_those_of_all_that_answer() {
     let cluster = cluster(3, &[Answer, Fail(Code::Unavailable), Answer]);
-    let request = HoldingsRequest { tenant: "t".into() };
-    let answer = cluster.recent.holdings(Request::new(request)).await.unwrap().into_inner();
-    let ids: Vec<_> = answer.holders.iter().map(|holder| &*holder.ingester_id).collect();
-    assert_eq!((ids, answer.partial), (vec!["a", "c"], false));
+    assert_eq!(cluster.holdings(&[]).await, found("ac", false));
 }
 
 #[tokio::test(start_paused = true)]

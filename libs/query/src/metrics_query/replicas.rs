@@ -3,9 +3,9 @@
 //! First the ingesters report which origins they have. Then the block list is read, so that it has every block whose
 //! spans an ingester had released by then. Each ingester is told what the others and the blocks have, and counts the
 //! rest. If an ingester has meanwhile released spans that it would have to count, it says so, and all ingesters are
-//! asked again.
+//! asked again. If one does not answer, the others are asked again without it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use futures_util::future::try_join_all;
 use tactus_api::Result;
@@ -52,8 +52,9 @@ impl Frontend {
         let mut blocks = vec![Vec::new(); requests.len()];
         let mut partial = vec![false; requests.len()];
         let mut waiting: Vec<usize> = (0..requests.len()).collect();
+        let mut silent = BTreeSet::new();
         for _ in 0..MAX_ROUNDS {
-            let held = self.ask_holdings(requests, &waiting).await?;
+            let held = self.ask_holdings(requests, &waiting, &silent).await?;
             let (mut numbers, mut asked) = (Vec::new(), Vec::new());
             for (number, held) in std::mem::take(&mut waiting).into_iter().zip(held) {
                 let round = self.plan_round(&requests[number], held, window, grid);
@@ -93,6 +94,10 @@ impl Frontend {
                 }
                 match outcome {
                     None => waiting.push(number),
+                    Some(Outcome::Answer(answer)) if !answer.silent_ingesters.is_empty() => {
+                        silent.extend(answer.silent_ingesters);
+                        waiting.push(number);
+                    }
                     Some(outcome) => {
                         let outcome = state.sum.clone().add(outcome).await?;
                         let _ = self.take_work(state, outcome)?;
@@ -105,7 +110,7 @@ impl Frontend {
             }
         }
         tracing::warn!(
-            "ingesters released spans each time a metrics query asked for them: the answer lacks recent data"
+            "ingesters released spans or failed each time a metrics query asked for them: the answer lacks recent data"
         );
         state.work.partial = true;
         Ok(blocks)
@@ -132,9 +137,14 @@ impl Frontend {
         &self,
         requests: &[MetricsRequest],
         waiting: &[usize],
+        silent: &BTreeSet<String>,
     ) -> Result<Vec<Outcome<HoldingsResponse>>> {
-        let tenant = |&number: &usize| HoldingsRequest { tenant: requests[number].tenant.clone() };
-        let asked: Vec<_> = waiting.iter().map(tenant).collect();
+        let request = |&number: &usize| HoldingsRequest {
+            tenant: requests[number].tenant.clone(),
+            without_ingesters: silent.iter().cloned().collect(),
+            ..HoldingsRequest::default()
+        };
+        let asked: Vec<_> = waiting.iter().map(request).collect();
         self.ask_all(&asked).await
     }
 

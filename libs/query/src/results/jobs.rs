@@ -8,8 +8,9 @@ use tactus_proto::tactus::v1::{
     SearchResponse, TagValuesInBlockRequest, TagValuesResponse, TagsInBlockRequest, TagsResponse,
 };
 use tactus_proto::tempopb::SearchMetrics;
+use tactus_storage::Uuid;
 
-use super::{BlockJob, Ranged};
+use super::{BlockJob, TimeRange};
 use crate::metrics::{METADATA, METRICS, SEARCH};
 
 const SECOND: u64 = 1_000_000_000;
@@ -65,12 +66,11 @@ impl BlockJob for SearchBlockRequest {
         job
     }
 
-    fn any_time(&self) -> Option<Ranged<Self>> {
-        let mut rest = self.clone();
-        let search = rest.search.as_mut()?;
+    fn any_time(mut self) -> Option<(Self, TimeRange)> {
+        let search = self.search.as_mut()?;
         let (start, end) = nanos(search.start, search.end);
         (search.start, search.end) = (0, 0);
-        Some(Ranged { rest, start, end, base: 0 })
+        Some((self, TimeRange { start, end, base: 0 }))
     }
 
     fn restate(answer: &mut SearchResponse, explanations: Vec<JobExplanation>) {
@@ -87,8 +87,11 @@ impl BlockJob for MetricsInBlockRequest {
     }
 
     fn essence(&self) -> Self {
-        let mut job = self.clone();
-        job.counted_block_ids.sort_unstable();
+        let mut job = Self {
+            metrics: self.metrics.clone(),
+            part: self.part.clone(),
+            counted_block_ids: Vec::new(),
+        };
         if let Some(metrics) = &mut job.metrics {
             metrics.explain = false;
             canonical(&mut metrics.query);
@@ -96,11 +99,18 @@ impl BlockJob for MetricsInBlockRequest {
         job
     }
 
+    fn counted_blocks(&self) -> Option<Vec<u8>> {
+        let ids = self.counted_block_ids.iter();
+        let ids = ids.map(|id| Uuid::parse_str(id).map(Uuid::into_bytes));
+        let mut ids = ids.collect::<Result<Vec<_>, _>>().ok()?;
+        ids.sort_unstable();
+        Some(ids.concat())
+    }
+
     /// Intervals that lie alike have the same spans in them, only under other numbers. Exemplars are chosen by chance, so
     /// many of each part of the range: how long it is matters to them.
-    fn any_time(&self) -> Option<Ranged<Self>> {
-        let mut rest = self.clone();
-        let metrics = rest.metrics.as_mut()?;
+    fn any_time(mut self) -> Option<(Self, TimeRange)> {
+        let metrics = self.metrics.as_mut()?;
         let base = metrics.start_nanos;
         let length = metrics.step_nanos.checked_mul(metrics.intervals.into())?;
         // The start itself belongs to the interval before.
@@ -109,7 +119,7 @@ impl BlockJob for MetricsInBlockRequest {
         if metrics.exemplars == 0 {
             metrics.intervals = 0;
         }
-        Some(Ranged { rest, start, end, base })
+        Some((self, TimeRange { start, end, base }))
     }
 
     fn rebase(&self, answer: &mut MetricsResponse, base: u64) -> bool {
@@ -151,12 +161,11 @@ macro_rules! names_job {
                 self.clone()
             }
 
-            fn any_time(&self) -> Option<Ranged<Self>> {
-                let mut rest = self.clone();
-                let request = rest.$request.as_mut()?;
+            fn any_time(mut self) -> Option<(Self, TimeRange)> {
+                let request = self.$request.as_mut()?;
                 let (start, end) = nanos(request.start, request.end);
                 (request.start, request.end) = (0, 0);
-                Some(Ranged { rest, start, end, base: 0 })
+                Some((self, TimeRange { start, end, base: 0 }))
             }
 
             fn restate(answer: &mut $answer, _explanations: Vec<JobExplanation>) {

@@ -43,7 +43,7 @@ impl Place {
         Key::new(&[&Role::FrontendSearch, &self.prefix, &request])
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.prefix.len() + self.request.len()
     }
 }

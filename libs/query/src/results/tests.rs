@@ -2,18 +2,27 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tactus_proto::tactus::v1::{
     MetricsInBlockRequest, MetricsRequest, MetricsResponse, MetricsSeries, SearchBlockRequest,
-    SearchRequest, TagValuesInBlockRequest, TagValuesRequest, TagsInBlockRequest, TagsRequest,
+    SearchRequest, SearchResponse, TagValuesInBlockRequest, TagValuesRequest, TagsInBlockRequest,
+    TagsRequest,
 };
 use tactus_proto::tempopb::TraceSearchMetadata;
+use tactus_storage::Uuid;
 use tactus_work::memory::Budget;
 
 use super::*;
+
+const BLOCKS: [&str; 2] =
+    ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
 
 const QUERIES: [&str; 5] = ["{}", "{ }", "{ name = \"a\" }", "{name=`a`}", "not a query"];
 
 /// Few values, so that two requests are often alike.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), Just("a".to_owned()), Just("ab".to_owned())]
+}
+
+fn block() -> impl Strategy<Value = String> {
+    prop::sample::select(&BLOCKS[..]).prop_map(str::to_owned)
 }
 
 fn query() -> impl Strategy<Value = String> {
@@ -51,7 +60,7 @@ prop_compose! {
         (tenant, query, part) in (text(), query(), part()),
         (start_nanos, step_nanos, intervals) in (0..50u64, 1..20u64, 1..4u32),
         (exemplars, max_series_bytes, explain) in (0..2u32, 0..2u64, any::<bool>()),
-        counted_block_ids in prop::collection::vec(text(), 0..3),
+        counted_block_ids in prop::collection::vec(block(), 0..3),
     ) -> MetricsInBlockRequest {
         let metrics = MetricsRequest {
             tenant, query, start_nanos, step_nanos, intervals, exemplars, max_series_bytes, explain,
@@ -92,9 +101,9 @@ prop_compose! {
 
 /// Places of the answer for any time, if there can be one, and for the time asked for.
 fn places_of<J: BlockJob>(job: &J) -> (Option<Place>, Place) {
-    let mut places: Vec<_> = places(job).into_iter().map(|(place, _)| place).collect();
-    let asked = places.pop().unwrap();
-    (places.pop(), asked)
+    let mut keys = places(job).keys;
+    let asked = keys.pop().unwrap();
+    (keys.pop(), asked)
 }
 
 /// Two requests share a place only if they are the same but for what `unlike` leaves out.
@@ -226,12 +235,41 @@ fn search_of(start: u32, end: u32) -> SearchBlockRequest {
     SearchBlockRequest { search: Some(search), part: Some(part) }
 }
 
-fn answer(scope: Option<&str>) -> Response<tactus_proto::tactus::v1::SearchResponse> {
-    let mut response = Response::new(tactus_proto::tactus::v1::SearchResponse::default());
+fn answer(scope: Option<&str>) -> Response<SearchResponse> {
+    let mut response = Response::new(SearchResponse::default());
     if let Some(scope) = scope {
         response.metadata_mut().insert(ANSWER_SCOPE, scope.parse().unwrap());
     }
     response
+}
+
+fn keep(results: &Results, (start, end): (u32, u32), answer: &Response<SearchResponse>) {
+    let places = results.places(&search_of(start, end));
+    results.keep::<SearchBlockRequest>(&places, answer);
+}
+
+async fn find(
+    results: &Results,
+    (start, end): (u32, u32),
+    memory: &Arc<Bodies>,
+) -> Result<Option<Found<SearchResponse>>> {
+    let job = search_of(start, end);
+    results.find(&job, &results.places(&job), memory).await
+}
+
+#[test]
+fn ids_of_blocks_are_short_in_keys_and_must_be_ids() {
+    let job = |ids: Vec<String>| MetricsInBlockRequest {
+        metrics: Some(MetricsRequest { step_nanos: 1, ..MetricsRequest::default() }),
+        part: Some(BlockPart::default()),
+        counted_block_ids: ids,
+    };
+    let ids = (0..1_024).map(|number| Uuid::from_u128(number).to_string()).collect();
+    let (any, asked) = places_of(&job(ids));
+    let (any_without, asked_without) = places_of(&job(Vec::new()));
+    assert_eq!(asked.bytes() - asked_without.bytes(), 16 * 1_024);
+    assert_eq!(any.unwrap().bytes() - any_without.unwrap().bytes(), 16 * 1_024);
+    assert!(places(&job(vec!["b".to_owned()])).keys.is_empty());
 }
 
 #[tokio::test]
@@ -252,13 +290,13 @@ async fn answer_is_kept_for_the_ranges_that_it_holds_for() {
         (None, (1, 2), vec![], vec![(1, 2), (0, 0)]),
     ] {
         let results = results();
-        results.keep(&search_of(kept_for.0, kept_for.1), &answer(scope));
+        keep(&results, kept_for, &answer(scope));
         for (start, end) in found {
-            let found = results.find(&search_of(start, end), &room()).await.unwrap();
+            let found = find(&results, (start, end), &room()).await.unwrap();
             assert!(found.is_some(), "{scope:?} {start} {end}");
         }
         for (start, end) in missed {
-            let found = results.find(&search_of(start, end), &room()).await.unwrap();
+            let found = find(&results, (start, end), &room()).await.unwrap();
             assert!(found.is_none(), "{scope:?} {start} {end}");
         }
     }
@@ -271,8 +309,8 @@ async fn large_answer_is_not_kept() {
         let mut large = answer(Some("1 any"));
         let trace_id = "a".repeat(bytes);
         large.get_mut().traces = vec![TraceSearchMetadata { trace_id, ..Default::default() }];
-        results.keep(&search_of(1, 2), &large);
-        let found = results.find(&search_of(1, 2), &room()).await.unwrap();
+        keep(&results, (1, 2), &large);
+        let found = find(&results, (1, 2), &room()).await.unwrap();
         assert_eq!(found.is_some(), is_kept, "{bytes}");
     }
 }
@@ -283,15 +321,15 @@ async fn answer_finds_memory_before_it_is_decoded() {
     let mut large = answer(Some("1 any"));
     let trace_id = "a".repeat(1_000_000);
     large.get_mut().traces = vec![TraceSearchMetadata { trace_id, ..Default::default() }];
-    results.keep(&search_of(1, 2), &large);
+    keep(&results, (1, 2), &large);
     let all = Budget::new(10_000_000);
     let bodies = Bodies::within(&all);
-    let found = results.find(&search_of(1, 2), &bodies).await.unwrap().unwrap();
+    let found = find(&results, (1, 2), &bodies).await.unwrap().unwrap();
     assert!((8_000_000..8_100_000).contains(&all.used()), "{}", all.used());
-    let refused = results.find(&search_of(1, 2), &bodies).await;
+    let refused = find(&results, (1, 2), &bodies).await;
     assert_eq!(refused.err(), Some(Error::TooManyBytes));
     drop(found);
-    assert!(results.find(&search_of(1, 2), &bodies).await.unwrap().is_some());
+    assert!(find(&results, (1, 2), &bodies).await.unwrap().is_some());
     assert_eq!(all.used(), 0);
 }
 
@@ -301,12 +339,12 @@ async fn shared_cache_serves_another_process_and_memory_its_own() {
     let shared = Cache::in_memory(&registry, &tokio::runtime::Handle::current());
     let with = |max_bytes, shared| Results::new(max_bytes, shared, &registry);
     let (one, other) = (with(0, Some(shared.clone())), with(1 << 20, Some(shared)));
-    let job = search_of(10, 40);
-    one.keep(&job, &answer(Some("1 any")));
-    while one.find(&job, &room()).await.unwrap().is_none() {
+    keep(&one, (10, 40), &answer(Some("1 any")));
+    while find(&one, (10, 40), &room()).await.unwrap().is_none() {
         tokio::task::yield_now().await;
     }
-    assert!(other.find(&job, &room()).await.unwrap().is_some());
-    assert!(other.store.memory().unwrap().contains_key(&places_of(&job).0.unwrap()));
-    assert!(with(0, None).find(&job, &room()).await.unwrap().is_none());
+    assert!(find(&other, (10, 40), &room()).await.unwrap().is_some());
+    let place = places_of(&search_of(10, 40)).0.unwrap();
+    assert!(other.store.memory().unwrap().contains_key(&place));
+    assert!(find(&with(0, None), (10, 40), &room()).await.unwrap().is_none());
 }

@@ -35,14 +35,14 @@ pub struct Streaming {
 }
 
 /// A call whose tenants are known.
-struct Call<R> {
-    frontend: Arc<Frontend>,
-    tenants: Vec<TenantId>,
+pub(super) struct Call<R> {
+    pub(super) frontend: Arc<Frontend>,
+    pub(super) tenants: Vec<TenantId>,
     /// Of the request, if the log wants them.
     headers: HeaderMap,
     /// Ends with the query.
     line: OnceLock<Option<QueryLine>>,
-    request: R,
+    pub(super) request: R,
 }
 
 type Streamed<M> = std::result::Result<Response<Answers<M>>, Status>;
@@ -52,7 +52,7 @@ impl Streaming {
         Self { frontend }
     }
 
-    fn call<R>(&self, request: Request<R>) -> std::result::Result<Call<R>, Status> {
+    pub(super) fn call<R>(&self, request: Request<R>) -> std::result::Result<Call<R>, Status> {
         let tenants = self.frontend.tenancy.read_tenants(request.metadata().as_ref());
         let tenants = tenants.map_err(|error| error.grpc_status())?;
         let frontend = Arc::clone(&self.frontend);
@@ -67,7 +67,7 @@ impl Streaming {
 
 impl<R> Call<R> {
     /// What the request asks for. `op`: see [`Frontend::parsed`]. `path`: of the same query over HTTP, for the list of denied ones.
-    async fn parse<Q: Send + 'static>(
+    pub(super) async fn parse<Q: Send + 'static>(
         &self,
         op: &'static str,
         path: &str,

@@ -78,6 +78,7 @@ pub(crate) struct RecentData {
     pub(crate) metrics_requests: Mutex<Vec<MetricsRequest>>,
     /// What ingesters say they have.
     pub(crate) holders: Mutex<Vec<Holder>>,
+    pub(crate) holdings_requests: Mutex<Vec<HoldingsRequest>>,
     /// What happens while they are asked for it.
     pub(crate) while_holding: Mutex<Option<Effect>>,
     /// Whether answers say that something is missing.
@@ -187,12 +188,13 @@ impl Ingester for RecentData {
 
     async fn holdings(
         &self,
-        _: Request<HoldingsRequest>,
+        request: Request<HoldingsRequest>,
     ) -> Result<Response<HoldingsResponse>, Status> {
+        self.holdings_requests.lock().push(request.into_inner());
         self.happen_to_holdings();
         let (holders, partial) =
             (self.holders.lock().clone(), self.partial.load(Ordering::Relaxed));
-        Ok(Response::new(HoldingsResponse { holders, partial }))
+        Ok(Response::new(HoldingsResponse { holders, partial, ..Default::default() }))
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
+use tactus_api::Error;
 use tactus_config::PromDuration;
+use tactus_model::TenantId;
 use tactus_storage::meta::BlockVersion;
+use tactus_traceql::{Attribute, Intrinsic};
 
-use super::cancellation::until;
+use super::cancellation::{soon, until};
 use super::metrics::{response, series};
 use super::*;
 
@@ -34,6 +37,34 @@ async fn queries_of_a_tenant_at_a_time_are_limited() {
     assert_eq!(get("b").await.status, 200);
     drop(first);
     assert_eq!(get("a|b").await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_to_choose_from_are_queries_within_limits_one_at_a_time() {
+    let limits = limits_with(|limits| limits.read.max_concurrent_queries = 1);
+    let mut settings = Settings::default();
+    settings.section.max_query_expression_size_bytes = 100;
+    let api = Api::new(Setup { settings, blocks: &[], ..limited(limits) }).await;
+    let tenants = [TenantId::parse(TENANT).unwrap()];
+    let recent = async |query: &str| {
+        let names = api.frontend.recent_names(&tenants, "kind".to_owned(), query).await;
+        names.map(|names| names.list.len())
+    };
+    let (kind, window) = (Attribute::Intrinsic(Intrinsic::Kind), Duration::from_secs(60));
+    assert!(api.frontend.names(&tenants, kind, String::new(), window).await.is_ok());
+    let only = api.frontend.admit(&tenants).unwrap();
+    assert_eq!(recent("").await, Err(Error::TooManyQueries { limit: 1 }));
+    drop(only);
+    assert!(matches!(recent(&" ".repeat(101)).await, Err(Error::Invalid(_))));
+    api.recent.calls.hang(true);
+    assert_eq!(recent("").await, Err(Error::ApiTimeout));
+    soon(|| api.recent.calls.running() == 0).await;
+    let stop = async {
+        soon(|| api.recent.calls.running() == 1).await;
+        let id = api.frontend.queries.running(&tenants)[0].id.clone();
+        assert!(api.frontend.queries.stop(&id, &tenants));
+    };
+    assert_eq!(tokio::join!(recent(""), stop).0, Err(Error::Stopped));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Metrics where several ingesters and blocks have the same spans.
 
 use tactus_model::OriginSet;
-use tactus_proto::tactus::v1::{Holder, MetricsRequest};
+use tactus_proto::tactus::v1::{Holder, HoldingsRequest, MetricsRequest, MetricsResponse};
 use tactus_storage::meta::{BlockVersion, Extension, block_origin};
 use tonic::Status;
 
@@ -130,6 +130,34 @@ async fn spans_let_go_of_meanwhile_make_the_frontend_ask_anew() {
     aborted(9);
     assert_eq!(replicas.count().await, (10.0, true));
     assert_eq!(replicas.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn ingester_that_does_not_answer_is_left_out_of_the_next_attempt() {
+    let replicas = Replicas::new(vec![holder("a", &[5, 20], &[])]).await;
+    let recent = Arc::clone(&replicas.api.recent);
+    let answers = |silent: &[&str]| {
+        let silent_ingesters = silent.iter().map(|id| (*id).to_owned()).collect();
+        let partial = !silent.is_empty();
+        let counted = response(vec![series(&[], &[(1, 1.0)])]);
+        MetricsResponse { silent_ingesters, partial, ..counted }
+    };
+    *recent.series.lock() = answers(&["c", "b"]);
+    let (changed, whole) = (Arc::clone(&recent), answers(&[]));
+    *recent.while_holding.lock() = Some(Box::new(move || {
+        if changed.holdings_requests.lock().len() == 2 {
+            *changed.series.lock() = whole.clone();
+        }
+    }));
+    assert_eq!(replicas.count().await, (1.0, false));
+    let without = |request: &HoldingsRequest| request.without_ingesters.clone();
+    let asked: Vec<_> = recent.holdings_requests.lock().iter().map(without).collect();
+    assert_eq!(asked, [vec![], vec!["b".to_owned(), "c".to_owned()]]);
+    // What others lack is said once it is counted.
+    *recent.while_holding.lock() = None;
+    *recent.series.lock() = answers(&["b"]);
+    replicas.add(meta(1, &[], &[]));
+    assert_eq!(replicas.count().await, (10.0, true));
 }
 
 #[tokio::test]

@@ -1,11 +1,38 @@
 //! Search.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+
 use prost::Message as _;
 use serde_json::json;
 use tactus_proto::tactus::v1::SearchRequest;
 use tactus_proto::tempopb::{self, TraceSearchMetadata};
 
+use super::cancellation::until;
 use super::*;
+
+/// Counts how often a task is woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn search_that_is_no_stream_sleeps_until_there_is_an_answer() {
+    let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
+    api.recent.calls.hang(true);
+    let mut request = Box::pin(api.get("/api/search?q={}"));
+    until(&mut request, || api.recent.calls.running() == 1).await;
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    assert!(request.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
+}
 
 /// Traces and spans of an answer.
 fn counts(answer: &Answer) -> (usize, u64) {

@@ -1,6 +1,7 @@
 //! Streams: what they carry on the way, and that in the end it is the answer over HTTP.
 
 mod events;
+mod lookup;
 mod merge;
 mod network;
 mod slow_recent;

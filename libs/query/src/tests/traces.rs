@@ -1,11 +1,33 @@
 //! Trace by id.
 
+use futures_util::future::join_all;
+use parking_lot::Mutex;
 use prost::Message as _;
+use tactus_api::Result;
+use tactus_model::TenantId;
 use tactus_proto::tempopb;
 
 use super::*;
+use crate::current_query::as_part_of_query;
 
 const SAMPLE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+#[tokio::test]
+async fn tenants_take_turns_with_slices_of_large_traces() {
+    let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
+    let (api, order) = (&api, &Mutex::new(Vec::new()));
+    let slices = ["a", "a", "a", "a", "b"].map(|name| async move {
+        let tenants = [TenantId::parse(name).unwrap()];
+        let slice = api.frontend.slice(&tenants, async {
+            tokio::task::yield_now().await;
+            order.lock().push(name);
+            Result::Ok(())
+        });
+        as_part_of_query(&tenants, slice).await
+    });
+    assert!(join_all(slices).await.iter().all(Result::is_ok));
+    assert_eq!(*order.lock(), ["a", "a", "b", "a", "a"]);
+}
 
 #[tokio::test]
 async fn absent_trace_has_the_documented_answers() {

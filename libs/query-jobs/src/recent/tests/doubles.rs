@@ -21,10 +21,14 @@ pub(super) enum Behaviour {
     Fail(Code),
     Late(Duration),
     Hang,
+    /// Says what it holds, and hangs in queries.
+    HoldOnly,
     /// Fails where others rely on what it holds.
     LetGo(Code),
+    /// Its disk cannot read some of the spans.
+    Lack,
 }
-use Behaviour::LetGo;
+use Behaviour::{HoldOnly, Lack, LetGo};
 
 pub(super) struct Double {
     name: String,
@@ -85,12 +89,23 @@ impl Double {
         }
     }
 
+    fn lacks_spans(&self) -> bool {
+        matches!(self.behaviour, Lack)
+    }
+
+    /// Never returns if this one answers no queries.
+    async fn begin_query(&self) {
+        if matches!(self.behaviour, HoldOnly) {
+            pending().await
+        }
+    }
+
     async fn answer<T>(&self, answer: T) -> Result<Response<T>, Status> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.running.fetch_add(1, Ordering::Relaxed);
         let _running = Running(&self.running);
         match self.behaviour {
-            Behaviour::Answer | LetGo(_) => {}
+            Behaviour::Answer | HoldOnly | LetGo(_) | Lack => {}
             Behaviour::Fail(code) => return Err(Status::new(code, "as the test says")),
             Behaviour::Late(time) => tokio::time::sleep(time).await,
             Behaviour::Hang => pending().await,
@@ -110,7 +125,8 @@ impl Ingester for Double {
         _: Request<FindTraceRequest>,
     ) -> Result<Response<FindTraceResponse>, Status> {
         let trace = self.trace.lock().clone().unwrap_or_else(|| self.text().into());
-        self.answer(FindTraceResponse { trace, ..Default::default() }).await
+        let partial = self.lacks_spans();
+        self.answer(FindTraceResponse { trace, partial, ..Default::default() }).await
     }
 
     /// One that lets go of spans, which the code says, does so between two calls.
@@ -124,14 +140,17 @@ impl Ingester for Double {
         if let (true, LetGo(code)) = (has_turns, self.behaviour) {
             return Err(Status::new(code, "as the test says"));
         }
+        self.begin_query().await;
         let trace = TraceSearchMetadata { trace_id: self.text(), ..Default::default() };
-        self.answer(SearchResponse { traces: vec![trace], ..Default::default() }).await
+        let (traces, partial) = (vec![trace], self.lacks_spans());
+        self.answer(SearchResponse { traces, partial, ..Default::default() }).await
     }
 
     async fn tags(&self, _: Request<TagsRequest>) -> Result<Response<TagsResponse>, Status> {
         let tags = vec![self.text(), "common".to_owned()];
         let scopes = vec![TagScope { name: "span".to_owned(), tags }];
-        self.answer(TagsResponse { scopes, ..Default::default() }).await
+        let partial = self.lacks_spans();
+        self.answer(TagsResponse { scopes, partial, ..Default::default() }).await
     }
 
     async fn tag_values(
@@ -140,15 +159,18 @@ impl Ingester for Double {
     ) -> Result<Response<TagValuesResponse>, Status> {
         let value = |value| TagValue { r#type: "string".to_owned(), value };
         let values = vec![value(self.text()), value("common".to_owned())];
-        self.answer(TagValuesResponse { values, ..Default::default() }).await
+        let partial = self.lacks_spans();
+        self.answer(TagValuesResponse { values, partial, ..Default::default() }).await
     }
 
     async fn metrics(
         &self,
         _: Request<MetricsRequest>,
     ) -> Result<Response<MetricsResponse>, Status> {
+        self.begin_query().await;
         let series = vec![MetricsSeries::default()];
-        self.answer(MetricsResponse { series, ..Default::default() }).await
+        let partial = self.lacks_spans();
+        self.answer(MetricsResponse { series, partial, ..Default::default() }).await
     }
 
     async fn holdings(
@@ -163,6 +185,7 @@ impl Ingester for Double {
             thinned: origins(8, 8),
             ..Default::default()
         };
-        self.answer(HoldingsResponse { holders: vec![holder], ..Default::default() }).await
+        let (holders, lacks_spans) = (vec![holder], self.lacks_spans());
+        self.answer(HoldingsResponse { holders, lacks_spans, ..Default::default() }).await
     }
 }

@@ -1,0 +1,59 @@
+//! Ingesters that answer some calls and not others.
+
+use super::doubles::Behaviour::HoldOnly;
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn ingester_that_says_what_it_holds_and_answers_no_query_is_not_waited_for() {
+    let cluster_of = |behaviours: &[Behaviour]| {
+        let cluster = cluster(3, behaviours);
+        cluster.doubles.values().for_each(|double| double.has_spans());
+        cluster
+    };
+    let holders = |cluster: &Cluster| {
+        let searches = cluster.doubles["a"].searches.lock();
+        searches.iter().map(Vec::len).collect::<Vec<_>>()
+    };
+    let searched = cluster_of(&[Answer, HoldOnly, Answer]);
+    let started = Instant::now();
+    assert_eq!(searched.search().await.unwrap(), found("ac", false));
+    assert_eq!(
+        started.elapsed().as_millis() / 10 * 10,
+        5_100,
+        "a sixth of the time, then as for any other"
+    );
+    assert_eq!(holders(&searched), [3, 0]);
+    // For a while the others do without it.
+    let started = Instant::now();
+    assert_eq!(searched.search().await.unwrap(), found("ac", false));
+    assert_eq!((started.elapsed().as_millis(), holders(&searched)), (0, vec![3, 0, 2]));
+    tokio::time::sleep(10 * SECOND).await;
+    searched.search().await.unwrap();
+    assert_eq!(holders(&searched), [3, 0, 2, 3, 0]);
+
+    let counted = cluster_of(&[Answer, HoldOnly, Answer]);
+    let started = Instant::now();
+    assert_eq!(counted.metrics(&["a", "b", "c"]).await.unwrap(), (0, "b".to_owned()));
+    assert_eq!(started.elapsed().as_millis() / 10 * 10, 5_000);
+    assert_eq!(counted.holdings(&[]).await, found("ac", false));
+    assert_eq!(counted.metrics(&["a", "c"]).await.unwrap(), (2, String::new()));
+    // One that takes long because it evaluates for the others is waited for.
+    let busy = cluster_of(&[Answer, Late(4 * SECOND), Answer]);
+    assert_eq!(busy.metrics(&["a", "b", "c"]).await.unwrap(), (3, String::new()));
+    // So is any, as long as the others took.
+    let slow = cluster_of(&[Late(6 * SECOND), HoldOnly, Late(SECOND)]);
+    let started = Instant::now();
+    assert_eq!(slow.metrics(&["a", "b", "c"]).await.unwrap(), (0, "b".to_owned()));
+    assert_eq!(started.elapsed().as_secs(), 12);
+
+    // Another querier is told, and does without it even if the others lack something.
+    for (behaviours, others) in [
+        ([Answer, HoldOnly, Answer], found("ac", false)),
+        ([Answer, HoldOnly, Fail(Code::Unavailable)], found("a", true)),
+    ] {
+        let told = cluster_of(&behaviours);
+        assert_eq!(told.holdings(&["b"]).await, others);
+    }
+    let without_copies = cluster(1, &[Answer, Answer]);
+    assert_eq!(without_copies.holdings(&["b"]).await, found("a", true));
+}
