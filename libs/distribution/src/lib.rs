@@ -12,6 +12,7 @@
 //! ```
 #![warn(missing_docs)]
 
+mod failure;
 pub mod forward;
 pub mod generators;
 mod group;

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -40,6 +40,8 @@ pub(crate) struct Peers {
     settings: CallSettings,
     ingester_of: IngesterOf,
     by_address: RwLock<HashMap<Arc<str>, Arc<Peer>>>,
+    /// How many of them are suspect.
+    suspects: Arc<AtomicUsize>,
 }
 
 /// One ingester.
@@ -50,6 +52,9 @@ pub(crate) struct Peer {
     bytes: AtomicU64,
     failed_in_row: AtomicU32,
     late_in_row: AtomicU32,
+    /// True while it counts as one of `suspects`.
+    counts: AtomicBool,
+    suspects: Arc<AtomicUsize>,
     /// Calls that were answered in time.
     answered: AtomicU64,
     appends: Counter,
@@ -66,7 +71,7 @@ struct InFlight {
 
 impl Peers {
     pub(crate) fn new(settings: CallSettings, ingester_of: IngesterOf) -> Self {
-        Self { settings, ingester_of, by_address: RwLock::default() }
+        Self { settings, ingester_of, by_address: RwLock::default(), suspects: Arc::default() }
     }
 
     /// The peer of an instance.
@@ -83,6 +88,8 @@ impl Peers {
                 bytes: AtomicU64::new(0),
                 failed_in_row: AtomicU32::new(0),
                 late_in_row: AtomicU32::new(0),
+                counts: AtomicBool::new(false),
+                suspects: Arc::clone(&self.suspects),
                 answered: AtomicU64::new(0),
                 appends,
                 failures,
@@ -109,6 +116,11 @@ impl Peers {
     /// Number of ingesters.
     pub(crate) fn len(&self) -> usize {
         self.by_address.read().len()
+    }
+
+    /// True if any ingester is suspect.
+    pub(crate) fn has_suspects(&self) -> bool {
+        self.suspects.load(Ordering::Relaxed) > 0
     }
 
     /// Pushes in the caller's task.
@@ -198,6 +210,13 @@ impl Peer {
         self.answered.fetch_add(1, Ordering::Relaxed);
         self.failed_in_row.store(0, Ordering::Relaxed);
         self.late_in_row.store(0, Ordering::Relaxed);
+        self.counts_no_more();
+    }
+
+    fn counts_no_more(&self) {
+        if self.counts.load(Ordering::Relaxed) && self.counts.swap(false, Ordering::Relaxed) {
+            self.suspects.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn count(&self, error: Option<&Status>) {
@@ -224,6 +243,16 @@ impl InFlight {
         if self.peer.answered.load(Ordering::Relaxed) == self.answered {
             in_row.fetch_add(1, Ordering::Relaxed);
         }
+        let peer = &self.peer;
+        if peer.is_suspect() && !peer.counts.swap(true, Ordering::Relaxed) {
+            peer.suspects.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.counts_no_more();
     }
 }
 

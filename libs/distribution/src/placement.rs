@@ -58,6 +58,7 @@ impl Placement {
         if owners.is_empty() {
             return Err(RingError::Empty);
         }
+        let spares = Spares::new(view, choice, &owners);
         let mut known: HashMap<(Vec<u32>, usize), u32> = HashMap::new();
         let (mut bounds, mut set_at) = (Vec::new(), Vec::<u32>::new());
         let mut sets = Vec::new();
@@ -70,7 +71,7 @@ impl Placement {
                 };
             instances.sort_unstable();
             let number = *known.entry((instances, min_success)).or_insert_with_key(|(found, _)| {
-                let next = followers(view, choice, &owners, place, found);
+                let next = spares.after(place, found);
                 let instances = found.clone();
                 let zone_aware = choice.zone_aware;
                 sets.push(Replicas { instances, min_success, next, zone_aware, error });
@@ -147,32 +148,62 @@ impl std::fmt::Debug for Placement {
     }
 }
 
-/// Healthy instances after a position on the ring that are not in the set, each once. As many as the set has, or with
-/// zones two of each zone.
-fn followers(
-    view: &RingView,
-    choice: Choice,
-    owners: &[(u32, u32)],
-    place: usize,
-    set: &[u32],
-) -> Vec<u32> {
-    let mut found: Vec<u32> = Vec::new();
-    for (_, owner) in owners[place..].iter().chain(&owners[..place]) {
-        let instance = view.instance(*owner);
-        let is_fit = instance.is_healthy(choice.operation()) && !instance.read_only;
-        if !is_fit || set.contains(owner) || found.contains(owner) {
-            continue;
+/// The instances that take new writes. They may stand in for others.
+struct Spares<'a> {
+    zone_aware: bool,
+    owners: &'a [(u32, u32)],
+    /// For each instance the number of its zone; `None` if it takes no writes. Without zones all are in one.
+    zone_of: Vec<Option<usize>>,
+    /// How many there are in each zone.
+    in_zone: Vec<usize>,
+}
+
+impl<'a> Spares<'a> {
+    fn new(view: &RingView, choice: Choice, owners: &'a [(u32, u32)]) -> Self {
+        let mut zones: HashMap<&str, usize> = HashMap::new();
+        let mut zone_of = vec![None; view.instances().len()];
+        let mut in_zone = Vec::new();
+        for &(_, owner) in owners {
+            let instance = view.instance(owner);
+            let is_fit = instance.is_healthy(choice.operation()) && !instance.read_only;
+            let slot = &mut zone_of[owner as usize];
+            if !is_fit || slot.is_some() {
+                continue;
+            }
+            let name = if choice.zone_aware { &*instance.zone } else { "" };
+            let (free, zone) = (zones.len(), zones.entry(name));
+            let zone = *zone.or_insert(free);
+            in_zone.resize(zones.len(), 0);
+            in_zone[zone] += 1;
+            *slot = Some(zone);
         }
-        if !choice.zone_aware {
-            found.push(*owner);
-            if found.len() >= set.len() {
+        Self { zone_aware: choice.zone_aware, owners, zone_of, in_zone }
+    }
+
+    /// Those after a position on the ring that are not in the set, each once. As many as the set has, or with zones two of
+    /// each zone.
+    fn after(&self, place: usize, set: &[u32]) -> Vec<u32> {
+        let mut wanted = self.in_zone.clone();
+        for zone in set.iter().filter_map(|at| self.zone_of[*at as usize]) {
+            wanted[zone] -= 1;
+        }
+        let most = if self.zone_aware { 2 } else { set.len() };
+        wanted.iter_mut().for_each(|wanted| *wanted = most.min(*wanted));
+        // The walk ends where all are found: of most rings it passes a few tokens only.
+        let missing: usize = wanted.iter().sum();
+        let mut found = Vec::with_capacity(missing);
+        for (_, owner) in self.owners[place..].iter().chain(&self.owners[..place]) {
+            if found.len() >= missing {
                 break;
             }
-        } else if found.iter().filter(|at| view.instance(**at).zone == instance.zone).count() < 2 {
-            found.push(*owner);
+            let Some(zone) = self.zone_of[*owner as usize] else { continue };
+            if wanted[zone] > 0 && !set.contains(owner) && !found.contains(owner) {
+                wanted[zone] -= 1;
+                found.push(*owner);
+            }
         }
+        found
     }
-    found
 }
 
 #[cfg(test)]

@@ -10,19 +10,20 @@ use bytes::Bytes;
 use tactus_config::sections::overrides::Limits;
 use tactus_drop_rules::{RuleBook, RuleSet};
 use tactus_model::{
-    TOO_MANY_TENANTS, TenantId,
-    walk::{join_parts, walk_export},
+    TenantId,
+    walk::{count_spans, join_parts},
     wire::WireError,
 };
 use tactus_proto::tactus::v1::Refusal;
 use tactus_receivers::{PushError, PushOutcome, TraceSink};
-use tactus_ring::{Operation, RingError};
+use tactus_ring::Operation;
 use tactus_server::bodies::NoRoom;
 use tactus_work::{Line, memory::Reservation, turns::read_in_turn};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::{
     Distributor,
+    failure::{BUSY_RETRY, Failure, TENANTS_ARE_TOO_MANY, malformed},
     group::{Export, Grouping},
     limit::Rate,
     push::{CheckedExport, SeenSpans},
@@ -30,8 +31,6 @@ use crate::{
     write::{CALL_BYTES, Writer},
 };
 
-/// How long a client is told to wait if too much is in flight, or too few ingesters answered.
-const BUSY_RETRY: Duration = Duration::from_secs(1);
 /// Estimate: spans in columns take this many times the bytes of their request.
 const COLUMN_FACTOR: u64 = 4;
 /// Drop rules for larger requests run on a blocking thread.
@@ -75,14 +74,11 @@ impl Distributor {
         let limits = (self.parts.limits)(&tenant);
         if let Err(refused) = self.tenants.admit(&tenant) {
             // All such tenants wait in one line.
-            let walk = || {
-                let mut spans = 0;
-                walk_export(&request, |_| spans += 1).map(|_| spans)
-            };
-            let spans = read_in_turn(|| 0, request.len(), walk).await.map_err(malformed)?;
-            self.metrics.discard_of_many("too_many_tenants", spans);
+            let spans = read_in_turn(|| 0, request.len(), || count_spans(&request)).await;
+            let spans = spans.map_err(malformed)?;
+            self.metrics.discard_of_many(TENANTS_ARE_TOO_MANY, spans);
             if let Some(log) = &self.span_log {
-                log.some_discarded(&tenant, "too_many_tenants", spans);
+                log.some_discarded(&tenant, TENANTS_ARE_TOO_MANY, spans);
             }
             let retry_after = self.parts.settings.retry_after();
             return Err(PushError::RateLimited { message: refused.to_string(), retry_after });
@@ -99,36 +95,39 @@ impl Distributor {
 
     async fn take(&self, mut request: Arrived<'_>) -> Result<PushOutcome, PushError> {
         let started = Instant::now();
-        let rules = self.rules.as_ref().and_then(|book| Some((book, book.of(request.tenant)?)));
+        let mut rules = self.rules.as_ref().and_then(|book| Some((book, book.of(request.tenant)?)));
         let reads_spans = rules.is_some() || self.span_log.is_some();
         let route = self.routes.of(request.tenant, request.limits.ingestion.tenant_shard_size);
         let (reservation, columns) = self.reserve(&request, route.as_ref().ok(), reads_spans)?;
-        let is_checked = rules.is_some();
-        let dropped = match rules {
-            Some((book, rules)) => self.apply_rules(&mut request, book, rules).await?,
-            None => 0,
-        };
-        let _columns = self.span_log.is_some().then_some(columns);
+        let (mut is_checked, mut dropped) = (false, 0);
         let (export, seen) = loop {
+            // What rules leave is walked once more.
+            let is_last = rules.is_none();
             let walk = || {
-                let mut seen = SeenSpans::new(route.as_deref().ok(), self.adaptive.is_some());
+                let route = route.as_deref().ok().filter(|_| is_last);
+                let mut seen = SeenSpans::new(route, is_last && self.adaptive.is_some());
                 let export = CheckedExport::read(&request.bytes, |span| seen.add(span))?;
                 Ok::<_, WireError>((export, seen))
             };
             let (export, seen) = request.read(walk).await.map_err(malformed)?;
-            if !export.walk.in_parts {
-                break (export, seen);
+            if export.walk.in_parts {
+                drop(seen);
+                request.join_parts().await?;
+                continue;
             }
+            if export.received == 0 {
+                return Ok(PushOutcome { accepted_spans: dropped, ..PushOutcome::default() });
+            }
+            if !is_checked {
+                self.check(&request, &export)?;
+                is_checked = true;
+            }
+            let Some((book, rules)) = rules.take() else { break (export, seen) };
             drop(seen);
-            request.join_parts().await?;
+            dropped = self.apply_rules(&mut request, &export, book, rules).await?;
         };
+        let _columns = self.span_log.is_some().then_some(columns);
         let SeenSpans { traces, grouping, roots } = seen;
-        if export.received == 0 {
-            return Ok(PushOutcome { accepted_spans: dropped, ..PushOutcome::default() });
-        }
-        if !is_checked {
-            self.check(&request, &export)?;
-        }
         self.count_usage(&request, &export);
         let accepted = export.valid();
         let invalid = export.received - accepted;
@@ -223,25 +222,14 @@ impl Distributor {
         refused
     }
 
-    /// Checks a request, and replaces it by what the rules leave of it. Returns the spans that they dropped.
+    /// Replaces a checked request by what the rules leave of it. Returns the spans that they dropped.
     async fn apply_rules(
         &self,
         request: &mut Arrived<'_>,
+        export: &CheckedExport,
         book: &RuleBook,
         rules: Arc<RuleSet>,
     ) -> Result<u64, PushError> {
-        let export = loop {
-            let walk = || CheckedExport::read(&request.bytes, |_| {});
-            let export = request.read(walk).await.map_err(malformed)?;
-            if !export.walk.in_parts {
-                break export;
-            }
-            request.join_parts().await?;
-        };
-        if export.received == 0 {
-            return Ok(0);
-        }
-        self.check(request, &export)?;
         let (bytes, set) = (request.bytes.clone(), Arc::clone(&rules));
         let applied = if bytes.len() <= SMALL_REQUEST_BYTES {
             set.apply(&bytes)
@@ -384,53 +372,15 @@ impl Distributor {
         writer.write(&export, reservation, size).await.map_err(Failure::Status)
     }
 
-    /// What to tell the client when its spans were not stored.
+    /// Counts spans that were not stored. Returns what to tell the client.
     fn failed(&self, request: &Arrived<'_>, spans: u64, failure: Failure) -> PushError {
-        let unavailable = |message| PushError::Unavailable { message, retry_after: BUSY_RETRY };
-        let (reason, error) = match failure {
-            Failure::Malformed(error) => ("invalid", malformed(error)),
-            Failure::Ring(error) => ("unavailable", unavailable(error.to_string())),
-            Failure::Status(status) => {
-                let message = status.message().to_owned();
-                match status.code() {
-                    Code::InvalidArgument => ("invalid", PushError::Malformed(message)),
-                    // Longer than their port takes, so it is again if it is sent again.
-                    Code::OutOfRange => {
-                        let message = format!(
-                            "the request is too large for the ingesters (limit: \
-                             server.grpc_server_max_recv_msg_size): {message}"
-                        );
-                        ("invalid", PushError::Invalid(message))
-                    }
-                    Code::ResourceExhausted => {
-                        // `retry_info_enabled` is of the tenant's own limits. This one is not.
-                        let retry_after = self.parts.settings.retry_after();
-                        if message.starts_with(TOO_MANY_TENANTS) {
-                            self.metrics.discard_of_many("too_many_tenants", spans);
-                            return PushError::RateLimited { message, retry_after };
-                        }
-                        ("ingester_full", PushError::RateLimited { message, retry_after })
-                    }
-                    Code::Unavailable | Code::DeadlineExceeded => {
-                        ("unavailable", unavailable(message))
-                    }
-                    _ => ("internal_error", unavailable(message)),
-                }
-            }
-        };
-        self.discard_some(request, reason, spans, spans);
+        let (reason, error) = failure.told(self.parts.settings.retry_after());
+        match reason {
+            TENANTS_ARE_TOO_MANY => self.metrics.discard_of_many(reason, spans),
+            _ => self.discard_some(request, reason, spans, spans),
+        }
         error
     }
-}
-
-/// Why spans were not stored.
-enum Failure {
-    /// What the walk passed over.
-    Malformed(WireError),
-    /// Too few ingesters.
-    Ring(RingError),
-    /// What ingesters answered.
-    Status(Status),
 }
 
 #[async_trait]
@@ -446,8 +396,4 @@ impl TraceSink for Distributor {
     ) -> Result<PushOutcome, PushError> {
         self.arrive(tenant, request, false).await
     }
-}
-
-fn malformed(error: impl std::fmt::Display) -> PushError {
-    PushError::Malformed(format!("malformed export request: {error}"))
 }

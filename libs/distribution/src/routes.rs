@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
@@ -20,6 +20,8 @@ use crate::placement::{Choice, Placement};
 const MAX_TENANTS: usize = 10_000;
 /// Streams that are kept for all tenants together. A single tenant may have more.
 const MAX_STREAMS: usize = 200_000;
+/// Routes for a former view of the ring are dropped if they were not used for so many seconds: each view takes megabytes.
+const IDLE_SECONDS: u64 = 60;
 
 /// The routes of tenants that sent something recently.
 pub(crate) struct Routes {
@@ -30,6 +32,8 @@ pub(crate) struct Routes {
     whole: Mutex<Option<(Arc<RingView>, Arc<Placement>)>>,
     streams: Arc<AtomicUsize>,
     started: Instant,
+    /// Seconds since the start, when former routes were dropped last.
+    swept: AtomicU64,
 }
 
 /// The route of a tenant's traces for one view of the ring.
@@ -38,8 +42,8 @@ pub(crate) struct Route {
     shard_size: usize,
     pub(crate) placement: Arc<Placement>,
     pub(crate) tokens: TokenHasher,
-    /// By set; made at first use.
-    streams: Box<[OnceLock<Arc<Stream>>]>,
+    /// Of the sets that spans were sent to.
+    streams: Mutex<HashMap<usize, Arc<Stream>>>,
     all_streams: Arc<AtomicUsize>,
     /// Seconds since the start, at the last use.
     used: AtomicU64,
@@ -55,6 +59,7 @@ impl Routes {
             whole: Mutex::default(),
             streams: Arc::default(),
             started: Instant::now(),
+            swept: AtomicU64::new(0),
         }
     }
 
@@ -62,6 +67,7 @@ impl Routes {
     pub(crate) fn of(&self, tenant: &TenantId, shard_size: usize) -> Result<Arc<Route>, RingError> {
         let view = self.ring.view();
         let now = self.started.elapsed().as_secs();
+        self.sweep(&view, now);
         let known = self.by_tenant.read().get(tenant).cloned();
         if let Some(route) = &known
             && Arc::ptr_eq(&route.view, &view)
@@ -74,7 +80,7 @@ impl Routes {
         let route = Arc::new(Route {
             view,
             shard_size,
-            streams: streams_like(known.as_deref(), &placement),
+            streams: Mutex::new(streams_like(known.as_deref(), &placement)),
             placement,
             tokens: TokenHasher::new(tenant.as_str()),
             all_streams: Arc::clone(&self.streams),
@@ -88,6 +94,21 @@ impl Routes {
         }
         by_tenant.insert(tenant.clone(), Arc::clone(&route));
         Ok(route)
+    }
+
+    /// Drops former routes that are idle, now and then.
+    fn sweep(&self, view: &Arc<RingView>, now: u64) {
+        let swept = self.swept.load(Ordering::Relaxed);
+        let relaxed = Ordering::Relaxed;
+        if now < swept + IDLE_SECONDS
+            || self.swept.compare_exchange(swept, now, relaxed, relaxed).is_err()
+        {
+            return;
+        }
+        self.by_tenant.write().retain(|_, route| {
+            let used = route.used.load(Ordering::Relaxed);
+            now < used + IDLE_SECONDS || Arc::ptr_eq(&route.view, view)
+        });
     }
 
     fn placement(
@@ -118,24 +139,22 @@ impl Route {
         if !self.placement.has_replicas() {
             return 0;
         }
-        let stream = self.streams[set].get_or_init(|| Stream::counted(&self.all_streams));
-        stream.next()
+        let mut streams = self.streams.lock();
+        streams.entry(set).or_insert_with(|| Stream::counted(&self.all_streams)).next()
     }
 }
 
-/// One slot for each set's stream. Streams of sets that existed before are kept.
-fn streams_like(known: Option<&Route>, placement: &Placement) -> Box<[OnceLock<Arc<Stream>>]> {
-    let mut by_name = HashMap::new();
-    for (set, stream) in known.iter().flat_map(|route| route.streams.iter().enumerate()) {
-        if let (Some(route), Some(stream)) = (known, stream.get()) {
-            by_name.insert(route.placement.name_of(set), stream);
-        }
+/// The streams of sets that existed before.
+fn streams_like(known: Option<&Route>, placement: &Placement) -> HashMap<usize, Arc<Stream>> {
+    let Some(known) = known else { return HashMap::new() };
+    let streams = known.streams.lock();
+    let named = streams.iter().map(|(set, stream)| (known.placement.name_of(*set), stream));
+    let by_name: HashMap<String, &Arc<Stream>> = named.collect();
+    if by_name.is_empty() {
+        return HashMap::new();
     }
-    let take = |set: usize| {
-        let known = if by_name.is_empty() { None } else { by_name.get(&placement.name_of(set)) };
-        known.map_or_else(OnceLock::new, |stream| OnceLock::from(Arc::clone(stream)))
-    };
-    (0..placement.sets().len()).map(take).collect()
+    let take = |set| Some((set, Arc::clone(by_name.get(&placement.name_of(set))?)));
+    (0..placement.sets().len()).filter_map(take).collect()
 }
 
 /// Drops the half of the tenants that were not used for the longest time.
@@ -205,6 +224,36 @@ fn new_stream() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tactus_ring::{Instance, RingSettings};
+
+    #[test]
+    fn former_routes_of_idle_tenants_are_dropped() {
+        let members = |count: u32| (0..count).map(|n| Instance::active(&n.to_string(), "", [n]));
+        let ring = Ring::fixed(RingSettings::new("ingester"), members(3).collect());
+        let routes = Routes::new(Arc::clone(&ring), true);
+        let route = |tenant: &str| routes.of(&TenantId::parse(tenant).unwrap(), 0).unwrap();
+        let former = Arc::downgrade(&route("idle").placement);
+        assert!(ring.replace(members(4).collect()));
+        let used = route("used");
+        let count = || routes.by_tenant.read().len();
+        routes.sweep(&used.view, IDLE_SECONDS - 1);
+        assert_eq!((count(), former.upgrade().is_some()), (2, true));
+        routes.sweep(&used.view, IDLE_SECONDS * 2);
+        assert_eq!((count(), former.upgrade().is_some()), (1, false));
+    }
+
+    #[test]
+    fn only_sets_in_use_have_streams() {
+        let members = (0..9u32).map(|n| Instance::active(&n.to_string(), "", [n]));
+        let settings = RingSettings { replication_factor: 3, ..RingSettings::new("ingester") };
+        let routes = Routes::new(Ring::fixed(settings, members.collect()), true);
+        let route = routes.of(&TenantId::single(), 0).unwrap();
+        assert_eq!(route.placement.sets().len(), 9);
+        let first = route.next_origin(4);
+        assert_eq!(route.next_origin(4), first + 1);
+        assert_ne!(route.next_origin(5) >> NUMBER_BITS, first >> NUMBER_BITS);
+        assert_eq!((route.streams.lock().len(), routes.streams.load(Ordering::Relaxed)), (2, 2));
+    }
 
     #[test]
     fn numbers_count_up_and_a_new_stream_follows_the_last() {

@@ -120,7 +120,9 @@ impl<'a> Votes<'a> {
                 };
                 let candidates = || replicas.next.iter().filter(can_stand_in);
                 let reliable = candidates().find(|next| !is_suspect(**next));
-                let Some(&next) = reliable.or_else(|| candidates().next()) else { continue };
+                // While all are slow, further calls to slow ones only make it worse.
+                let any = || candidates().next().filter(|_| found.waiting == 0);
+                let Some(&next) = reliable.or_else(any) else { continue };
                 group.used.push(next);
                 group.seats[seat].stand_ins += 1;
                 wanted.push((next, number, seat));

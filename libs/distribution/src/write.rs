@@ -63,7 +63,7 @@ impl Writer<'_> {
         let pinned = Arc::new(reservation.split(held_bytes));
         let has_replicas = self.placement.has_replicas();
         let suspects = self.suspects();
-        let is_suspect = |at: u32| suspects[at as usize];
+        let is_suspect = |at: u32| suspects.get(at as usize).is_some_and(|is_suspect| *is_suspect);
         let started = Instant::now();
         let late = sleep_until(started + self.hedging_delay);
         let deadline = sleep_until(started + self.deadline);
@@ -114,8 +114,12 @@ impl Writer<'_> {
         }
     }
 
-    /// For each instance of the placement: whether its calls failed or were late several times in a row.
+    /// For each instance of the placement: whether its calls failed or were late several times in a row. Empty if no
+    /// ingester is suspect.
     fn suspects(self) -> Vec<bool> {
+        if !self.peers.has_suspects() {
+            return Vec::new();
+        }
         let is_suspect =
             |instance: &Arc<Instance>| self.peers.of(instance, self.metrics).is_suspect();
         self.placement.instances().iter().map(is_suspect).collect()

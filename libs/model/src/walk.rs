@@ -86,6 +86,11 @@ pub fn walk_export<'a>(
     Ok(walk)
 }
 
+/// The spans of an ExportTraceServiceRequest. Errors: as [`walk_export`].
+pub fn count_spans(request: &[u8]) -> Result<u64, WireError> {
+    walk_export(request, |_| {}).map(|walk| walk.spans as u64)
+}
+
 fn walk_resource_spans<'a>(
     request: &'a [u8],
     message: &'a [u8],
@@ -297,6 +302,7 @@ mod tests {
             let mut request = vec![];
             put_message_field(&mut request, 1, &resource_spans);
             assert_eq!(walk_export(&request, |_| {}).unwrap().runs.len(), 1);
+            assert_eq!(count_spans(&request), Ok(1));
         }
     }
 

@@ -137,8 +137,7 @@ impl Place {
 
     /// This process in the ring, once it is or was active there.
     fn joined(&self) -> Option<Lifecycler> {
-        let waits = |own: &Lifecycler| matches!(own.state(), State::Pending | State::Joining);
-        self.lifecycler().filter(|own| !waits(own))
+        self.lifecycler().filter(|own| own.state() != State::Pending)
     }
 }
 

@@ -19,7 +19,7 @@ tactus_model::words! {
         Leaving = "LEAVING",
         /// Started, owns no tokens yet.
         Pending = "PENDING",
-        /// Owns tokens, and waits to see whether others claim them too.
+        /// Owns tokens, and serves nothing yet. Only members of older versions announce it.
         Joining = "JOINING",
         /// Left the ring. No view has such an instance.
         Left = "LEFT",

@@ -1,6 +1,6 @@
 //! The life cycle of this process as an instance of a ring.
 //!
-//! pending -> joining -> active -> leaving -> left. An instance that finds its tokens, in the ring or in its file,
+//! pending -> active -> leaving -> left. An instance that finds its tokens, in the ring or in its file,
 //! becomes active at once.
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ impl Lifecycler {
                     () = joining.join() => {}
                 }
             });
-            if inner.settings.join_after.is_zero() && inner.settings.observe_period.is_zero() {
+            if inner.settings.join_after.is_zero() {
                 // There is nothing to wait for: an instance that enters is active at once.
                 Self(Arc::clone(&inner)).wait_active().await;
             }
@@ -116,9 +116,8 @@ impl Lifecycler {
     /// Waits until the instance is active, or leaves.
     pub async fn wait_active(&self) {
         let mut states = self.states();
-        let past_joining = |state: &State| !matches!(state, State::Pending | State::Joining);
         // The sender lives as long as `self`.
-        let _ = states.wait_for(past_joining).await;
+        let _ = states.wait_for(|state| *state != State::Pending).await;
     }
 
     /// Whether the instance is ready; if not, why. Once ready it stays so.
@@ -216,18 +215,14 @@ impl Inner {
         let tokens =
             Tokens::of_instance(&self.ring_key, &self.settings.id, self.settings.num_tokens);
         self.save_tokens(&tokens);
+        // If others claim a token as well, every view gives it to the same one of them. So there is nothing to wait for.
         self.shared.record.claim(&self.key, |claim| claim.tokens = tokens);
-        if !self.settings.observe_period.is_zero() && self.go(State::Joining) {
-            // If others claim a token as well, every view gives it to the same one of them. So there is nothing to give
-            // back.
-            tokio::time::sleep(self.settings.observe_period).await;
-        }
         self.go(State::Active);
         self.shared.refresh().await;
     }
 
-    /// Goes on to a later state; false if the instance is past it already.
-    fn go(&self, state: State) -> bool {
+    /// Goes on to a later state, unless the instance is past it already.
+    fn go(&self, state: State) {
         let order = |state| match state {
             State::Pending => 0,
             State::Joining => 1,
@@ -251,7 +246,6 @@ impl Inner {
         if moved {
             self.log(state);
         }
-        moved
     }
 
     fn log(&self, state: State) {

@@ -36,8 +36,11 @@ use crate::ring::Ring;
 use crate::settings::{GossipSettings, LifecyclerSettings, MembershipSettings, WatchSettings};
 use crate::transport::{GossipTransport, Known, Listener, Reachability, Room, Wire};
 
-/// A member that died is remembered for this long; newcomers are told for half of it.
-const DEAD_MEMBER_RETENTION: Duration = Duration::from_secs(6 * 3600);
+/// A member that died is remembered for this long; newcomers are told for half of it. Each start of a process is a member of
+/// its own, and there is room for some hundred ([`Room`]), which must be enough for processes that start over and over again.
+const DEAD_MEMBER_RETENTION: Duration = Duration::from_secs(3600);
+/// A member that was silent for less than this is told which values of others were deleted; after that, all that they say.
+const DELETED_VALUE_RETENTION: Duration = Duration::from_secs(5400);
 
 /// This process's participation in the cluster. Clones share it. When the last one is dropped without
 /// [`Membership::shutdown`], the process stops its gossip without announcing that it leaves.
@@ -237,7 +240,7 @@ async fn open(
             dead_node_grace_period: DEAD_MEMBER_RETENTION,
             ..FailureDetectorConfig::default()
         },
-        marked_for_deletion_grace_period: DEAD_MEMBER_RETENTION / 4,
+        marked_for_deletion_grace_period: DELETED_VALUE_RETENTION,
         catchup_callback: None,
         extra_liveness_predicate: None,
     };

@@ -91,7 +91,7 @@ pub struct GossipSettings {
     pub join_backoff: (Duration, Duration),
     /// Fail at start unless this many others were reached in the first seconds.
     pub abort_unless_reached: Option<usize>,
-    /// Fail when this many attempts to join found nobody.
+    /// Fail when this many attempts to join found nobody, unless another member was found before.
     pub abort_after_attempts: Option<u32>,
     /// Longest wait for others to see a goodbye.
     pub leave_timeout: Duration,
@@ -196,8 +196,6 @@ pub struct LifecyclerSettings {
     pub tokens_file: Option<PathBuf>,
     /// Wait before tokens are drawn.
     pub join_after: Duration,
-    /// Stay in state joining for this long.
-    pub observe_period: Duration,
     /// Ready at the earliest this long after everything else is.
     pub min_ready_duration: Duration,
     /// Ready only once all instances of the ring are active and healthy.
@@ -220,7 +218,6 @@ impl LifecyclerSettings {
             num_tokens: 128,
             tokens_file: None,
             join_after: Duration::ZERO,
-            observe_period: Duration::ZERO,
             min_ready_duration: Duration::from_secs(15),
             check_ring_health: true,
             heartbeat_timeout: Duration::from_secs(60),

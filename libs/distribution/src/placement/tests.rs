@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use tactus_ring::{Ring, RingSettings, State};
 
 const CHOICE: Choice = Choice { extend: true, zone_aware: false };
@@ -91,4 +92,67 @@ fn stand_ins_are_known_for_each_zone() {
     let set = &placement.sets()[placement.set_of(5)];
     assert_eq!(names(&placement, &set.instances), "123");
     assert_eq!(names(&placement, &set.next), "450");
+}
+
+/// What [`Spares::after`] finds, by a walk of the whole ring.
+fn walked(
+    view: &RingView,
+    choice: Choice,
+    owners: &[(u32, u32)],
+    place: usize,
+    set: &[u32],
+) -> Vec<u32> {
+    let mut found: Vec<u32> = Vec::new();
+    for (_, owner) in owners[place..].iter().chain(&owners[..place]) {
+        let instance = view.instance(*owner);
+        let is_fit = instance.is_healthy(choice.operation()) && !instance.read_only;
+        let is_of_zone = |at: &&u32| view.instance(**at).zone == instance.zone;
+        let has_room = match choice.zone_aware {
+            true => found.iter().filter(is_of_zone).count() < 2,
+            false => found.len() < set.len(),
+        };
+        if is_fit && has_room && !set.contains(owner) && !found.contains(owner) {
+            found.push(*owner);
+        }
+    }
+    found
+}
+
+proptest! {
+    #[test]
+    fn stand_ins_are_those_of_a_walk_of_the_whole_ring(
+        zone_aware: bool,
+        replication_factor in 1usize..4,
+        members in prop::collection::vec(
+            (0usize..6, 0u8..8, 0u8..8, 0u8..4, prop::collection::vec(any::<u32>(), 0..6)),
+            1..16,
+        ),
+    ) {
+        let made = members.into_iter().enumerate().map(|(n, (state, dead, read_only, zone, tokens))| {
+            let mut made = member(&n.to_string(), &tokens);
+            made.state = *[State::Leaving, State::Pending].get(state).unwrap_or(&State::Active);
+            (made.alive, made.read_only) = (dead > 0, read_only == 0);
+            made.zone = format!("z{zone}").into();
+            made
+        });
+        let settings = RingSettings {
+            replication_factor,
+            zone_awareness: zone_aware,
+            ..RingSettings::new("ingester")
+        };
+        let view = Ring::fixed(settings, made.collect()).view();
+        let choice = Choice { zone_aware, ..CHOICE };
+        let mut owners: Vec<(u32, u32)> = Vec::new();
+        for (index, instance) in view.instances().iter().enumerate() {
+            owners.extend(instance.tokens.iter().map(|token| (*token, index as u32)));
+        }
+        owners.sort_unstable();
+        owners.dedup_by_key(|(token, _)| *token);
+        let spares = Spares::new(&view, choice, &owners);
+        for (place, (token, _)) in owners.iter().enumerate() {
+            let Ok(set) = view.replicas(token.wrapping_sub(1), choice.operation()) else { continue };
+            let expected = walked(&view, choice, &owners, place, &set.instances);
+            prop_assert_eq!(spares.after(place, &set.instances), expected);
+        }
+    }
 }

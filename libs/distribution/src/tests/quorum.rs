@@ -88,16 +88,19 @@ async fn next_ingesters_stand_in_for_failed_ones_at_once() {
 async fn next_ingesters_stand_in_for_slow_ones_after_the_delay() {
     let cluster = Cluster::new(5, 3);
     let order = cluster.order();
+    let has_suspects = || cluster.distributor.peers.has_suspects();
     for slow in &order[..2] {
         cluster.doubles[*slow].behaves(Behaviour::Hang);
     }
     for _ in 0..3 {
+        assert!(!has_suspects());
         let started = Instant::now();
         assert!(cluster.push().await.is_ok());
         assert_eq!(started.elapsed(), Settings::default().late_after());
     }
     cluster.settle().await;
     // By now they are suspect, and nobody waits for them.
+    assert!(has_suspects());
     let started = Instant::now();
     assert!(cluster.push().await.is_ok());
     assert!(started.elapsed().is_zero());
@@ -110,6 +113,33 @@ async fn next_ingesters_stand_in_for_slow_ones_after_the_delay() {
     let before = cluster.metric("tactus_distributor_hedged_pushes_total");
     assert!(cluster.push().await.is_ok());
     assert_eq!(cluster.metric("tactus_distributor_hedged_pushes_total"), before);
+    assert!(has_suspects(), "the other one still hangs");
+    cluster.doubles[order[1]].behaves(Behaviour::Store);
+    assert!(cluster.push().await.is_ok());
+    cluster.settle().await;
+    assert!(!has_suspects());
+}
+
+#[tokio::test(start_paused = true)]
+async fn push_goes_to_no_more_ingesters_while_all_are_slow() {
+    let cluster = Cluster::new(5, 3);
+    let slow = Settings::default().late_after() * 3;
+    cluster.doubles.iter().for_each(|double| double.behaves(Behaviour::StoreAfter(slow)));
+    let order = cluster.order();
+    // The stand-ins as well become known to be slow.
+    for _ in 0..3 {
+        assert!(cluster.push().await.is_ok());
+        tokio::time::sleep(slow).await;
+    }
+    let before = cluster.calls();
+    assert!(before.iter().all(|calls| *calls == 3), "{before:?}");
+    for _ in 0..4 {
+        assert!(cluster.push().await.is_ok());
+        tokio::time::sleep(slow).await;
+    }
+    let after = cluster.calls();
+    let more: Vec<usize> = order.iter().map(|double| after[*double] - before[*double]).collect();
+    assert_eq!(more, [4, 4, 4, 0, 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -174,7 +174,6 @@ fn ingester_ring(config: &Config, own: OwnAddress, gossips: bool) -> RingPlan {
         tokens_file: (!lifecycler.tokens_file_path.is_empty())
             .then(|| PathBuf::from(&lifecycler.tokens_file_path)),
         join_after: lifecycler.join_after.as_std(),
-        observe_period: lifecycler.observe_period.as_std(),
         min_ready_duration: lifecycler.min_ready_duration.as_std(),
         check_ring_health: lifecycler.readiness_check_ring_health,
         heartbeat_timeout: timeout,
@@ -314,7 +313,8 @@ fn gossip(
         }
     }
     let built_in = GossipSettings::new(listen[0], ip);
-    let attempts = u32::try_from(memberlist.max_join_retries).unwrap_or(0).max(1);
+    // With 0, joining is tried for ever, and never fails.
+    let attempts = u32::try_from(memberlist.max_join_retries).ok().filter(|most| *most > 0);
     Ok(GossipSettings {
         listen,
         advertise_port: (memberlist.advertise_port != 0).then_some(memberlist.advertise_port),
@@ -328,7 +328,7 @@ fn gossip(
         abort_unless_reached: memberlist.abort_if_cluster_fast_join_fails.then(|| {
             usize::try_from(memberlist.abort_if_cluster_fast_join_fails_min_nodes).unwrap_or(1)
         }),
-        abort_after_attempts: memberlist.abort_if_cluster_join_fails.then_some(attempts),
+        abort_after_attempts: attempts.filter(|_| memberlist.abort_if_cluster_join_fails),
         leave_timeout: memberlist.leave_timeout.as_std(),
         transport: transport(memberlist)?,
         ..built_in
@@ -426,6 +426,18 @@ mod tests {
         for every in ["", "0.0.0.0", "'::'"] {
             assert_eq!(advertised(address, every), both("127.0.0.5", "127.0.0.5:9095"), "{every}");
         }
+    }
+
+    #[test]
+    fn joining_fails_after_attempts_only_if_they_have_a_limit() {
+        let attempts = |memberlist: &str| {
+            let config = tactus_config::from_yaml(&format!("memberlist: {{{memberlist}}}"));
+            let (memberlist, ip) = (config.unwrap().memberlist, Ipv4Addr::LOCALHOST.into());
+            gossip(&memberlist, ip, Duration::from_secs(1)).unwrap().abort_after_attempts
+        };
+        assert_eq!(attempts("max_join_retries: 3"), None);
+        assert_eq!(attempts("abort_if_cluster_join_fails: true"), Some(10));
+        assert_eq!(attempts("abort_if_cluster_join_fails: true, max_join_retries: 0"), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ async fn what_is_asked_of_an_ingester_on_its_way_into_the_ring_is_done() {
         let membership = Membership::start(alone).await.unwrap();
         let watched = WatchSettings::new(RingSettings::new("ingester"));
         let settings = LifecyclerSettings {
-            observe_period: Duration::from_millis(100),
+            join_after: Duration::from_millis(100),
             ..LifecyclerSettings::new("a", "a:9095")
         };
         let place = Place::new(&membership, (watched, settings), true).await;

@@ -98,6 +98,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
     let (first, last) = settings.join_backoff;
     let (mut pause, mut attempts) = (first, 1u32);
+    let mut abort_after = settings.abort_after_attempts;
     let mut was_alone = others(&shared) == 0;
     loop {
         let alone = others(&shared) == 0;
@@ -105,7 +106,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
             tell_operator(settings, others(&shared), &Attempt::default());
         }
         was_alone = alone;
-        if alone && settings.abort_after_attempts.is_some_and(|most| attempts >= most) {
+        if !alone {
+            abort_after = None;
+        }
+        if abort_after.is_some_and(|most| attempts >= most) {
             let reason = format!("no other member found in {attempts} attempts to join");
             tracing::error!(reason, "memberlist.abort_if_cluster_join_fails");
             shared.stopped.send_replace(Some(reason));

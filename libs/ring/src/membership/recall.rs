@@ -29,7 +29,7 @@ const WHAT: &str = "file of the ring's instances";
 /// Most instances that are remembered, and most of those that are gone.
 const MAX_REMEMBERED: usize = 1_000;
 /// An instance that is silent for this long is announced by those that remember it, because gossip tells newcomers of a
-/// dead member for three hours only. Pauses of this process do not count as silence.
+/// dead member for half an hour only. Pauses of this process do not count as silence.
 const SILENCE: Duration = Duration::from_secs(600);
 
 /// The claims of a ring that hold, by id.

@@ -306,6 +306,22 @@ async fn join_fails_only_if_the_settings_say_so() {
 }
 
 #[tokio::test]
+async fn member_that_has_joined_goes_on_when_it_is_alone_later() {
+    let first = Node::start("a", &[]).await;
+    let mut second = settings("b", &[first.address()]);
+    second.gossip.as_mut().unwrap().abort_after_attempts = Some(2);
+    let second = Node::start_with(second, watch_settings(), place("b")).await;
+    second.shows(&["a:ACTIVE", "b:ACTIVE"]).await;
+    first.lifecycler.leave().await;
+    first.membership.shutdown().await;
+    let members = || second.membership.members().len();
+    until(|| format!("{} members", members()), || members() == 1).await;
+    // Ten attempts at least.
+    let ended = tokio::time::timeout(Duration::from_secs(2), second.membership.failed()).await;
+    assert!(ended.is_err(), "{ended:?}");
+}
+
+#[tokio::test]
 async fn port_that_is_taken_is_an_error_that_names_it() {
     let taken = tokio::net::TcpListener::bind(any_port()).await.unwrap();
     let mut settings = settings("a", &[]);

@@ -169,11 +169,20 @@ async fn receive(
         let version = wire.known.version(&wire.own.node_id, wire.own.generation_id);
         let own = Own { id: &own_id, version };
         let decoded = message::decode(&bytes, wire.settings.max_message_bytes, own);
-        let (message, content) = decoded.ok_or(HelloError::Message)?;
-        drop((bytes, place));
-        if !wire.room.admits(content) {
-            return Err(HelloError::NoRoom);
+        let (mut message, content) = decoded.ok_or(HelloError::Message)?;
+        // The others must go on to be heard.
+        let left_out = wire.room.admit(content).ok_or(HelloError::NoRoom)?;
+        if !left_out.is_empty() {
+            let members = left_out.len();
+            tactus_telemetry::log_limited!(
+                warn,
+                peer = %from,
+                members,
+                "there is no room for more members, some are ignored"
+            );
+            message = message::without(&bytes, &left_out).ok_or(HelloError::Message)?;
         }
+        drop((bytes, place));
         seat.send((from, message));
         match timeout(wire.settings.write_timeout, send_receipt(&mut link.stream)).await {
             Ok(Ok(())) => {}

@@ -86,7 +86,7 @@ pub(super) enum HelloError {
     Malformed,
     #[error("a message that members do not send")]
     Message,
-    #[error("there is no room for more members, or for more of what they say")]
+    #[error("there is no room for more of what members say")]
     NoRoom,
     #[error(transparent)]
     Io(#[from] io::Error),

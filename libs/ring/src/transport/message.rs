@@ -4,6 +4,8 @@
 //! what the other does not know. A delta comes in blocks, some of them compressed, of which chitchat takes as many as
 //! there are: a message of a megabyte can hold gigabytes. So the blocks are looked at first.
 
+use std::collections::HashSet;
+
 use chitchat::{ChitchatMessage, Deserializable};
 use zstd::bulk::Decompressor;
 use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
@@ -58,6 +60,23 @@ pub(super) fn decode(
 ) -> Option<(ChitchatMessage, Content)> {
     let content = content(bytes, max_message_bytes.saturating_mul(MAX_GROWTH), own)?;
     Some((ChitchatMessage::deserialize(&mut &*bytes).ok()?, content))
+}
+
+/// Reads a message that was read before, without these members of its digest.
+pub(super) fn without(bytes: &[u8], left_out: &HashSet<Box<[u8]>>) -> Option<ChitchatMessage> {
+    let (start, mut rest) = bytes.split_at_checked(START_BYTES + 1)?;
+    let (mut count, mut digest) = (0_u16, Vec::new());
+    for _ in 0..u16::from_le_bytes(take(&mut rest)?) {
+        let from = rest;
+        let id = member_id(&mut rest)?;
+        slice(&mut rest, NODE_DIGEST_BYTES)?;
+        if !left_out.contains(id) {
+            count += 1;
+            digest.extend_from_slice(&from[..from.len() - rest.len()]);
+        }
+    }
+    let kept = [start, &count.to_le_bytes(), &digest, rest].concat();
+    ChitchatMessage::deserialize(&mut &*kept).ok()
 }
 
 fn content(bytes: &[u8], max_delta_bytes: usize, own: Own<'_>) -> Option<Content> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::RingView;
-use crate::instance::{Instance, Operation, State};
+use crate::instance::{Instance, Operation};
 
 /// How many of the instances asked may fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,12 +105,10 @@ impl RingView {
     /// Every key is on a majority of its replicas, so all but `replication factor / 2` instances together hold
     /// everything; with zones, all instances of all but a minority of the zones do. Unlike in Tempo, too many unhealthy
     /// instances are not an error: `missing` says how many the ring lacks. Instances that never took a write are not
-    /// included: the joining ones, and those without tokens that do not answer.
+    /// included: those without tokens that do not answer. A joining one is not asked, but may have spans of its former start.
     pub fn read_set(&self) -> ReadSet {
-        let counts = |found: &&Arc<Instance>| {
-            let answers = found.is_healthy(Operation::Read);
-            found.state != State::Joining && (answers || !found.tokens.is_empty())
-        };
+        let counts =
+            |found: &&Arc<Instance>| found.is_healthy(Operation::Read) || !found.tokens.is_empty();
         let (healthy, unhealthy): (Vec<_>, Vec<_>) =
             (self.instances.iter().filter(counts).cloned())
                 .partition(|found| found.is_healthy(Operation::Read));

@@ -170,9 +170,12 @@ fn read_set_tolerates_half_the_replication_factor() {
 }
 
 #[test]
-fn joining_instance_does_not_make_reads_partial() {
-    let set = ring_with(5, 1, 0, &[3], |found| found.state = State::Joining).read_set();
-    assert_eq!((set.missing, set.instances.len()), (0, 4));
+fn joining_instance_is_not_asked_but_may_have_spans() {
+    let joining = |found: &mut Instance| found.state = State::Joining;
+    let set = ring_with(5, 1, 0, &[3], joining).read_set();
+    assert_eq!((set.missing, set.instances.len(), set.unhealthy.len()), (1, 4, 1));
+    let set = ring_with(5, 3, 0, &[3], joining).read_set();
+    assert_eq!((set.missing, set.tolerance), (0, Tolerance::Instances(0)));
 }
 
 #[test]

@@ -129,3 +129,21 @@ fn versions_that_no_member_has_are_refused() {
     assert!(limited(&digest(7)).is_some());
     assert_eq!(limited(&digest(u64::MAX)), None);
 }
+
+#[test]
+fn members_are_left_out_of_a_digest_and_the_rest_stays() {
+    let whole = digest();
+    // The second of the two begins behind the address of the first.
+    let second = 2 + 11 + 1 + 4 + 2 + NODE_DIGEST_BYTES;
+    let first = [&[1, 0][..], &whole[2..second]].concat();
+    for (kind, end) in [(SYN, vec![1, 0, b'c']), (SYN_ACK, vec![NO_MORE])] {
+        let bytes = message(kind, &[&whole[..], &end].concat());
+        let (read, content) = decode(&bytes, 1 << 20, OWN).unwrap();
+        assert_eq!(without(&bytes, &HashSet::new()), Some(read));
+        let left_out = HashSet::from([content.members[1].clone()]);
+        let expected = message(kind, &[&first[..], &end].concat());
+        let (expected, content) = decode(&expected, 1 << 20, OWN).unwrap();
+        assert_eq!(content.members.len(), 1);
+        assert_eq!(without(&bytes, &left_out), Some(expected));
+    }
+}
