@@ -11,7 +11,7 @@ mod summary;
 mod types;
 
 pub(crate) use http::jaeger_router;
-pub(crate) use performance::{Measure, PerformanceQuery, PerformanceSeries};
+pub(crate) use performance::{Measure, Performance, PerformanceQuery, PerformanceSeries};
 pub(crate) use queries::{JaegerQueries, USUAL_LENGTH};
 pub(crate) use summary::{ServiceSummary, TraceSummary};
 pub(crate) use types::{

@@ -85,17 +85,22 @@ fn remove_duplicates(trace: &mut [ResourceSpans]) {
     if counts.is_empty() {
         return;
     }
-    let mut seen = HashSet::new();
+    // Messages by number: a span has not its own copy of a large resource.
+    let mut numbers: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut number = |message: Vec<u8>| {
+        let next = numbers.len();
+        *numbers.entry(message).or_insert(next)
+    };
+    let mut seen: HashSet<(usize, usize, Vec<u8>)> = HashSet::new();
     for resource in trace {
         let of_resource = resource.resource.as_ref().map_or_else(Vec::new, |r| r.encode_to_vec());
+        let of_resource = number(of_resource);
         for scope in &mut resource.scope_spans {
-            let of_scope =
-                scope.scope.as_ref().map_or_else(Vec::new, |scope| scope.encode_to_vec());
+            let of_scope = scope.scope.as_ref().map_or_else(Vec::new, |s| s.encode_to_vec());
+            let of_scope = number(of_scope);
             scope.spans.retain(|span| {
-                if !counts.contains_key(&span.span_id) {
-                    return true;
-                }
-                seen.insert((of_resource.clone(), of_scope.clone(), span.encode_to_vec()))
+                !counts.contains_key(&span.span_id)
+                    || seen.insert((of_resource, of_scope, span.encode_to_vec()))
             });
         }
     }

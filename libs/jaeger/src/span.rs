@@ -24,7 +24,7 @@ pub fn batch_to_otlp(body: Bytes) -> Result<Bytes, ModelError> {
 /// As [`batch_to_otlp`], of the batch at which a reader is.
 pub(crate) fn write_batch(reader: &mut Reader) -> Result<Bytes, ModelError> {
     let (process, mut spans) = read_batch(reader)?;
-    let mut made = OtlpWriter::new(Some(&process));
+    let mut made = OtlpWriter::new(Some(&process), spans.left());
     spans.each(Kind::Struct, |reader| made.push(read_span(reader)?))?;
     Ok(made.finish())
 }

@@ -40,7 +40,7 @@ pub(crate) fn decoded(
 
 /// A batch in OTLP.
 pub(crate) fn to_otlp(batch: Batch) -> Result<ExportTraceServiceRequest, ModelError> {
-    let mut made = OtlpWriter::new(batch.process.as_ref());
+    let mut made = OtlpWriter::new(batch.process.as_ref(), 0);
     batch.spans.into_iter().try_for_each(|span| made.push(span))?;
     decoded(Ok(made.finish()))
 }

@@ -87,6 +87,11 @@ impl Reader {
         Self { protocol, rest: input, depth: 0, last_id: 0, bool_in_head: None, room }
     }
 
+    /// Bytes that are not read yet.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Reads the fields of a struct; `read` takes the value of each, or skips it.
     pub fn fields(
         &mut self,

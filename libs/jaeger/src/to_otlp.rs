@@ -17,7 +17,7 @@ mod writer;
 
 pub(crate) use attributes::string;
 use attributes::{attributes, text_value};
-pub use groups::{Scope, SpanGroups};
+pub use groups::{Scope, SpanGroups, TooManyGroups};
 pub use span::whole_number;
 pub use writer::OtlpWriter;
 pub(crate) use writer::process_key;
@@ -38,6 +38,9 @@ pub enum ModelError {
     /// More than are kept in memory at a time.
     #[error("more than {MAX_ELEMENTS} tags, logs and references in one span or process")]
     TooManyElements,
+    /// So many processes and scopes that the bytes of the request cannot fill them.
+    #[error(transparent)]
+    TooManyGroups(#[from] TooManyGroups),
     /// A trace id of neither 8 nor 16 bytes.
     #[error("invalid length for TraceID: {0} bytes")]
     TraceId(usize),
@@ -60,7 +63,7 @@ pub fn post_spans_to_otlp(message: &Bytes) -> Result<Bytes, ModelError> {
             Ok(process.get_or_insert_default().merge(message.slice_ref(part))?)
         })
     })?;
-    let mut made = OtlpWriter::new(process.as_ref());
+    let mut made = OtlpWriter::new(process.as_ref(), message.len());
     each_field(message, 1, &mut |batch| {
         each_field(batch, 1, &mut |span| made.push(read_span(message, span)?))
     })?;

@@ -104,7 +104,7 @@ pub fn read_each_span<E: From<ThriftError>>(
 /// The spans of the list at which a reader is, as the bytes of an OTLP export request; none if there is no span. Each has a
 /// process of its own.
 pub(crate) fn write_spans(reader: &mut Reader) -> Result<Bytes, ModelError> {
-    let mut made = OtlpWriter::new(None);
+    let mut made = OtlpWriter::new(None, reader.left());
     reader.each(Kind::Struct, |reader| {
         convert(read_span(reader)?).into_iter().try_for_each(|span| made.push(span))
     })?;

@@ -116,8 +116,7 @@ pub async fn decompress(
 
 /// Waits for a turn of the tenant to work on the blocking pool: at most one task a core works at once.
 pub(crate) async fn turn(tenant: u64) -> Option<Slot> {
-    // The line has no end and is never closed, so there is nothing to do about an error.
-    WORKERS.enter(tenant).await.ok()
+    WORKERS.turn(tenant).await
 }
 
 /// Decompresses `body` to at most `limit` bytes on this thread. `room` is asked before memory is taken; when it says no,

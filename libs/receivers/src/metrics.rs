@@ -1,6 +1,6 @@
 //! Spans taken and refused, per receiver and transport.
 
-use tactus_model::walk::walk_export;
+use tactus_model::walk::count_spans;
 use tactus_telemetry::metrics::{Counter, CounterVec};
 use tactus_work::turns::read_in_turn;
 
@@ -109,11 +109,7 @@ impl SpanCounters {
     /// Counts the spans of a request that is refused. Returns false if it can be read and holds none: it succeeds then,
     /// whoever sends it.
     pub(crate) async fn refuse(&self, request: &[u8], tenant: impl FnOnce() -> u64) -> bool {
-        let walk = || {
-            let mut spans = 0;
-            walk_export(request, |_| spans += 1).map(|_| spans)
-        };
-        let spans = read_in_turn(tenant, request.len(), walk).await;
+        let spans = read_in_turn(tenant, request.len(), || count_spans(request)).await;
         self.refused.inc_by(*spans.as_ref().unwrap_or(&0));
         spans != Ok(0)
     }

@@ -4,19 +4,16 @@ use std::time::Duration;
 
 use ::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use ::http::{HeaderMap, HeaderValue, StatusCode};
-use prost::Message;
 use serde_json::json;
 use tactus_model::error_text;
-use tactus_proto::google::rpc::{RetryInfo, Status as RpcStatus};
+use tactus_proto::google::rpc::Status as RpcStatus;
+use tactus_proto::retry::{RETRY_INFO_TYPE, grpc_status, rpc_status};
 use tactus_server::auth::Refused;
 use tactus_server::bodies::NoRoom;
 use tactus_server::tenancy::TenancyError;
 use tonic::Code;
 
 use crate::sink::PushError;
-
-/// Type URL of the detail that allows a retry.
-const RETRY_INFO_TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// When a client for which there was no memory is to try again.
 const NO_ROOM_RETRY: Duration = Duration::from_secs(1);
@@ -62,23 +59,9 @@ impl Refusal {
         self.retry_after.map(|delay| delay.as_secs().max(1))
     }
 
-    fn retry_info(&self) -> Option<RetryInfo> {
-        let delay = self.retry_after?;
-        let retry_delay = prost_types::Duration::try_from(delay).ok()?;
-        Some(RetryInfo { retry_delay: Some(retry_delay) })
-    }
-
     /// The `google.rpc.Status` message.
     pub(crate) fn to_rpc_status(&self) -> RpcStatus {
-        let detail = |info: RetryInfo| prost_types::Any {
-            type_url: RETRY_INFO_TYPE.to_owned(),
-            value: info.encode_to_vec(),
-        };
-        RpcStatus {
-            code: self.code.into(),
-            message: self.message.clone(),
-            details: self.retry_info().map(detail).into_iter().collect(),
-        }
+        rpc_status(self.code, &self.message, self.retry_after)
     }
 
     /// The `google.rpc.Status` message as JSON.
@@ -92,13 +75,9 @@ impl Refusal {
         json!({ "code": code, "message": self.message, "details": [detail] }).to_string()
     }
 
-    /// The gRPC status, with details only where there are any.
+    /// The gRPC status.
     pub(crate) fn to_grpc_status(&self) -> tonic::Status {
-        if self.retry_after.is_none() {
-            return tonic::Status::new(self.code, self.message.clone());
-        }
-        let details = self.to_rpc_status().encode_to_vec();
-        tonic::Status::with_details(self.code, self.message.clone(), details.into())
+        grpc_status(self.code, &self.message, self.retry_after)
     }
 }
 
@@ -172,6 +151,8 @@ pub(crate) fn http_status(code: Code) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     #[test]

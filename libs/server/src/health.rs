@@ -10,6 +10,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+/// Largest question, which contains only the name of a service: anyone may ask.
+const MAX_QUESTION_BYTES: usize = 4 << 10;
+
 /// The health service; `serving` holds whether the process takes requests.
 ///
 /// Only the empty service name is known. `Watch` ends when the sender of `serving` is dropped.
@@ -23,6 +26,7 @@ pub fn health_service_of(
     names: &'static [&'static str],
 ) -> HealthServer<HealthService> {
     HealthServer::new(HealthService { serving, names })
+        .max_decoding_message_size(MAX_QUESTION_BYTES)
 }
 
 /// True until `shutdown`; then its sender is dropped, so that calls of `Watch` end and do not keep a port open.

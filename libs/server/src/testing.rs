@@ -9,7 +9,8 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpListener;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
 use crate::listener;
@@ -37,6 +38,19 @@ pub(crate) fn get(url: &str) -> Request<Full<Bytes>> {
 /// Status, headers and body of a response from the network.
 pub(crate) async fn read(response: Response<Incoming>) -> (u16, HeaderMap, String) {
     split(response.map(Body::new)).await
+}
+
+/// Reads frames of HTTP/2 up to one of this type.
+pub(crate) async fn read_until_frame(stream: &mut TcpStream, kind: u8) {
+    let mut head = [0; 9];
+    loop {
+        stream.read_exact(&mut head).await.expect("the frame comes");
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        stream.read_exact(&mut vec![0; length]).await.expect("the frame is whole");
+        if head[3] == kind {
+            return;
+        }
+    }
 }
 
 /// Asks a router without a network.

@@ -128,6 +128,12 @@ impl Slots {
         receiver.await.map_err(|_| Full::Closed)
     }
 
+    /// Waits for one of the slots of [`SlotLimits::of_turns`].
+    pub async fn turn(&self, tenant: u64) -> Option<Slot> {
+        // The line has no end and is never closed, so there is nothing to do about an error.
+        self.enter(tenant).await.ok()
+    }
+
     /// Number of queries that are running.
     pub fn running(&self) -> usize {
         self.shared.state.lock().total

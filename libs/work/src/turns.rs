@@ -42,8 +42,7 @@ pub async fn read_in_turn<T>(
     }
     let is_long = bytes > LONG_BYTES;
     let reads = if is_long { &LONG_READS } else { &READS };
-    // The line has no end and is never closed, so there is nothing to do about an error.
-    let _turn = reads.enter(tenant()).await.ok();
+    let _turn = reads.turn(tenant()).await;
     if is_long { in_place(read) } else { read() }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::to_otlp::{DecodeOptions, Groups, add_v1, add_v2, check_groups};
+use crate::to_otlp::{DecodeOptions, Groups, add_v1, add_v2};
 use crate::{Error, v1, v2};
 
 /// A version of Zipkin's model: what the path of a request says, which holds where the body does not tell.
@@ -114,39 +114,33 @@ pub fn decode(
 /// Takes tags that are numbers or booleans, too.
 fn decode_as(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<Bytes, Error> {
     match (format, decode_strictly(format, body, options)) {
-        (Format::JsonV2, Err(error @ Error::Json(_))) => {
-            let texts = v2::tag_texts::quoted(body).ok_or_else(|| error.clone())?;
-            match decode_strictly(format, &texts.into(), options) {
-                // The other one has places in a text that the sender does not know.
-                Err(Error::Json(_)) => Err(error),
-                request => request,
-            }
+        (Format::JsonV2, Err(first @ Error::Json { .. })) => {
+            let texts = v2::tag_texts::quoted(body).ok_or_else(|| first.clone())?;
+            // The first error may be about such a tag, and the second has a position in a text that nobody sent.
+            decode_strictly(format, &texts.into(), options).map_err(|error| {
+                let error = error.without_position();
+                if error == first.clone().without_position() { first } else { error }
+            })
         }
         (_, request) => request,
     }
 }
 
 fn decode_strictly(format: Format, body: &Bytes, options: &DecodeOptions) -> Result<Bytes, Error> {
-    let (mut groups, bytes) = (Groups::default(), body.len());
+    let mut groups = Groups::new(body.len());
     // Thrift says the types of its values.
     let guess = options.parse_string_tags && format != Format::ThriftV1;
     let options = &DecodeOptions { parse_string_tags: guess, ..*options };
     match format {
         Format::JsonV1 | Format::ThriftV1 => {
-            let add = |span| {
-                add_v1(&mut groups, span, options);
-                check_groups(&groups, bytes)
-            };
+            let add = |span| add_v1(&mut groups, span, options);
             match format {
                 Format::JsonV1 => v1::json::decode(body, add)?,
                 _ => v1::thrift::decode(body, add)?,
             }
         }
         Format::JsonV2 | Format::ProtobufV2 => {
-            let add = |span| {
-                add_v2(&mut groups, span, options)?;
-                check_groups(&groups, bytes)
-            };
+            let add = |span| add_v2(&mut groups, span, options);
             match format {
                 Format::JsonV2 => v2::json::decode(body, add)?,
                 _ => v2::protobuf::decode(body, add)?,

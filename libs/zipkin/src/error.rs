@@ -1,6 +1,7 @@
 //! The reasons for refusing a request.
 
 use tactus_jaeger::thrift::ThriftError;
+use tactus_jaeger::to_otlp::TooManyGroups;
 use tactus_model::wire::WireError;
 
 /// Why a body holds no spans that can be stored. The text is for the sender.
@@ -8,8 +9,15 @@ use tactus_model::wire::WireError;
 #[non_exhaustive]
 pub enum Error {
     /// No JSON, or JSON of another shape.
-    #[error("{0}")]
-    Json(String),
+    #[error("{reason}{position}{path}")]
+    Json {
+        /// What is wrong.
+        reason: String,
+        /// As ` at line 1 column 2`; empty if it is not known.
+        position: String,
+        /// Of the value, as ` ([3].localEndpoint)`; empty for the list itself.
+        path: String,
+    },
     /// No protobuf, or a known field with another type.
     #[error("malformed protobuf: {0}")]
     Protobuf(#[from] WireError),
@@ -32,6 +40,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The same without line and column.
+    pub(crate) fn without_position(self) -> Self {
+        match self {
+            Self::Json { reason, path, .. } => Self::Json { reason, position: String::new(), path },
+            other => other,
+        }
+    }
+}
+
 /// Tags that a span may have, and annotations: it is read as a whole, and the smallest take many times their bytes.
 const MAX_ELEMENTS: usize = 1 << 16;
 
@@ -48,8 +66,8 @@ pub enum SpanError {
     #[error("more than {MAX_ELEMENTS} tags or annotations")]
     TooManyElements,
     /// So many services that their bytes cannot fill them.
-    #[error("too many services for the size of the request")]
-    TooManyResources,
+    #[error(transparent)]
+    TooManyResources(#[from] TooManyGroups),
     /// JSON v2: the trace id is missing, zero, too long or no hex.
     #[error("valid traceId required")]
     TraceId,

@@ -14,6 +14,9 @@ use tactus_proto::replace_surrogates;
 
 use crate::{Error, check_count};
 
+/// Most bytes of a reason, which repeats input. There is room for a position and a path behind it.
+const MAX_REASON_BYTES: usize = error_text::MAX_BYTES - 128;
+
 /// Reads the spans of a list one by one. No bytes are no spans.
 ///
 /// Errors: those of `take`, damage, and anything but white space after the list.
@@ -31,15 +34,21 @@ pub(crate) fn read_spans<'a, T: Deserialize<'a>>(
     match (refused, result) {
         (Some(error), _) => Err(error),
         (None, result) => result.map_err(|error| {
-            let place = place_of_error::<T>(body);
-            Error::Json(error_text::cut(format!("{error}{place}")))
+            let position = match error.line() {
+                0 => String::new(),
+                line => format!(" at line {line} column {}", error.column()),
+            };
+            let text = error.to_string();
+            let reason = text.strip_suffix(position.as_str()).unwrap_or(&text);
+            let reason = error_text::cut_to(reason.to_owned(), MAX_REASON_BYTES);
+            Error::Json { reason, position, path: path_of_error::<T>(body) }
         }),
     }
 }
 
 /// The path of the value that cannot be read, as ` ([3].localEndpoint)`; empty for the list itself. Only what is refused is
 /// read again for it.
-fn place_of_error<'a, T: Deserialize<'a>>(body: &'a [u8]) -> String {
+fn path_of_error<'a, T: Deserialize<'a>>(body: &'a [u8]) -> String {
     let (mut track, mut refused) = (Track::new(), None);
     let mut json = serde_json::Deserializer::from_slice(body);
     let visitor = SpansVisitor { take: |_: T| Ok(()), refused: &mut refused, span: PhantomData };
@@ -47,7 +56,7 @@ fn place_of_error<'a, T: Deserialize<'a>>(body: &'a [u8]) -> String {
         serde_path_to_error::Deserializer::new(&mut json, &mut track).deserialize_seq(visitor);
     match track.path().to_string() {
         // Keys that may be anything are not told.
-        place if read.is_err() && place != "." => format!(" ({})", place.trim_end_matches(".?")),
+        path if read.is_err() && path != "." => format!(" ({})", path.trim_end_matches(".?")),
         _ => String::new(),
     }
 }
@@ -145,7 +154,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-/// A number of microseconds. Fractions, which some senders write, are rounded.
+/// A number of microseconds. Fractions, which some senders write, are rounded, and negative numbers are 0, as Zipkin has it.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Micros(pub(crate) u64);
 
@@ -168,15 +177,19 @@ impl Visitor<'_> for MicrosVisitor {
         Ok(0)
     }
 
+    fn visit_i64<E>(self, number: i64) -> Result<u64, E> {
+        Ok(u64::try_from(number).unwrap_or_default())
+    }
+
     fn visit_u64<E>(self, number: u64) -> Result<u64, E> {
         Ok(number)
     }
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<u64, E> {
-        if !(0.0..u64::MAX as f64).contains(&number) {
+        if number >= u64::MAX as f64 {
             return Err(E::invalid_value(Unexpected::Float(number), &self));
         }
-        Ok(number.round() as u64)
+        Ok(number.max(0.0).round() as u64)
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<u64, E> {

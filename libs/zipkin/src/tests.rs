@@ -283,6 +283,6 @@ fn error_names_the_span() {
     let body = r#"[{"traceId":"1","id":"2"},{"id":"2"}]"#;
     assert_eq!(error(Format::JsonV2, body), "valid traceId required (span 1 of the list)");
     let result = decode(Format::JsonV2, &Bytes::from("{}"), &DecodeOptions::default());
-    assert!(matches!(result, Err(Error::Json(_))));
+    assert!(matches!(result, Err(Error::Json { .. })));
     assert!(error(Format::JsonV2, "[] 1").contains("trailing characters"));
 }

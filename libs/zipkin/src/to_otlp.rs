@@ -58,23 +58,12 @@ fn add_address(
 /// Spans by resource and scope.
 pub(crate) type Groups = SpanGroups<(Bytes, Bytes)>;
 
-/// Resources and scopes that a request may have, whatever its size.
-const FREE_GROUPS: usize = 1 << 12;
-
-/// Bytes of a request for each further one. It takes some 500 bytes of memory, and some 30 of the request.
-const BYTES_PER_GROUP: usize = 64;
-
-/// Checks that a request of `bytes` may have as many resources and scopes as there are.
-pub(crate) fn check_groups(groups: &Groups, bytes: usize) -> Result<(), SpanError> {
-    match groups.count() {
-        count if count > FREE_GROUPS.max(bytes / BYTES_PER_GROUP) => {
-            Err(SpanError::TooManyResources)
-        }
-        _ => Ok(()),
-    }
-}
-
-fn add(groups: &mut Groups, mut key: ResourceKey, scope: Scope, span: &Span) {
+fn add(
+    groups: &mut Groups,
+    mut key: ResourceKey,
+    scope: Scope,
+    span: &Span,
+) -> Result<(), SpanError> {
     key.sort_unstable();
     let attribute = |(key, value): &(Bytes, Bytes)| KeyValue {
         key: key.clone(),
@@ -82,7 +71,7 @@ fn add(groups: &mut Groups, mut key: ResourceKey, scope: Scope, span: &Span) {
     };
     let resource =
         || Resource { attributes: key.iter().map(attribute).collect(), ..Resource::default() };
-    groups.add(&key, resource, scope, span);
+    Ok(groups.add(&key, resource, scope, span)?)
 }
 
 /// Attributes of a span on the way to OTLP; `None` is a value without a type.

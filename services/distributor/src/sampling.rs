@@ -15,7 +15,7 @@ use tactus_ring::{Operation, RingView};
 use tactus_sampling::{
     Adaptive, IsLeader, Metrics, Provider, Strategies, StrategyFile, StrategySet,
 };
-use tactus_server::listener::BoundListener;
+use tactus_server::{bodies::Bodies, listener::BoundListener};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use answers::{Answers, collector_router, sampling_router};
@@ -31,6 +31,8 @@ pub(crate) fn ports(config: &Config) -> Result<Vec<PlannedPort>, Error> {
 pub(crate) struct Sampling {
     answers: Arc<Answers>,
     ports: Ports,
+    /// Of requests over gRPC.
+    memory: Arc<Bodies>,
     adaptive: Option<Arc<Adaptive>>,
 }
 
@@ -73,7 +75,8 @@ impl Sampling {
         process.spawn(async move { watched.watch(background).await });
         let auth = process.authenticator().cloned();
         let answers = Arc::new(Answers::new(strategies, tenancy(config, false), auth));
-        Ok(Self { answers, ports, adaptive })
+        let memory = process.port_memory().bodies();
+        Ok(Self { answers, ports, memory, adaptive })
     }
 
     /// Errors: the file of strategies is missing or refused, certificates.
@@ -98,7 +101,7 @@ impl Sampling {
 
     /// For the port of Jaeger's gRPC.
     pub(crate) fn grpc_router(&self) -> Router {
-        service_router(Arc::clone(&self.answers))
+        service_router(Arc::clone(&self.answers), Arc::clone(&self.memory))
     }
 
     /// Opens the ports of its own. Errors: an address that is set cannot be bound.
@@ -107,7 +110,7 @@ impl Sampling {
         addresses: &ShownAddresses,
         stop: &CancellationToken,
     ) -> Result<Vec<BoundListener>, Error> {
-        open(self.ports, self.answers, addresses, stop).await
+        open(self.ports, self.answers, self.memory, addresses, stop).await
     }
 }
 

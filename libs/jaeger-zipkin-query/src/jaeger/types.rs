@@ -103,8 +103,8 @@ pub(crate) struct ShownTrace {
     pub(crate) warnings: Vec<String>,
 }
 
-/// All kinds, in the order in which operations are listed.
-pub(crate) const KINDS: [SpanKind; 6] = [
+/// All kinds.
+const KINDS: [SpanKind; 6] = [
     SpanKind::Client,
     SpanKind::Consumer,
     SpanKind::Internal,

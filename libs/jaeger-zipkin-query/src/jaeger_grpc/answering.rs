@@ -9,7 +9,7 @@ use futures_util::{Stream, stream};
 use tactus_model::{TenantId, TraceId};
 use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_proto::otlp::span::SpanKind;
-use tactus_query::{FoundIds, partial_status};
+use tactus_query::{FoundId, Listed, partial_status};
 use tactus_server::tenancy::Tenancy;
 use tonic::{Request, Response, Status};
 
@@ -94,24 +94,28 @@ impl Answering {
         &self,
         request: Request<R>,
         filter: impl FnOnce(R) -> Result<TraceFilter, Status>,
-    ) -> Result<FoundIds, Status> {
+    ) -> Result<Listed<Vec<FoundId>>, Status> {
         let (tenants, request) = self.read(request)?;
-        Ok(self.queries.find_trace_ids(&tenants, &filter(request)?).await?)
+        let found = self.queries.find_trace_ids(&tenants, &filter(request)?).await?;
+        Ok(Listed { list: found.traces, partial: found.partial })
     }
 
     /// The names of all services, as adjusted traces show them.
-    pub(super) async fn services<R>(&self, request: Request<R>) -> Result<Vec<String>, Status> {
+    pub(super) async fn services<R>(
+        &self,
+        request: Request<R>,
+    ) -> Result<Listed<Vec<String>>, Status> {
         let (tenants, _) = self.read(request)?;
-        Ok(self.queries.services(&tenants).await?.list)
+        Ok(self.queries.services(&tenants).await?)
     }
 
     /// The names of all services, as traces that are read from a storage have them.
     pub(super) async fn stored_services<R>(
         &self,
         request: Request<R>,
-    ) -> Result<Vec<String>, Status> {
+    ) -> Result<Listed<Vec<String>>, Status> {
         let (tenants, _) = self.read(request)?;
-        Ok(self.queries.services_in_model(&tenants).await?.list)
+        Ok(self.queries.services_in_model(&tenants).await?)
     }
 
     /// Operations of a service, each as a message of its name and its kind, which is empty if it is unspecified.
@@ -120,14 +124,14 @@ impl Answering {
         request: Request<R>,
         query: impl FnOnce(R) -> OperationsQuery,
         shown: impl Fn(String, String) -> O,
-    ) -> Result<Vec<O>, Status> {
+    ) -> Result<Listed<Vec<O>>, Status> {
         let (tenants, request) = self.read(request)?;
         let found = self.queries.operations(&tenants, &query(request)).await?;
         let shown = |Operation { name, kind }| match kind {
             SpanKind::Unspecified => shown(name, String::new()),
             kind => shown(name, kind_name(kind).to_owned()),
         };
-        Ok(found.list.into_iter().map(shown).collect())
+        Ok(found.map(|list| list.into_iter().map(shown).collect()))
     }
 
     /// Who calls whom in the range of a request, each as a message.
@@ -136,15 +140,24 @@ impl Answering {
         request: Request<R>,
         range: impl FnOnce(R) -> Result<TimeRange, Status>,
         shown: impl Fn(Dependency) -> D,
-    ) -> Result<Vec<D>, Status> {
+    ) -> Result<Listed<Vec<D>>, Status> {
         let (tenants, request) = self.read(request)?;
         let found = self.queries.dependencies(&tenants, range(request)?).await?;
-        Ok(found.list.into_iter().map(shown).collect())
+        Ok(found.map(|list| list.into_iter().map(shown).collect()))
     }
 
     fn to_send(&self, tenants: Vec<TenantId>, found: FoundTraces) -> TracesToSend {
         TracesToSend { queries: self.queries.clone(), tenants, found }
     }
+}
+
+/// The message of a list; its metadata say so if something is missing.
+pub(super) fn answer<L, M>(found: Listed<L>, message: impl FnOnce(L) -> M) -> Answer<M> {
+    let mut response = Response::new(message(found.list));
+    if found.partial {
+        *response.metadata_mut() = partial_status().metadata().clone();
+    }
+    Ok(response)
 }
 
 /// A stream of these messages; its trailers say so if something is missing.

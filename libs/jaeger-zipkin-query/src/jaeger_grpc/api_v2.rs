@@ -7,9 +7,9 @@ use tactus_proto::jaeger::api_v2::{
     GetServicesRequest, GetServicesResponse, GetTraceRequest, Operation, SpansResponseChunk,
     TraceQueryParameters,
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Status};
 
-use super::answering::{Answer, Answering, Messages, NO_ARCHIVE, trace_id};
+use super::answering::{Answer, Answering, Messages, NO_ARCHIVE, answer, trace_id};
 use super::query::{parameters, range, required};
 use crate::jaeger::{Dependency, OperationsQuery, TraceFilter};
 
@@ -51,7 +51,7 @@ impl QueryService for QueryV2 {
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
         let services = self.0.services(request).await?;
-        Ok(Response::new(GetServicesResponse { services }))
+        answer(services, |services| GetServicesResponse { services })
     }
 
     async fn get_operations(
@@ -62,9 +62,11 @@ impl QueryService for QueryV2 {
             |GetOperationsRequest { service, span_kind }| OperationsQuery { service, span_kind };
         let shown = |name, span_kind| Operation { name, span_kind };
         let operations = self.0.operations(request, query, shown).await?;
-        let mut operation_names: Vec<_> = operations.iter().map(|o| o.name.clone()).collect();
-        operation_names.dedup();
-        Ok(Response::new(GetOperationsResponse { operation_names, operations }))
+        answer(operations, |operations| {
+            let mut operation_names: Vec<_> = operations.iter().map(|o| o.name.clone()).collect();
+            operation_names.dedup();
+            GetOperationsResponse { operation_names, operations }
+        })
     }
 
     async fn get_dependencies(
@@ -76,7 +78,7 @@ impl QueryService for QueryV2 {
             range(request.start_time.as_ref(), request.end_time.as_ref(), missing)
         };
         let dependencies = self.0.dependencies(request, range, link).await?;
-        Ok(Response::new(GetDependenciesResponse { dependencies }))
+        answer(dependencies, |dependencies| GetDependenciesResponse { dependencies })
     }
 }
 

@@ -7,9 +7,9 @@ use tactus_proto::jaeger::api_v3::{
     GetServicesResponse, GetTraceRequest, Operation, TraceQueryParameters,
 };
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Status};
 
-use super::answering::{Answer, Answering, Messages};
+use super::answering::{Answer, Answering, Messages, answer};
 use super::query::{is_required, no_filter, parameters, range, required};
 use super::summaries;
 use crate::jaeger::{OperationsQuery, TimeRange, TraceFilter, parse_trace_id};
@@ -46,7 +46,7 @@ impl QueryService for QueryV3 {
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
         let services = self.0.services(request).await?;
-        Ok(Response::new(GetServicesResponse { services }))
+        answer(services, |services| GetServicesResponse { services })
     }
 
     async fn get_operations(
@@ -57,7 +57,7 @@ impl QueryService for QueryV3 {
             |GetOperationsRequest { service, span_kind }| OperationsQuery { service, span_kind };
         let shown = |name, span_kind| Operation { name, span_kind };
         let operations = self.0.operations(request, query, shown).await?;
-        Ok(Response::new(GetOperationsResponse { operations }))
+        answer(operations, |operations| GetOperationsResponse { operations })
     }
 
     async fn get_dependencies(
@@ -70,7 +70,7 @@ impl QueryService for QueryV3 {
                 child: dependency.child,
                 call_count: dependency.call_count,
             });
-        Ok(Response::new(DependenciesResponse { dependencies: dependencies.await? }))
+        answer(dependencies.await?, |dependencies| DependenciesResponse { dependencies })
     }
 
     async fn find_trace_summaries(

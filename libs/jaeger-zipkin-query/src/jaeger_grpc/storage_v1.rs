@@ -9,9 +9,9 @@ use tactus_proto::jaeger::storage::v1::{
     dependencies_reader_plugin_server::DependenciesReaderPlugin,
     span_reader_plugin_server::SpanReaderPlugin,
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Status};
 
-use super::answering::{Answer, Answering, Messages, NO_ARCHIVE, trace_id};
+use super::answering::{Answer, Answering, Messages, NO_ARCHIVE, answer, trace_id};
 use super::api_v2::link;
 use super::query::{is_required, parameters, range, required};
 use crate::jaeger::{OperationsQuery, TraceFilter};
@@ -36,7 +36,7 @@ impl SpanReaderPlugin for StorageV1 {
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
         let services = self.0.stored_services(request).await?;
-        Ok(Response::new(GetServicesResponse { services }))
+        answer(services, |services| GetServicesResponse { services })
     }
 
     async fn get_operations(
@@ -47,9 +47,11 @@ impl SpanReaderPlugin for StorageV1 {
             |GetOperationsRequest { service, span_kind }| OperationsQuery { service, span_kind };
         let shown = |name, span_kind| Operation { name, span_kind };
         let operations = self.0.operations(request, query, shown).await?;
-        let mut operation_names: Vec<_> = operations.iter().map(|o| o.name.clone()).collect();
-        operation_names.dedup();
-        Ok(Response::new(GetOperationsResponse { operation_names, operations }))
+        answer(operations, |operations| {
+            let mut operation_names: Vec<_> = operations.iter().map(|o| o.name.clone()).collect();
+            operation_names.dedup();
+            GetOperationsResponse { operation_names, operations }
+        })
     }
 
     async fn find_traces(
@@ -65,8 +67,10 @@ impl SpanReaderPlugin for StorageV1 {
         request: Request<FindTraceIDsRequest>,
     ) -> Answer<FindTraceIDsResponse> {
         let found = self.0.find_trace_ids(request, |request| filter(request.query)).await?;
-        let ids = found.traces.iter().map(|trace| Bytes::copy_from_slice(&trace.id.0));
-        Ok(Response::new(FindTraceIDsResponse { trace_ids: ids.collect() }))
+        answer(found, |traces| {
+            let ids = traces.iter().map(|trace| Bytes::copy_from_slice(&trace.id.0));
+            FindTraceIDsResponse { trace_ids: ids.collect() }
+        })
     }
 }
 
@@ -80,7 +84,7 @@ impl DependenciesReaderPlugin for StorageV1 {
             range(request.start_time.as_ref(), request.end_time.as_ref(), is_required)
         };
         let dependencies = self.0.dependencies(request, range, link).await?;
-        Ok(Response::new(GetDependenciesResponse { dependencies }))
+        answer(dependencies, |dependencies| GetDependenciesResponse { dependencies })
     }
 }
 

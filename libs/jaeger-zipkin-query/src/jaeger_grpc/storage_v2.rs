@@ -13,7 +13,7 @@ use tactus_proto::jaeger::storage::v2::{
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tonic::{Request, Response, Status};
 
-use super::answering::{Answer, Answering, Messages, trace_id};
+use super::answering::{Answer, Answering, Messages, answer, trace_id};
 use super::query::{is_required, no_filter, parameters, range, required};
 use super::summaries;
 use super::times::timestamp;
@@ -45,7 +45,7 @@ impl TraceReader for StorageV2 {
         request: Request<GetServicesRequest>,
     ) -> Answer<GetServicesResponse> {
         let services = self.0.stored_services(request).await?;
-        Ok(Response::new(GetServicesResponse { services }))
+        answer(services, |services| GetServicesResponse { services })
     }
 
     async fn get_operations(
@@ -56,7 +56,7 @@ impl TraceReader for StorageV2 {
             |GetOperationsRequest { service, span_kind }| OperationsQuery { service, span_kind };
         let shown = |name, span_kind| Operation { name, span_kind };
         let operations = self.0.operations(request, query, shown).await?;
-        Ok(Response::new(GetOperationsResponse { operations }))
+        answer(operations, |operations| GetOperationsResponse { operations })
     }
 
     async fn find_traces(
@@ -71,12 +71,14 @@ impl TraceReader for StorageV2 {
         request: Request<FindTraceIDsRequest>,
     ) -> Answer<FindTraceIDsResponse> {
         let found = self.0.find_trace_ids(request, |request| filter(request.query)).await?;
-        let ids = found.traces.iter().map(|trace| FoundTraceId {
-            trace_id: Bytes::copy_from_slice(&trace.id.0),
-            start: Some(timestamp(trace.start)),
-            end: Some(timestamp(trace.end)),
-        });
-        Ok(Response::new(FindTraceIDsResponse { trace_ids: ids.collect() }))
+        answer(found, |traces| {
+            let ids = traces.iter().map(|trace| FoundTraceId {
+                trace_id: Bytes::copy_from_slice(&trace.id.0),
+                start: Some(timestamp(trace.start)),
+                end: Some(timestamp(trace.end)),
+            });
+            FindTraceIDsResponse { trace_ids: ids.collect() }
+        })
     }
 
     async fn find_trace_summaries(
@@ -104,7 +106,7 @@ impl DependencyReader for StorageV2 {
             call_count: dependency.call_count,
             source: String::new(),
         });
-        Ok(Response::new(GetDependenciesResponse { dependencies: dependencies.await? }))
+        answer(dependencies.await?, |dependencies| GetDependenciesResponse { dependencies })
     }
 }
 

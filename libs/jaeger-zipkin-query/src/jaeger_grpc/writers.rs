@@ -70,7 +70,7 @@ impl Writers {
         // What cannot be read is refused whoever writes it.
         let span = decode_written_span(request.get_ref()).map_err(invalid)?;
         let (tenant, write) = self.begin(&request)?;
-        let mut made = OtlpWriter::new(None);
+        let mut made = OtlpWriter::new(None, request.get_ref().len());
         if let Some(span) = span {
             made.push(span).map_err(invalid)?;
         }
@@ -113,7 +113,7 @@ impl PluginCapabilities for Writers {
 
 /// The next spans of a stream as an OTLP export, and how the stream ended, if it did.
 async fn next_batch(requests: &mut Streaming<Bytes>) -> (Bytes, Option<Result<(), Status>>) {
-    let (mut made, mut spans, mut bytes) = (OtlpWriter::new(None), 0, 0);
+    let (mut made, mut spans, mut bytes) = (OtlpWriter::new(None, BATCH_BYTES), 0, 0);
     let mut since = Instant::now();
     let end = loop {
         if spans == BATCH_SPANS || bytes >= BATCH_BYTES {

@@ -156,7 +156,8 @@ impl<'de> Visitor<'de> for Traces<'_> {
             let mut trace = Trace {
                 number,
                 processes: self.0.processes.get(number).map(|trace| &trace.processes),
-                made: OtlpWriter::new(None),
+                // A span in JSON has bytes enough for its process.
+                made: OtlpWriter::new(None, usize::MAX),
                 refused: &mut *self.0.refused,
             };
             if list.next_element_seed(&mut trace)?.is_none() {

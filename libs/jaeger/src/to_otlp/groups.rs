@@ -18,9 +18,22 @@ pub struct Scope {
     pub version: Bytes,
 }
 
+/// Resources and scopes that a request may have, whatever its size.
+const FREE_GROUPS: usize = 1 << 12;
+
+/// Bytes of a request for each further one. It takes some 500 bytes of memory, and some 10 to 30 of the request.
+const BYTES_PER_GROUP: usize = 64;
+
+/// More resources and scopes than the bytes of a request can fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many services for the size of the request")]
+pub struct TooManyGroups;
+
 /// Spans by resource and scope, in the order in which these first appear. A list of `K` identifies a resource.
 #[derive(Debug)]
 pub struct SpanGroups<K> {
+    /// Most resources with each of their scopes.
+    max_groups: usize,
     groups: Vec<Group>,
     by_key: HashMap<Vec<K>, usize>,
     by_scope: HashMap<(usize, Scope), usize>,
@@ -42,9 +55,11 @@ struct Group {
 /// Field 2 of ScopeSpans, a message.
 const SPAN_TAG: u64 = 2 << 3 | 2;
 
-impl<K> Default for SpanGroups<K> {
-    fn default() -> Self {
+impl<K: Clone + Eq + Hash> SpanGroups<K> {
+    /// No spans yet. `bytes`: of the request that they are read from.
+    pub fn new(bytes: usize) -> Self {
         Self {
+            max_groups: FREE_GROUPS.max(bytes / BYTES_PER_GROUP),
             groups: Vec::new(),
             by_key: HashMap::new(),
             by_scope: HashMap::new(),
@@ -53,29 +68,24 @@ impl<K> Default for SpanGroups<K> {
             latest_scope: Scope::default(),
         }
     }
-}
 
-impl<K: Clone + Eq + Hash> SpanGroups<K> {
-    /// Resources with each of their scopes.
-    pub fn count(&self) -> usize {
-        self.by_scope.len()
-    }
-
-    /// Adds a span. `resource` is called for the first span of a `key`.
+    /// Adds a span. `resource` is called for the first span of a `key`. Errors: the request is too small for so many resources
+    /// and scopes.
     pub fn add(
         &mut self,
         key: &[K],
         resource: impl FnOnce() -> Resource,
         scope: Scope,
         span: &Span,
-    ) {
+    ) -> Result<(), TooManyGroups> {
         let (group, place) = match self.latest {
             Some(latest) if self.latest_key == key && self.latest_scope == scope => latest,
-            _ => self.place(key, resource, scope),
+            _ => self.place(key, resource, scope)?,
         };
         let spans = &mut self.groups[group].scopes[place];
         put_varint(spans, SPAN_TAG);
         span.encode_length_delimited(spans).expect("a Vec grows as it must");
+        Ok(())
     }
 
     /// The places of the group and of the scope.
@@ -84,7 +94,7 @@ impl<K: Clone + Eq + Hash> SpanGroups<K> {
         key: &[K],
         resource: impl FnOnce() -> Resource,
         scope: Scope,
-    ) -> (usize, usize) {
+    ) -> Result<(usize, usize), TooManyGroups> {
         let group = match self.by_key.get(key) {
             Some(&group) => group,
             None => {
@@ -99,11 +109,14 @@ impl<K: Clone + Eq + Hash> SpanGroups<K> {
             scopes.push(scope_spans(&scope));
             scopes.len() - 1
         });
+        if self.by_scope.len() > self.max_groups {
+            return Err(TooManyGroups);
+        }
         self.latest = Some((group, place));
         self.latest_key.clear();
         self.latest_key.extend_from_slice(key);
         self.latest_scope = scope;
-        (group, place)
+        Ok((group, place))
     }
 
     /// The bytes of an ExportTraceServiceRequest; none without any span.

@@ -1,5 +1,5 @@
 use tactus_proto::jaeger::api_v2::{
-    Batch, KeyValue as Tag, Log, Span as JaegerSpan, SpanRef, ValueType,
+    Batch, KeyValue as Tag, Log, PostSpansRequest, Span as JaegerSpan, SpanRef, ValueType,
 };
 use tactus_proto::otlp::{AnyValue, Span, Status, any_value::Value};
 
@@ -306,6 +306,25 @@ fn spans_are_grouped_by_process_and_scope_in_order() {
         }
     }
     assert_eq!(shown, ["own s1 [1, 5]", "own s2 [3]", "batch  [2, 4]"]);
+}
+
+#[test]
+fn processes_are_bounded_by_the_bytes_of_the_request() {
+    let request = |spans: usize, tags: &[Tag]| {
+        let process = |number: usize| Process {
+            service_name: format!("s{number}").into(),
+            tags: tags.to_vec(),
+        };
+        let span = |number| JaegerSpan { process: Some(process(number)), ..with_tags(vec![]) };
+        let batch = Batch { spans: (0..spans).map(span).collect(), process: None };
+        Bytes::from(PostSpansRequest { batch: Some(batch) }.encode_to_vec())
+    };
+    let error = post_spans_to_otlp(&request(5_000, &[])).unwrap_err();
+    assert_eq!(error.to_string(), "too many services for the size of the request");
+    assert!(post_spans_to_otlp(&request(4_000, &[])).is_ok());
+    let tags = [tag("hostname", text("shop-7d4b9c-x2x9z"))];
+    let made = decoded(post_spans_to_otlp(&request(20_000, &tags))).unwrap();
+    assert_eq!(made.resource_spans.len(), 20_000);
 }
 
 #[test]

@@ -24,12 +24,13 @@ pub(crate) fn process_key(process: Option<&Process>) -> Vec<u8> {
 }
 
 impl OtlpWriter {
-    /// No spans yet. `process`: that of spans without one of their own.
-    pub fn new(process: Option<&Process>) -> Self {
-        Self { of_batch: process_key(process), groups: SpanGroups::default() }
+    /// No spans yet. `process`: that of spans without one of their own. `bytes`: of the request that spans are read from.
+    pub fn new(process: Option<&Process>, bytes: usize) -> Self {
+        Self { of_batch: process_key(process), groups: SpanGroups::new(bytes) }
     }
 
-    /// Adds a span, unless it is blank. Errors: ids of a wrong length; the others stay.
+    /// Adds a span, unless it is blank. Errors: ids of a wrong length, more processes and scopes than the bytes of the request
+    /// can fill; the others stay.
     pub fn push(&mut self, mut span: JaegerSpan) -> Result<(), ModelError> {
         let own = span.process.take();
         if own.is_none() && is_blank(&span) {
@@ -41,7 +42,7 @@ impl OtlpWriter {
         }
     }
 
-    /// Adds a span of a process, of which there is the [`process_key`]. Errors: ids of a wrong length.
+    /// Adds a span of a process, of which there is the [`process_key`]. Errors: as of [`Self::push`].
     pub(crate) fn push_of(&mut self, process: &[u8], span: JaegerSpan) -> Result<(), ModelError> {
         add(&mut self.groups, process, span)
     }
@@ -72,6 +73,5 @@ fn add(groups: &mut SpanGroups<u8>, process: &[u8], span: JaegerSpan) -> Result<
     let (scope, span) = convert(span)?;
     // A key is a message that was encoded here.
     let resource = || Process::decode_length_delimited(process).map(resource).unwrap_or_default();
-    groups.add(process, resource, scope, &span);
-    Ok(())
+    Ok(groups.add(process, resource, scope, &span)?)
 }

@@ -41,6 +41,7 @@ pub const PUBLIC_GRPC: &str = "/grpc.health.v1.Health/";
 pub const STANDARD_GRPC: GrpcAccess = &[
     (PUBLIC_GRPC, Access::Public),
     ("/tempopb.StreamingQuerier/", Access::Read),
+    ("/tempopb.Querier/", Access::Read),
     ("/grpc.reflection.", Access::Read),
     ("/jaeger.api_v2.QueryService/", Access::Read),
     ("/jaeger.api_v3.QueryService/", Access::Read),

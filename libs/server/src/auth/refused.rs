@@ -6,6 +6,7 @@ use ::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use ::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tactus_model::TenantId;
+use tactus_proto::retry;
 use tonic::Code;
 
 use super::Role;
@@ -68,9 +69,9 @@ impl Refused {
         }
     }
 
-    /// The gRPC status.
+    /// The gRPC status. It says when to try again: senders of spans would give them up.
     pub fn grpc_status(&self) -> tonic::Status {
-        tonic::Status::new(self.grpc_code(), self.to_string())
+        retry::grpc_status(self.grpc_code(), &self.to_string(), self.retry_after())
     }
 
     /// The challenges for `WWW-Authenticate`; none if credentials are not what is missing.
@@ -114,5 +115,22 @@ impl IntoResponse for Refused {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_of_grpc_are_told_when_to_try_again() {
+        let status = Refused::TooMany(Duration::from_secs(7)).grpc_status();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        // A delay of seven seconds.
+        assert!(status.details().ends_with(&[0x0a, 2, 0x08, 7]), "{status:?}");
+        let status = Refused::Busy.grpc_status();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(status.details().ends_with(&[0x0a, 2, 0x08, 1]), "{status:?}");
+        assert!(Refused::Wrong.grpc_status().details().is_empty());
     }
 }

@@ -33,6 +33,9 @@ const LEFT_AFTER: Duration = Duration::from_secs(2);
 /// How long a connection is idle before it gives its place to one that waits for it.
 const GIVES_WAY_AFTER: Duration = Duration::from_secs(10);
 
+/// Why a connection of which the client knows that it closes is cut.
+const LEFT_OPEN: &str = "the client does not close an idle connection";
+
 /// Bytes that a body may take without a piece of it: many times what the HTTP library reads ahead. The length of a chunk may
 /// have any number of zeros before it.
 const MAX_FRUITLESS_BYTES: u64 = 4 << 20;
@@ -173,13 +176,12 @@ impl Activity {
 
     /// Returns when the connection is idle while others wait for its place.
     pub(super) async fn gives_way(&self, place: &Place) {
-        loop {
-            place.is_wanted().await;
-            let idle = self.now().saturating_sub(self.idle_since().max(1));
-            if self.open.load(Relaxed) == 0 && u128::from(idle) >= GIVES_WAY_AFTER.as_millis() {
-                return;
-            }
-        }
+        place.is_wanted(|| self.is_idle_for(GIVES_WAY_AFTER)).await;
+    }
+
+    fn is_idle_for(&self, time: Duration) -> bool {
+        let idle = self.now().saturating_sub(self.idle_since().max(1));
+        self.open.load(Relaxed) == 0 && u128::from(idle) >= time.as_millis()
     }
 
     fn request_began(&self) {
@@ -211,6 +213,32 @@ impl Activity {
     fn request_ended(&self) {
         self.idle_since.store(self.now(), Relaxed);
         self.open.fetch_sub(1, Relaxed);
+    }
+
+    /// Returns when a connection of which the client knows that it closes is to be cut, and why: others wait for its `place`,
+    /// or it breaks a time limit of the settings.
+    pub(super) async fn overdue(&self, settings: &ListenerSettings, place: &Place) -> &'static str {
+        // For the client to close its side. It may have sent a request before it knew, which gets its time.
+        let grace = settings.handshake_timeout;
+        let gives_way = async {
+            tokio::time::sleep(grace).await;
+            self.gives_way(place).await;
+        };
+        let expired = async {
+            loop {
+                match self.expired(settings).await {
+                    Expired::Slow(reason) => return reason,
+                    Expired::Idle => tokio::time::sleep(grace).await,
+                }
+                if self.is_idle_for(grace) {
+                    return LEFT_OPEN;
+                }
+            }
+        };
+        tokio::select! {
+            () = gives_way => LEFT_OPEN,
+            reason = expired => reason,
+        }
     }
 
     /// Returns when the connection breaks a time limit of the settings.
@@ -289,6 +317,43 @@ impl Activity {
                 self.blocked_since.store(self.now(), Relaxed);
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::places::Places;
+    use super::*;
+
+    fn of_http2() -> Arc<Activity> {
+        let settings = ListenerSettings::default();
+        let window = Window::take(&settings.backlog, settings.http2.connection_window);
+        let activity = Activity::new(settings.backlog.share(), window);
+        activity.read(HTTP2_START, true).unwrap();
+        activity
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_is_not_overdue_while_a_request_that_came_late_is_open() {
+        let of_one_minute = Some(Duration::from_secs(60));
+        for (idle_timeout, is_wanted) in [(of_one_minute, false), (None, true)] {
+            let settings = ListenerSettings { idle_timeout, ..ListenerSettings::default() };
+            let (activity, places) = (of_http2(), Arc::new(Places::new(1)));
+            let place = places.free().await.unwrap();
+            let other = Arc::clone(&places);
+            let _waiting =
+                is_wanted.then(|| tokio::spawn(async move { other.free().await.is_ok() }));
+            // It was idle for long when it was told to go.
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            let mut overdue = std::pin::pin!(activity.overdue(&settings, &place));
+            let soon = tokio::time::timeout(Duration::from_secs(9), overdue.as_mut());
+            assert!(soon.await.is_err());
+            activity.request_began();
+            let later = tokio::time::timeout(Duration::from_secs(600), overdue.as_mut());
+            assert!(later.await.is_err());
+            activity.request_ended();
+            assert_eq!(overdue.await, LEFT_OPEN);
         }
     }
 }

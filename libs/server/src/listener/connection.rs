@@ -124,12 +124,12 @@ impl Connections {
                 Expired::Slow(reason) => return tracing::debug!(%client, reason, "connection cut"),
             },
             () = activity.cut() => return tracing::debug!(%client, reason = BACKLOG, "connection cut"),
-            () = activity.gives_way(place) => Some(self.settings.handshake_timeout),
+            () = activity.gives_way(place) => None,
             () = activity.left(&socket) => return tracing::debug!(%client, "the client left"),
         };
         leaving.0.cancel();
         connection.as_mut().graceful_shutdown();
-        self.drain(connection, &activity, &socket, grace, client).await;
+        self.drain(connection, &activity, (&socket, place), grace, client).await;
     }
 
     /// Serves the requests that a connection still has, of which the client knows that it closes.
@@ -137,26 +137,19 @@ impl Connections {
         &self,
         connection: impl Future<Output = Result<(), Box<dyn StdError + Send + Sync>>>,
         activity: &Activity,
-        socket: &Socket,
+        (socket, place): (&Socket, &Place),
         grace: Option<Duration>,
         client: SocketAddr,
     ) {
-        // A fresh watch: the first one may have ended with the connection idle.
-        let expired = activity.expired(&self.settings);
         tokio::select! {
             result = connection => log_end(result),
             () = self.cut.cancelled() => {}
             () = activity.cut() => tracing::debug!(%client, reason = BACKLOG, "connection cut"),
             () = activity.left(socket) => tracing::debug!(%client, "the client left"),
             () = sleep_or_forever(grace) => {}
-            why = async { match expired.await {
-                Expired::Slow(reason) => reason,
-                Expired::Idle => {
-                    // The client has had the time to close its side.
-                    tokio::time::sleep(self.settings.handshake_timeout).await;
-                    "the client does not close an idle connection"
-                }
-            } } => tracing::debug!(%client, reason = why, "connection cut"),
+            reason = activity.overdue(&self.settings, place) => {
+                tracing::debug!(%client, reason, "connection cut");
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::testing::{get, http2_client, read, socket};
+use crate::testing::{get, http2_client, read, read_until_frame, socket};
 
 const SHORT: Duration = Duration::from_millis(40);
 const LONG: Duration = Duration::from_secs(3600);
@@ -98,16 +98,8 @@ async fn silent_client_is_cut_and_an_idle_one_told_to_go() {
     assert!(until_closed(&mut stream).await.starts_with(b"HTTP/1.1 200"));
     let mut stream = connect(&idle).await;
     stream.write_all(PREFACE).await.unwrap();
-    let mut frame = [0; 9];
-    loop {
-        // Settings, acknowledgements, then GOAWAY, which has type 7.
-        stream.read_exact(&mut frame).await.unwrap();
-        let length = usize::from(frame[1]) << 8 | usize::from(frame[2]);
-        stream.read_exact(&mut vec![0; length]).await.unwrap();
-        if frame[3] == 7 {
-            break;
-        }
-    }
+    // Settings, acknowledgements, then GOAWAY.
+    read_until_frame(&mut stream, 7).await;
 }
 
 #[tokio::test]

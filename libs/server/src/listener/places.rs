@@ -8,11 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 /// Who waits for a place says so again and again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Connections that are asked at a time for their places.
+const MOST_ASKED: usize = 64;
 
 static PROCESS: LazyLock<Process> = LazyLock::new(|| Process::of_files(raised_file_limit()));
 
@@ -22,7 +26,7 @@ pub(super) struct Process {
     all: Arc<Semaphore>,
     /// That one port may take.
     of_a_port: usize,
-    crowded: Arc<Notify>,
+    crowd: Arc<Crowd>,
 }
 
 impl Process {
@@ -30,7 +34,7 @@ impl Process {
     fn of_files(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let all = (files / 4 * 3).max(2);
-        Self { all: Arc::new(Semaphore::new(all)), of_a_port: all / 2, crowded: Arc::default() }
+        Self { all: Arc::new(Semaphore::new(all)), of_a_port: all / 2, crowd: Arc::default() }
     }
 }
 
@@ -51,8 +55,8 @@ fn raised_file_limit() -> u64 {
 pub(super) struct Places {
     port: Arc<Semaphore>,
     process: Arc<Semaphore>,
-    /// Tells the connections of this port, and those of all, that others wait.
-    crowded: [Arc<Notify>; 2],
+    /// Of this port, and of all.
+    crowds: [Arc<Crowd>; 2],
     is_told: AtomicBool,
 }
 
@@ -61,17 +65,58 @@ pub(super) struct Places {
 pub(super) struct Place {
     _port: OwnedSemaphorePermit,
     _process: OwnedSemaphorePermit,
-    crowded: [Arc<Notify>; 2],
+    crowds: [Arc<Crowd>; 2],
 }
 
 impl Place {
-    /// Returns when others wait for a place. They may have got one when it is asked again.
-    pub(super) async fn is_wanted(&self) {
-        let [port, process] = &self.crowded;
-        tokio::select! {
-            () = port.notified() => {}
-            () = process.notified() => {}
+    /// Returns when others wait for a place and get this one, which they do only if it `may` be given.
+    pub(super) async fn is_wanted(&self, may: impl Fn() -> bool) {
+        let [port, process] = &self.crowds;
+        loop {
+            let crowd = tokio::select! {
+                () = port.told.notified() => port,
+                () = process.told.notified() => process,
+            };
+            if may() && crowd.take_one() {
+                return;
+            }
         }
+    }
+}
+
+/// Connections that have places while others wait for some.
+#[derive(Debug, Default)]
+struct Crowd {
+    told: Notify,
+    asked: Mutex<Asked>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    at: Option<Instant>,
+    places: usize,
+    /// Of these, how many nobody has given yet.
+    left: usize,
+}
+
+impl Crowd {
+    /// Asks for a place. How many wait nobody knows: while all that were asked for are given and it is not enough, it is
+    /// for twice as many.
+    fn ask(&self) {
+        let mut asked = self.asked.lock();
+        let is_soon = asked.at.is_some_and(|at| at.elapsed() <= 2 * ASK_AGAIN);
+        let places =
+            if is_soon && asked.left == 0 { (2 * asked.places).min(MOST_ASKED) } else { 1 };
+        *asked = Asked { at: Some(Instant::now()), places, left: places };
+        drop(asked);
+        self.told.notify_waiters();
+    }
+
+    fn take_one(&self) -> bool {
+        let mut asked = self.asked.lock();
+        let is_left = asked.left > 0;
+        asked.left -= usize::from(is_left);
+        is_left
     }
 }
 
@@ -86,7 +131,7 @@ impl Places {
         Self {
             port: Arc::new(Semaphore::new(most)),
             process: Arc::clone(&process.all),
-            crowded: [Arc::default(), Arc::clone(&process.crowded)],
+            crowds: [Arc::default(), Arc::clone(&process.crowd)],
             is_told: AtomicBool::new(false),
         }
     }
@@ -98,25 +143,25 @@ impl Places {
         } else if !self.is_told.swap(true, Relaxed) {
             tracing::warn!("as many connections as this port takes are open, others wait");
         }
-        let [of_port, of_process] = &self.crowded;
+        let [of_port, of_process] = &self.crowds;
         let port = asking(of_port, Arc::clone(&self.port).acquire_owned()).await;
         let process = asking(of_process, Arc::clone(&self.process).acquire_owned()).await;
         Ok(Place {
             _port: port.map_err(io::Error::other)?,
             _process: process.map_err(io::Error::other)?,
-            crowded: self.crowded.clone(),
+            crowds: self.crowds.clone(),
         })
     }
 }
 
 /// Waits for something that others hold, and tells them so.
-async fn asking<T>(holders: &Notify, wanted: impl Future<Output = T>) -> T {
+async fn asking<T>(holders: &Crowd, wanted: impl Future<Output = T>) -> T {
     let mut wanted = std::pin::pin!(wanted);
     loop {
         tokio::select! {
             biased;
             got = wanted.as_mut() => return got,
-            () = tokio::time::sleep(ASK_AGAIN) => holders.notify_waiters(),
+            () = tokio::time::sleep(ASK_AGAIN) => holders.ask(),
         }
     }
 }
@@ -125,6 +170,7 @@ async fn asking<T>(holders: &Notify, wanted: impl Future<Output = T>) -> T {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
+    use std::sync::atomic::AtomicUsize;
 
     #[tokio::test]
     async fn connections_leave_files_for_others_and_a_port_leaves_some_to_the_next() {
@@ -143,6 +189,37 @@ mod tests {
         assert_eq!((of_one.len(), of_two.len(), of_three.len()), (15, 4, 11));
         drop(of_two);
         assert_eq!(taken(&three).len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_leaves_for_one_that_waits_and_more_only_when_many_do() {
+        let places = Places::within(&Process::of_files(400), 20);
+        let (idle, held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..20 {
+            let place = places.free().await.unwrap();
+            let (idle, held) = (Arc::clone(&idle), Arc::clone(&held));
+            held.fetch_add(1, Relaxed);
+            tokio::spawn(async move {
+                place.is_wanted(|| idle.load(Relaxed)).await;
+                held.fetch_sub(1, Relaxed);
+            });
+        }
+        let mut taken = Vec::new();
+        // It asked many times before one may go.
+        let early = tokio::time::timeout(10 * ASK_AGAIN, places.free()).await;
+        assert!(early.is_err() && held.load(Relaxed) == 20);
+        idle.store(true, Relaxed);
+        taken.push(places.free().await.unwrap());
+        tokio::time::sleep(ASK_AGAIN / 10).await;
+        assert_eq!(held.load(Relaxed), 19);
+        // Many that come at once do not wait a second each.
+        let began = Instant::now();
+        for _ in 0..14 {
+            taken.push(places.free().await.unwrap());
+        }
+        tokio::time::sleep(ASK_AGAIN / 10).await;
+        assert_eq!(held.load(Relaxed), 5);
+        assert!(began.elapsed() < 4 * ASK_AGAIN, "{:?}", began.elapsed());
     }
 
     #[test]

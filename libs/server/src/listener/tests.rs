@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::testing::{client, get, http2_client, read, socket};
+use crate::testing::{client, get, http2_client, read, read_until_frame, socket};
 
 /// A port whose requests begin, tell so, and end when they are allowed to.
 struct SlowPort {
@@ -148,6 +148,28 @@ async fn idle_connection_gives_its_place_to_one_that_waits() {
     let waiting = tokio::spawn(client().request(get(&url)));
     let begun = tokio::time::timeout(Duration::from_secs(600), port.begun.notified());
     begun.await.unwrap();
+    port.finish.notify_one();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_of_a_client_that_does_not_know_yet_of_the_end_is_answered() {
+    const HEADERS: u8 = 1;
+    const GOAWAY: u8 = 7;
+    let port = slow_port(ListenerSettings { max_connections: 1, ..Default::default() }).await;
+    let mut idle = TcpStream::connect(port.listener.local_addr()).await.unwrap();
+    idle.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let url = format!("http://{}/", port.listener.local_addr());
+    let waiting = tokio::spawn(client().request(get(&url)));
+    read_until_frame(&mut idle, GOAWAY).await;
+    // GET of `/`, in words of the static table.
+    idle.write_all(b"\0\0\x03\x01\x05\0\0\0\x01\x82\x86\x84").await.unwrap();
+    port.begun.notified().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    port.finish.notify_one();
+    read_until_frame(&mut idle, HEADERS).await;
+    // The client does not close its side, but now nothing is open.
+    port.begun.notified().await;
     port.finish.notify_one();
     waiting.await.unwrap().unwrap();
 }

@@ -75,7 +75,7 @@ fn deep_json_is_an_error_or_skipped() {
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let options = DecodeOptions::default();
     let error = decode(Format::JsonV2, &deep(1_000_000).into(), &options).unwrap_err();
-    assert!(matches!(error, Error::Json(_)));
+    assert!(matches!(error, Error::Json { .. }));
     // An annotation is never an error: attributes that are too deep are text.
     let value = format!("a|{{\\\"b\\\":{}}}|0", deep(50_000));
     let body = format!(
@@ -95,6 +95,22 @@ fn spans_of_nothing_are_refused_at_the_first() {
     let body = format!("[{}{{}}]", "{},".repeat(1 << 20));
     let error = decode(Format::JsonV2, &body.into(), &options).unwrap_err();
     assert!(error.to_string().contains("span 0 "), "{error}");
+}
+
+#[test]
+fn services_are_bounded_by_the_bytes_of_the_request() {
+    // Ids of 28 bytes, and a service of 4 digits.
+    let span = |number: usize| {
+        let mut span = unhex("0a240a10000000000000000100000000000000021a0800000000000000034206");
+        span.extend_from_slice(format!("\x0a\x04{number}").as_bytes());
+        span
+    };
+    let list = |numbers: std::ops::Range<usize>| Bytes::from_iter(numbers.flat_map(span));
+    let options = DecodeOptions::default();
+    let error = decode(Format::ProtobufV2, &list(1_000..6_000), &options).unwrap_err();
+    assert!(error.to_string().contains("too many services"), "{error}");
+    let request = decode(Format::ProtobufV2, &list(1_000..5_000), &options).unwrap();
+    assert_eq!(request.resource_spans.len(), 4_000);
 }
 
 #[test]

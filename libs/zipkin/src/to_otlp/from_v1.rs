@@ -9,15 +9,19 @@ use tactus_proto::otlp::{Span, Status};
 
 use super::text::{shown, status_code, tag_value};
 use super::{Attributes, Groups, ResourceKey, add, add_peer, key, key_values, keys, nanos};
-use crate::DecodeOptions;
 use crate::v1::{self, Annotation, BinaryAnnotation, Endpoint};
+use crate::{DecodeOptions, SpanError};
 
 const UNKNOWN_SERVICE: &str = "unknown-service";
 /// The binary annotation that names the component of a span without a service.
 const LOCAL_COMPONENT: &[u8] = b"lc";
 
-/// Adds the span to the groups.
-pub(crate) fn add_v1(groups: &mut Groups, mut span: v1::Span, options: &DecodeOptions) {
+/// Adds the span to the groups. Errors: too many services.
+pub(crate) fn add_v1(
+    groups: &mut Groups,
+    mut span: v1::Span,
+    options: &DecodeOptions,
+) -> Result<(), SpanError> {
     let kind = span.annotations.iter().find_map(core_kind).unwrap_or_default();
     let peer = take_peer(&mut span.binary_annotations, kind);
     let resource = resource_of(&span);
@@ -62,7 +66,7 @@ pub(crate) fn add_v1(groups: &mut Groups, mut span: v1::Span, options: &DecodeOp
         status: (status != Status::default()).then_some(status),
         ..Span::default()
     };
-    add(groups, resource, Scope::default(), &otlp);
+    add(groups, resource, Scope::default(), &otlp)
 }
 
 fn event(annotation: Annotation) -> Event {

@@ -32,7 +32,7 @@ struct TakenTags {
     attributes: Attributes,
 }
 
-/// Adds the span to the groups. Errors: a link that is none.
+/// Adds the span to the groups. Errors: a link that is none, too many services.
 pub(crate) fn add_v2(
     groups: &mut Groups,
     span: v2::Span,
@@ -66,8 +66,7 @@ pub(crate) fn add_v2(
         status: (tags.status != Status::default()).then_some(tags.status),
         ..Span::default()
     };
-    add(groups, resource, tags.scope, &otlp);
-    Ok(())
+    add(groups, resource, tags.scope, &otlp)
 }
 
 /// Sorts the tags of a span by what they become. `kind`: of the span, which wins over a tag.

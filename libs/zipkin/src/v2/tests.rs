@@ -56,11 +56,10 @@ fn unknown_members_are_skipped_and_last_tags_win() {
 fn wrong_types_are_errors_with_a_place() {
     for members in [
         r#","tags":{"a":[1]}"#,
-        r#","tags":{"a":1,"b":{}}"#,
         r#","tags":{"a":01}"#,
         r#","tags":[]"#,
         r#","name":1"#,
-        r#","timestamp":-1"#,
+        r#","timestamp":1e300"#,
         r#","duration":"x""#,
         r#","annotations":{}"#,
         r#","localEndpoint":"x""#,
@@ -71,6 +70,7 @@ fn wrong_types_are_errors_with_a_place() {
     }
     for members in [
         r#","annotations":[{"timestamp":0,"value":"a"}]"#,
+        r#","annotations":[{"timestamp":-1,"value":"a"}]"#,
         r#","kind":"CLIENT","annotations":[{"value":"a","endpoint":{}}]"#,
     ] {
         let error = error(Format::JsonV2, json(members));
@@ -95,6 +95,20 @@ fn tags_that_are_numbers_or_booleans_are_their_texts() {
     }
     let wrong = r#"[{"traceId":"1","id":"2","tags":{"a":1}},{"id":"3"}]"#;
     assert_eq!(error(Format::JsonV2, wrong), "valid traceId required (span 1 of the list)");
+    for (spans, expected) in [
+        (
+            r#"{"traceId":"1","id":"2","tags":{"a":1}},{"duration":"x"}"#,
+            r#"string "x", expected a number of microseconds ([1].duration)"#,
+        ),
+        (r#"{"tags":{"a":1,"b":{}}}"#, "map, expected a string ([0].tags)"),
+        (
+            r#"{"duration":"x"},{"tags":{"a":1}}"#,
+            "expected a number of microseconds at line 1 column ",
+        ),
+    ] {
+        let error = error(Format::JsonV2, format!("[{spans}]"));
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]
@@ -118,6 +132,17 @@ fn times_may_be_fractions_or_texts() {
     let body = r#"[{"traceId":"1","id":"2","timestamp":"1500","duration":2.5}]"#;
     let (_, span) = one(Format::JsonV2, body);
     assert_eq!((span.start_time_unix_nano, span.end_time_unix_nano), (1_500_000, 1_503_000));
+}
+
+#[test]
+fn negative_times_are_unknown() {
+    for (timestamp, duration, start, end) in
+        [("-1", "5", 0, 5_000), ("7", "-1", 7_000, 7_000), ("-1.5", "-0.5", 0, 0)]
+    {
+        let times = format!(r#""timestamp":{timestamp},"duration":{duration}"#);
+        let (_, span) = one(Format::JsonV2, format!(r#"[{{"traceId":"1","id":"2",{times}}}]"#));
+        assert_eq!((span.start_time_unix_nano, span.end_time_unix_nano), (start, end), "{times}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tactus_proto::jaeger::api_v2::{
     sampling_manager_server::{SamplingManager, SamplingManagerServer},
 };
 use tactus_server::{
+    bodies::Bodies,
     grpc as grpc_server,
     health::{health_service_of, serving_until},
     http::{self as http_server, HttpSettings, not_found},
@@ -58,6 +59,7 @@ impl Ports {
 pub(super) async fn open(
     ports: Ports,
     answers: Arc<Answers>,
+    memory: Arc<Bodies>,
     addresses: &ShownAddresses,
     stop: &CancellationToken,
 ) -> Result<Vec<BoundListener>, Error> {
@@ -76,7 +78,7 @@ pub(super) async fn open(
     if let Some(port) = ports.grpc
         && let Some(socket) = port.bind().await?
     {
-        let router = grpc_router(answers, metrics, stop.clone());
+        let router = grpc_router(answers, memory, metrics, stop.clone());
         let bound =
             grpc_server::serve_quietly(socket, port.listener.clone(), router, stop.clone())?;
         port.note(bound.local_addr(), addresses);
@@ -85,11 +87,16 @@ pub(super) async fn open(
     Ok(opened)
 }
 
-fn grpc_router(answers: Arc<Answers>, metrics: RequestMetrics, stop: CancellationToken) -> Router {
+fn grpc_router(
+    answers: Arc<Answers>,
+    memory: Arc<Bodies>,
+    metrics: RequestMetrics,
+    stop: CancellationToken,
+) -> Router {
     let mut routes = RoutesBuilder::default();
     routes.add_service(sampling_service(answers));
     routes.add_service(health_service_of(serving_until(stop), &["jaeger.api_v2.SamplingManager"]));
-    grpc_server::router(routes.routes(), metrics)
+    counted(grpc_server::router(routes.routes(), metrics), memory)
 }
 
 /// Largest request, which contains only the name of a service.
@@ -109,10 +116,15 @@ pub(crate) fn sampling_service(answers: Arc<Answers>) -> SamplingManagerServer<M
 }
 
 /// The service as a router.
-pub(super) fn service_router(answers: Arc<Answers>) -> Router {
+pub(super) fn service_router(answers: Arc<Answers>, memory: Arc<Bodies>) -> Router {
     let mut routes = RoutesBuilder::default();
     routes.add_service(sampling_service(answers));
-    routes.routes().prepare().into_axum_router()
+    counted(routes.routes().prepare().into_axum_router(), memory)
+}
+
+/// Questions count while they arrive: everybody may ask.
+fn counted(router: Router, memory: Arc<Bodies>) -> Router {
+    grpc_server::with_counted_bodies(router, memory, &[], MAX_REQUEST_BYTES)
 }
 
 #[tonic::async_trait]

@@ -130,6 +130,15 @@ pub(super) async fn written(
         comma.into_iter().chain(pieces_of_trace(trace))
     });
     let pieces = once(Ok(begin)).chain(pieces).chain(once(Ok(end)));
+    sent(to_send, pieces, pretty).await
+}
+
+/// The answer of these pieces of JSON.
+pub(super) async fn sent(
+    to_send: ToSend,
+    pieces: impl Iterator<Item = Result<Vec<u8>, Error>> + Send + 'static,
+    pretty: bool,
+) -> Result<Answer, Error> {
     let mut indenter = pretty.then(Indenter::default);
     let pieces = pieces.map(move |piece| {
         let piece = piece?;
@@ -159,6 +168,7 @@ fn pieces_of_trace(
     Box::new(once(begin).chain(rest).map(|piece| piece.map_err(unwritten)))
 }
 
-fn unwritten(error: serde_json::Error) -> Error {
+/// Errors of writing JSON.
+pub(super) fn unwritten(error: serde_json::Error) -> Error {
     Error::Internal(error.to_string())
 }

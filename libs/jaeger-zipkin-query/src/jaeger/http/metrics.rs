@@ -11,8 +11,7 @@ use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use super::call::{self, Answered, Call, Segment, is_pretty};
 use super::params::{all, boolean, millis, tag_pairs, unable_to_parse};
 use crate::jaeger::types::Result;
-use crate::jaeger::{Measure, PerformanceQuery, parse_kind};
-use family::MetricFamily;
+use crate::jaeger::{Measure, Performance, PerformanceQuery, parse_kind};
 
 const DEFAULT_LENGTH: Duration = Duration::from_secs(3600);
 const DEFAULT_STEP: Duration = Duration::from_secs(5);
@@ -49,8 +48,9 @@ async fn family(kind: &str, call: Call<1>) -> Answered<1> {
         _ => Measure::Errors,
     };
     let found = call.shared.performance(&call.tenants, measure, &query).await?;
-    let family = MetricFamily::of(measure, query.by_operation, found.list);
-    Ok(call::plain(&family, is_pretty(&params))?.partial(found.partial))
+    let Performance { series, partial, to_send } = found;
+    let pieces = family::pieces(measure, query.by_operation, series);
+    Ok(call::sent(to_send, pieces, is_pretty(&params)).await?.partial(partial))
 }
 
 fn query(params: &QueryParams<'_>, now: u64) -> Result<PerformanceQuery> {

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use tactus_model::TenantId;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_query::Listed;
-use tactus_traceql::parse_attribute;
+use tactus_traceql::{Attribute, Intrinsic};
 
 use super::{JaegerQueries, Result};
 use crate::jaeger::matching;
-use crate::jaeger::types::{KINDS, Operation, OperationsQuery, kind_name, parse_kind};
+use crate::jaeger::types::{Operation, OperationsQuery, kind_name, parse_kind};
 use crate::services;
 
 impl JaegerQueries {
@@ -62,13 +62,18 @@ impl JaegerQueries {
         tenants: &[TenantId],
         query: &OperationsQuery,
     ) -> Result<Listed<Vec<Operation>>> {
-        let kinds = match query.span_kind.as_str() {
-            "" => KINDS.to_vec(),
+        let service = self.of_service(tenants, &query.service).await?;
+        let mut operations = Listed::<Vec<_>>::default();
+        let kinds: Vec<SpanKind> = match query.span_kind.as_str() {
+            "" => {
+                // Services mostly have spans of few kinds, and each kind costs a query.
+                let found = self.values(tenants, Intrinsic::Kind, &service).await?;
+                operations.partial = found.partial;
+                found.list.iter().filter_map(|name| parse_kind(name)).collect()
+            }
             name => parse_kind(name).into_iter().collect(),
         };
-        let service = self.of_service(tenants, &query.service).await?;
         // One after the other: a tenant may have few queries at a time.
-        let mut operations = Listed::<Vec<_>>::default();
         for kind in kinds {
             let names = self.names_of_spans(tenants, &service, Some(kind)).await?;
             operations.list.extend(names.list.into_iter().map(|name| Operation { name, kind }));
@@ -96,18 +101,26 @@ impl JaegerQueries {
         service: &str,
         kind: Option<SpanKind>,
     ) -> Result<Listed<BTreeSet<String>>> {
-        let name = parse_attribute("name")
-            .map_err(|error| tactus_api::Error::Internal(error.to_string()))?;
-        let mut query = format!("{{ {service}");
-        if let Some(kind) = kind {
-            query.push_str(&format!(" && kind = {}", kind_name(kind)));
-        }
-        query.push_str(" }");
-        let window = self.settings.names_window.as_std();
-        let mut names = self.frontend.names(tenants, name, query, window).await?;
+        let condition = match kind {
+            Some(kind) => format!("{service} && kind = {}", kind_name(kind)),
+            None => service.to_owned(),
+        };
+        let mut names = self.values(tenants, Intrinsic::Name, &condition).await?;
         if names.list.remove("") {
             names.list.insert(matching::EMPTY_NAME.to_owned());
         }
         Ok(names)
+    }
+
+    /// Values of the spans that meet a condition.
+    async fn values(
+        &self,
+        tenants: &[TenantId],
+        intrinsic: Intrinsic,
+        condition: &str,
+    ) -> Result<Listed<BTreeSet<String>>> {
+        let (attribute, query) = (Attribute::Intrinsic(intrinsic), format!("{{ {condition} }}"));
+        let window = self.settings.names_window.as_std();
+        Ok(self.frontend.names(tenants, attribute, query, window).await?)
     }
 }

@@ -162,6 +162,35 @@ async fn stored_spans_are_measured() {
 }
 
 #[tokio::test]
+async fn large_answer_is_whole_and_one_that_would_be_too_large_is_refused() {
+    let api = api().await;
+    let of_operations = |count: usize| {
+        let operation = |number| series(&["svc", &format!("op-{number:03}")], &[(3, 60.0)]);
+        response((0..count).map(operation).collect())
+    };
+    let ask = async |lookback: u64, more: &str| {
+        let path =
+            "/api/metrics/calls?groupByOperation=true&service=svc&endTs=1700000000000&step=1000";
+        api.get(&format!("{path}&ratePer=60000&lookback={lookback}{more}")).await
+    };
+    *api.recent.series.lock() = of_operations(3);
+    let family = ask(2_000_000, "").await.json();
+    let shown = |series: &Value| {
+        let points = series["metricPoints"].as_array().unwrap();
+        (series["labels"][1]["value"].clone(), points.len())
+    };
+    let shown: Vec<_> = family["metrics"].as_array().unwrap().iter().map(shown).collect();
+    let expected = ["op-000", "op-001", "op-002"].map(|name| (json!(name), 2_001));
+    assert_eq!(shown, expected);
+    let pretty = ask(2_000_000, "&prettyPrint=true").await;
+    assert!(pretty.text().starts_with("{\n    \"name\": "), "{}", &pretty.text()[..100]);
+    assert_eq!(pretty.json(), family);
+    *api.recent.series.lock() = of_operations(120);
+    let refused = message(&ask(9_000_000, "").await, 400);
+    assert!(refused.contains("points, more than 1000000: use a longer 'step'"), "{refused}");
+}
+
+#[tokio::test]
 async fn wrong_parameters_are_named() {
     let api = api().await;
     for (query, expected) in [

@@ -1,5 +1,7 @@
 //! What a Jaeger in front reads.
 
+use std::sync::atomic::Ordering;
+
 use tactus_proto::jaeger::storage::v1::dependencies_reader_plugin_client::DependenciesReaderPluginClient;
 use tactus_proto::jaeger::storage::v1::span_reader_plugin_client::SpanReaderPluginClient;
 use tactus_proto::jaeger::storage::v2::capabilities_client::CapabilitiesClient;
@@ -80,6 +82,61 @@ async fn first_generation_reads_names_and_dependencies() {
     let request = v1::GetDependenciesRequest { start_time: at(1), end_time: at(2) };
     let found = client.get_dependencies(request).await.unwrap().into_inner();
     assert!(found.dependencies.is_empty());
+}
+
+#[tokio::test]
+async fn list_that_lacks_something_says_so_in_its_metadata() {
+    fn check<M>(answer: Result<tonic::Response<M>, Status>, is_partial: bool) {
+        let found = answer.unwrap().metadata().get("x-tactus-partial").cloned();
+        assert_eq!(found.is_some_and(|mark| mark == "true"), is_partial);
+    }
+    for is_partial in [false, true] {
+        let api = Api::new(Setup { blocks: &[V4, V5], ..Setup::default() }).await;
+        if is_partial {
+            api.cut_data(V4);
+            api.recent.partial.store(true, Ordering::Relaxed);
+        }
+        let channel = connect(&api).await;
+        let (service, span_kind) = ("svc".to_owned(), "client".to_owned());
+        let (start_time, end_time) = (at(1_699_999_000), at(1_700_001_000));
+
+        let mut client = ClientV2::new(channel.clone());
+        check(client.get_services(api_v2::GetServicesRequest {}).await, is_partial);
+        let operations =
+            api_v2::GetOperationsRequest { service: service.clone(), span_kind: span_kind.clone() };
+        check(client.get_operations(operations).await, is_partial);
+        let dependencies = api_v2::GetDependenciesRequest { start_time, end_time };
+        check(client.get_dependencies(dependencies).await, is_partial);
+
+        let mut client = ClientV3::new(channel.clone());
+        check(client.get_services(api_v3::GetServicesRequest {}).await, is_partial);
+        let operations =
+            api_v3::GetOperationsRequest { service: service.clone(), span_kind: span_kind.clone() };
+        check(client.get_operations(operations).await, is_partial);
+        let dependencies = api_v3::GetDependenciesRequest { start_time, end_time };
+        check(client.get_dependencies(dependencies).await, is_partial);
+
+        let mut client = SpanReaderPluginClient::new(channel.clone());
+        check(client.get_services(v1::GetServicesRequest {}).await, is_partial);
+        let operations =
+            v1::GetOperationsRequest { service: service.clone(), span_kind: span_kind.clone() };
+        check(client.get_operations(operations).await, is_partial);
+        let ids = v1::FindTraceIDsRequest { query: Some(query_v1()) };
+        check(client.find_trace_i_ds(ids).await, is_partial);
+        let mut client = DependenciesReaderPluginClient::new(channel.clone());
+        let dependencies = v1::GetDependenciesRequest { start_time, end_time };
+        check(client.get_dependencies(dependencies).await, is_partial);
+
+        let mut client = TraceReaderClient::new(channel.clone());
+        check(client.get_services(v2::GetServicesRequest {}).await, is_partial);
+        let operations = v2::GetOperationsRequest { service, span_kind };
+        check(client.get_operations(operations).await, is_partial);
+        let ids = v2::FindTraceIDsRequest { query: Some(query_v2()) };
+        check(client.find_trace_i_ds(ids).await, is_partial);
+        let mut client = DependencyReaderClient::new(channel);
+        let dependencies = v2::GetDependenciesRequest { start_time, end_time };
+        check(client.get_dependencies(dependencies).await, is_partial);
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! What clients are answered, and on which ports.
 
-use std::path::Path;
+use std::{convert::Infallible, path::Path};
 
 use ::http::{Request, StatusCode, header::CONTENT_TYPE};
 use axum::body::{Body, to_bytes};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use tactus_config::sections::sampling::SamplingFile;
 use tactus_process::ShownAddresses;
 use tactus_proto::jaeger::api_v2::{
@@ -14,6 +16,7 @@ use tactus_server::{
     tenancy::Tenancy,
 };
 use tactus_telemetry::metrics::Registry;
+use tactus_work::memory::Budget;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceExt;
 
@@ -168,7 +171,8 @@ async fn both_ports_answer() {
         "sampling: {file: , http: {endpoint: '127.0.0.1:0'}, grpc: {endpoint: '127.0.0.1:0'}}",
     );
     let (stop, shown) = (CancellationToken::new(), ShownAddresses::default());
-    let opened = open(ports, by_file().await, &shown, &stop).await.unwrap();
+    let memory = Bodies::unbounded();
+    let opened = open(ports, by_file().await, memory, &shown, &stop).await.unwrap();
     let [http, grpc] = &opened[..] else { panic!("two ports") };
     let mut connection = tokio::net::TcpStream::connect(http.local_addr()).await.unwrap();
     let request =
@@ -190,6 +194,26 @@ async fn both_ports_answer() {
 }
 
 #[tokio::test]
+async fn request_over_grpc_is_counted_while_it_arrives() {
+    let all = Budget::new(1 << 20);
+    let router = service_router(by_file().await, Bodies::within(&all));
+    let begin = Bytes::from([&[0_u8, 0, 0, 0x80, 0][..], &[0; 10_000]].concat());
+    let begin = stream::once(async { Ok::<_, Infallible>(begin) });
+    let request = Request::post("/jaeger.api_v2.SamplingManager/GetSamplingStrategy")
+        .header(CONTENT_TYPE, "application/grpc")
+        .body(Body::from_stream(begin.chain(stream::pending())))
+        .unwrap();
+    let call = tokio::spawn(router.oneshot(request));
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(all.used() >= 10_000, "{}", all.used());
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    assert_eq!(all.used(), 0);
+}
+
+#[tokio::test]
 async fn taken_port_is_an_error_only_if_it_is_asked_for() {
     let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let taken = other.local_addr().unwrap();
@@ -198,7 +222,7 @@ async fn taken_port_is_an_error_only_if_it_is_asked_for() {
     let asked = format!("sampling: {{http: {{endpoint: '{taken}'}}, grpc: {{endpoint: ''}}}}");
     let (stop, shown) = (CancellationToken::new(), ShownAddresses::default());
     let answers = by_file().await;
-    let open_port = |ports| open(ports, Arc::clone(&answers), &shown, &stop);
+    let open_port = |ports| open(ports, Arc::clone(&answers), Bodies::unbounded(), &shown, &stop);
     let error = open_port(ports(&asked)).await.unwrap_err().to_string();
     assert!(error.starts_with("sampling.http.endpoint: "), "{error}");
     let mut usual = ports(&asked);
