@@ -123,7 +123,7 @@ impl Tenant {
             (Owner::HostInfo, before.host_info == settings.host_info),
         ] {
             if !is_same {
-                self.registry.remove_metrics(owner, &[]);
+                self.registry.remove_metrics(owner);
             }
         }
         self.settings = settings;
@@ -140,11 +140,8 @@ impl Tenant {
         if let Some(mut before) = self.span_metrics.take() {
             self.metrics.count_spans(before.take_discarded());
         }
-        match &self.settings.span_metrics {
-            Some(settings) => {
-                self.span_metrics = Some(SpanMetrics::new(settings, registry, &mut names)?);
-            }
-            None => registry.remove_metrics(Owner::SpanMetrics, &[]),
+        if let Some(settings) = &self.settings.span_metrics {
+            self.span_metrics = Some(SpanMetrics::new(settings, registry, &mut names)?);
         }
         let before = self.service_graphs.take();
         self.service_graphs = match (&self.settings.service_graphs, before) {
@@ -155,13 +152,8 @@ impl Tenant {
             (None, Some(before)) => Some(before.ending(registry)?),
             (None, None) => None,
         };
-        self.host_info = None;
-        match &self.settings.host_info {
-            Some(settings) => {
-                self.host_info = Some(HostInfo::new(settings, registry, &mut names));
-            }
-            None => registry.remove_metrics(Owner::HostInfo, &[]),
-        }
+        let host_info = self.settings.host_info.as_ref();
+        self.host_info = host_info.map(|settings| HostInfo::new(settings, registry, &mut names));
         self.names = names;
         self.end_service_graphs();
         Ok(())
@@ -228,7 +220,8 @@ impl Tenant {
         self.text_room = self.text_room.min(needed);
         let texts = self.text_bytes().max(self.text_room);
         let waiting = self.service_graphs.as_ref().map_or(0, ServiceGraphs::bytes);
-        self.memory.set(TENANT_BYTES + (texts + waiting) as u64);
+        let names = self.span_metrics.as_ref().map_or(0, SpanMetrics::name_bytes);
+        self.memory.set(TENANT_BYTES + (texts + waiting + names) as u64);
     }
 
     /// Estimated memory of the texts.
@@ -268,6 +261,12 @@ impl Tenant {
             }
             None => self.texts.retain(std::iter::empty()),
         }
+    }
+
+    /// True if [`Self::expire`] has something to do.
+    pub fn has_to_expire(&self, now_ms: i64) -> bool {
+        let calls = self.service_graphs.as_ref();
+        calls.is_some_and(ServiceGraphs::has_to_expire) || self.registry.is_stale_check_due(now_ms)
     }
 
     /// Ends calls whose other side did not come in time, and now and then series that were not updated for long. To be

@@ -1,6 +1,7 @@
 //! The reasons why a push was not counted.
 
 use tactus_model::AppendError;
+use tactus_remote_write::OpenError;
 use tonic::Code;
 
 use crate::shared::Panicked;
@@ -49,6 +50,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if the tenant's queue is just being let go of: another attempt may succeed at once.
+    pub(crate) fn is_in_use(&self) -> bool {
+        let Self::Tenant { source, .. } = self else { return false };
+        matches!(source.downcast_ref::<OpenError>(), Some(OpenError::InUse(_)))
+    }
+
     /// As gRPC says it.
     pub(crate) fn code(&self) -> Code {
         match self {

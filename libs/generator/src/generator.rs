@@ -145,8 +145,10 @@ impl Generator {
         }
         let (shared, name) = (Arc::clone(&self.shared), tenant.clone());
         let made = self.shared.pool.run(move || Instance::start(&shared, name)).await?;
-        let instance = Arc::new(made.inspect_err(|_| {
-            failed.insert(tenant.clone(), Failed { since: Instant::now(), limits });
+        let instance = Arc::new(made.inspect_err(|error| {
+            if !error.is_in_use() {
+                failed.insert(tenant.clone(), Failed { since: Instant::now(), limits });
+            }
         })?);
         self.instances.write().insert(tenant.clone(), Arc::clone(&instance));
         self.show_tenants();
@@ -178,8 +180,7 @@ impl Generator {
             for tenant in shared.remote_write.tenants_left_behind() {
                 let limits = shared.limits(&tenant);
                 let headers = &limits.metrics_generator.remote_write_headers;
-                // Without a handle a tenant ends once it has sent everything.
-                if let Err(error) = shared.remote_write.tenant(&tenant, headers, now_ms()) {
+                if let Err(error) = shared.remote_write.resume(&tenant, headers, now_ms()) {
                     let (tenant, error) = (tenant.as_str(), error_text(&error));
                     tracing::error!(tenant, error, "what an earlier process collected is not sent");
                 }

@@ -204,6 +204,11 @@ impl Instance {
 
     async fn look(&self, shared: &Arc<Shared>) {
         let mut series = self.lock().await;
+        let is_current = Arc::ptr_eq(&shared.limits(&self.tenant), &series.limits);
+        // There may be thousands of tenants, and without calls one seldom has more to do.
+        if is_current && !series.engine.has_to_expire(now_ms()) {
+            return;
+        }
         let (shared_there, tenant) = (Arc::clone(shared), self.tenant.clone());
         let work = move || {
             series.update(&shared_there, &tenant);

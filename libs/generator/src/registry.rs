@@ -183,82 +183,44 @@ impl Registry {
         self.label_limits.iter()
     }
 
-    /// Adds a metric, or changes the one with this name. It keeps its series unless its kind or its aliases change.
+    /// The metric of this kind and these names. Adds it if it is missing.
     pub(crate) fn metric(&mut self, spec: MetricSpec) -> MetricId {
-        let named = |metric: &Metric| metric.spec.name == spec.name;
-        let found = self.metrics.iter().position(|metric| metric.as_ref().is_some_and(named));
-        if let Some(id) = found {
-            if let Some(metric) = &mut self.metrics[id] {
-                if metric.spec == spec {
-                    return MetricId(id);
-                }
-                if metric.spec.kind == spec.kind && metric.spec.processor == spec.processor {
-                    let overflow = u64::from(metric.slot_of(self.overflow_set).is_some());
-                    let (before, sets) = (metric.series_a_set(), metric.len() - overflow);
-                    metric.set_aliases(spec.aliases);
-                    let now = metric.series_a_set();
-                    self.recount(sets, before, now);
-                    self.name_aliases(id);
-                    return MetricId(id);
-                }
-            }
-            self.drop_series(MetricId(id), |_| true);
-            self.metrics[id] = Some(self.empty_metric(spec));
+        let is_same = |metric: &Option<Metric>| metric.as_ref().is_some_and(|it| it.spec == spec);
+        if let Some(id) = self.metrics.iter().position(is_same) {
             return MetricId(id);
         }
-        let metric = Some(self.empty_metric(spec));
+        let metric = Metric::new(spec, self.settings.histograms, windows(&self.settings));
         match self.metrics.iter().position(Option::is_none) {
             Some(free) => {
-                self.metrics[free] = metric;
+                self.metrics[free] = Some(metric);
                 MetricId(free)
             }
             None => {
-                self.metrics.push(metric);
+                self.metrics.push(Some(metric));
                 MetricId(self.metrics.len() - 1)
             }
         }
     }
 
-    /// Notes that series were added or removed, and how many label sets these have.
-    fn recount(&mut self, sets: u64, before: u64, now: u64) {
-        let statistics = &mut self.statistics;
-        if now >= before {
-            statistics.active_series += (now - before) * sets;
-            statistics.series_added += (now - before) * sets;
-        } else {
-            statistics.active_series -= (before - now) * sets;
-            statistics.series_removed += (before - now) * sets;
-        }
-    }
-
-    /// Makes the label sets for the aliases of a metric.
-    fn name_aliases(&mut self, id: usize) {
-        let Some(Some(metric)) = self.metrics.get(id) else { return };
-        if !metric.spec.aliases.is_empty() {
-            metric.series.iter().flatten().for_each(|series| self.sets.rename(series.set));
-        }
-    }
-
-    fn empty_metric(&self, spec: MetricSpec) -> Metric {
-        Metric::new(spec, self.settings.histograms, windows(&self.settings))
-    }
-
-    /// Removes the metrics of a processor, except those named.
-    pub(crate) fn remove_metrics(&mut self, processor: Processor, but: &[&str]) {
+    /// Removes the metrics of a processor.
+    pub(crate) fn remove_metrics(&mut self, processor: Processor) {
         for id in 0..self.metrics.len() {
-            let gone = self.metrics[id].as_ref().is_some_and(|metric| {
-                metric.spec.processor == processor && !but.contains(&&*metric.spec.name)
-            });
-            if gone {
+            let metric = self.metrics[id].as_ref();
+            if metric.is_some_and(|metric| metric.spec.processor == processor) {
                 self.drop_series(MetricId(id), |_| true);
                 self.metrics[id] = None;
             }
         }
     }
 
+    /// True if [`Self::remove_stale`] would look for stale series.
+    pub(crate) fn is_stale_check_due(&self, now_ms: i64) -> bool {
+        now_ms.saturating_sub(self.stale_checked_ms) >= STALE_CHECK_MS
+    }
+
     /// Removes stale series. Does nothing if the last call is less than [`STALE_CHECK_MS`] ago.
     pub(crate) fn remove_stale(&mut self, now_ms: i64) {
-        if now_ms.saturating_sub(self.stale_checked_ms) < STALE_CHECK_MS {
+        if !self.is_stale_check_due(now_ms) {
             return;
         }
         self.stale_checked_ms = now_ms;

@@ -91,10 +91,12 @@ impl Writer {
     fn part_is_full(&self, now_ms: i64, limits: Limits, drained: bool) -> bool {
         let age = now_ms.saturating_sub(self.part_started_ms);
         let max_age_ms = i64::try_from(limits.max_age.as_millis()).unwrap_or(i64::MAX);
-        self.part_bytes >= limits.part_bytes
+        // Definitions are written again in the next part, which must be worth it.
+        let worth = 4 * self.part_definition_bytes;
+        // Limits drop whole parts.
+        self.part_bytes >= limits.part_bytes.max(worth).min(limits.max_bytes / 3)
             || age >= (max_age_ms / 16).max(1)
-            // Definitions are written again in the next part, which must be worth it.
-            || drained && self.part_bytes >= SENT_PART_BYTES + 4 * self.part_definition_bytes
+            || drained && self.part_bytes >= SENT_PART_BYTES + worth
     }
 
     /// False if the labels of a series that ended have a sample of this collection, or a later one, under another
@@ -341,5 +343,26 @@ impl Drop for Collection<'_> {
                 known.last_exemplar = 0;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn part_is_closed_once_it_has_more_samples_than_definitions() {
+        let max_age = Duration::from_secs(3_600);
+        let limits = Limits { part_bytes: 100, max_bytes: 3_000, max_age };
+        let is_full = |bytes, definitions| {
+            let mut writer = Writer::new(0);
+            (writer.part_bytes, writer.part_definition_bytes) = (bytes, definitions);
+            writer.part_is_full(0, limits, false)
+        };
+        assert!(!is_full(99, 0) && is_full(100, 25));
+        assert!(!is_full(399, 100) && is_full(400, 100));
+        assert!(!is_full(999, 900) && is_full(1_000, 900), "the queue has three parts at least");
     }
 }

@@ -150,8 +150,7 @@ impl RemoteWrite {
         }))
     }
 
-    /// Tenants of which an earlier process left samples in the queue. Open each and close its handle, so that these are
-    /// sent.
+    /// Tenants of which an earlier process left samples in the queue. [`Self::resume`] sends these.
     pub fn tenants_left_behind(&self) -> Vec<TenantId> {
         let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
         let has_parts = |entry: &std::fs::DirEntry| {
@@ -198,15 +197,47 @@ impl RemoteWrite {
                 Arc::clone(&entry.tenant)
             }
             None => {
-                let all = tenant::all_headers(&self.remotes, id, headers, self.add_org_id);
-                let headers = all.map_err(OpenError::Headers)?;
-                let tenant = Arc::new(Tenant::open(self, id, headers, started_ms)?);
+                let tenant = self.open_tenant(id, headers, started_ms)?;
                 let entry = Entry { tenant: Arc::clone(&tenant), open: true };
                 tenants.insert(id.clone(), entry);
                 tenant
             }
         };
         Ok(TenantRemoteWrite { remote: Arc::clone(self), tenant })
+    }
+
+    /// Sends what an earlier process left in the queue of a tenant. Blocks as [`Self::tenant`] does, which may be called
+    /// at any time: there is no handle of this tenant yet.
+    ///
+    /// Errors: see [`OpenError`].
+    pub fn resume(
+        self: &Arc<Self>,
+        id: &TenantId,
+        headers: &BTreeMap<String, Secret>,
+        started_ms: i64,
+    ) -> Result<(), OpenError> {
+        let mut tenants = self.tenants.lock();
+        if self.stop.is_cancelled() {
+            return Err(OpenError::Ended);
+        }
+        if tenants.contains_key(id) {
+            return Ok(());
+        }
+        let tenant = self.open_tenant(id, headers, started_ms)?;
+        tenants.insert(id.clone(), Entry { tenant: Arc::clone(&tenant), open: false });
+        self.runtime.spawn(Arc::clone(self).retire(tenant));
+        Ok(())
+    }
+
+    fn open_tenant(
+        &self,
+        id: &TenantId,
+        headers: &BTreeMap<String, Secret>,
+        started_ms: i64,
+    ) -> Result<Arc<Tenant>, OpenError> {
+        let all = tenant::all_headers(&self.remotes, id, headers, self.add_org_id);
+        let headers = all.map_err(OpenError::Headers)?;
+        Ok(Arc::new(Tenant::open(self, id, headers, started_ms)?))
     }
 
     fn dir(&self, id: &TenantId) -> PathBuf {

@@ -240,7 +240,7 @@ async fn flush_ends_in_time_and_the_rest_is_sent_after_the_next_start() {
     eventually("the lock is free", || {
         let remote = RemoteWrite::open(&storage, &registry).unwrap();
         assert_eq!(remote.tenants_left_behind(), [tenant()]);
-        remote.tenant(&tenant(), &BTreeMap::new(), 5_000).is_ok()
+        remote.resume(&tenant(), &BTreeMap::new(), 5_000).is_ok()
     })
     .await;
     eventually("what was left is sent", || !receiver.samples("calls_1_total").is_empty()).await;

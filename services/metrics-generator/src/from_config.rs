@@ -99,6 +99,10 @@ mod tests {
                 "processor: {span_metrics: {aliases: [x]}}",
                 "metrics_generator.processor.span_metrics.aliases \"x\"",
             ),
+            (
+                "processor: {host_info: {metric_name: traces_target_info}}",
+                "metrics_generator.processor.host_info.metric_name \"traces_target_info\"",
+            ),
             ("span_name_sanitization: on_sundays", "metrics_generator.span_name_sanitization"),
             (
                 "processor: {host_info: {host_identifiers: []}}",

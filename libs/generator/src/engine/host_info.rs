@@ -22,9 +22,8 @@ pub(crate) struct HostInfo {
 }
 
 impl HostInfo {
-    /// Makes its metric, and takes away those that it made with other settings.
+    /// Makes its metric, or finds it again.
     pub(crate) fn new(settings: &Section, registry: &mut Registry, names: &mut Names) -> Self {
-        registry.remove_metrics(Processor::HostInfo, &[&settings.metric_name]);
         let spec = MetricSpec {
             processor: Processor::HostInfo,
             name: settings.metric_name.clone(),

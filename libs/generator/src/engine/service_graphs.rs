@@ -15,7 +15,7 @@ use super::interner::{EMPTY, Interner, TextId};
 use super::view::{Names, View};
 use crate::registry::Registry;
 
-pub(super) use self::record::dimension_labels;
+pub(super) use self::record::{METRICS, dimension_labels};
 
 const SERVER: u8 = 2;
 const CLIENT: u8 = 3;
@@ -64,8 +64,7 @@ const UNKNOWN: TextId = TextId::MAX;
 const RESERVED_CALLS: usize = 1_000;
 
 impl ServiceGraphs {
-    /// Makes its metrics, and takes away those that it made with other settings. Calls of which one side waits are taken
-    /// over from `before`.
+    /// Makes its metrics, or finds them again. Calls of which one side waits are taken over from `before`.
     ///
     /// Errors: a policy that is none.
     pub(crate) fn new(
@@ -227,6 +226,11 @@ impl ServiceGraphs {
         if !self.recorder.record(edge, texts, registry, now_ms) {
             self.counted.invalid_utf8 += 1;
         }
+    }
+
+    /// True if something waits, or is remembered until a time.
+    pub(crate) fn has_to_expire(&self) -> bool {
+        self.waiting() > 0 || !self.filtered.is_empty()
     }
 
     /// Ends the calls whose other side did not come in time.

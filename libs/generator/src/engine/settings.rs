@@ -10,8 +10,8 @@ use tactus_config::sections::overrides::GeneratorLimits;
 use tactus_telemetry::log_limited;
 
 use super::policies::Policies;
-use super::service_graphs::dimension_labels;
-use super::span_metrics::{Aliases, SpanMetricsSettings, dimension_label};
+use super::service_graphs::{METRICS as EDGE_METRICS, dimension_labels};
+use super::span_metrics::{Aliases, METRICS as SPAN_METRICS, SpanMetricsSettings, dimension_label};
 use super::view::Names;
 use crate::registry::{self, HistogramMode, Limiter, NativeSettings, SpanNames};
 
@@ -313,6 +313,13 @@ fn host_info(config: &MetricsGenerator, limits: &GeneratorLimits) -> Result<Host
     }
     if section.metric_name.is_empty() {
         return Err("metric_name is invalid".to_owned());
+    }
+    let name = &*section.metric_name;
+    if SPAN_METRICS.contains(&name) || EDGE_METRICS.contains(&name) {
+        return Err(format!(
+            "metrics_generator.processor.host_info.metric_name {name:?} is a metric of another \
+             processor"
+        ));
     }
     Ok(section)
 }

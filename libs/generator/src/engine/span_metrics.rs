@@ -24,6 +24,9 @@ const LATENCY: &str = "traces_spanmetrics_latency";
 const SIZE: &str = "traces_spanmetrics_size_total";
 const TARGET_INFO: &str = "traces_target_info";
 
+/// Names of the metrics.
+pub(super) const METRICS: [&str; 4] = [CALLS, LATENCY, SIZE, TARGET_INFO];
+
 /// What the processor makes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SpanMetricsSettings {
@@ -82,7 +85,7 @@ enum Entry {
 const NO_KEY: u32 = u32::MAX;
 
 impl SpanMetrics {
-    /// Makes its metrics, and takes away those that it made with other settings.
+    /// Makes its metrics, or finds them again.
     ///
     /// Errors: a policy that is none.
     pub(crate) fn new(
@@ -91,19 +94,10 @@ impl SpanMetrics {
         names: &mut Names,
     ) -> Result<Self, String> {
         let plan = LabelPlan::new(settings, registry, names);
-        let wanted = [
-            (settings.count, CALLS),
-            (settings.latency, LATENCY),
-            (settings.size, SIZE),
-            (settings.section.enable_target_info, TARGET_INFO),
-        ];
-        let kept: Vec<&str> = wanted.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
-        registry.remove_metrics(Processor::SpanMetrics, &kept);
-        let mut metric = |name: &str, kind: Kind, aliases: Vec<Alias>| {
-            kept.contains(&name).then(|| {
-                let processor = Processor::SpanMetrics;
-                registry.metric(MetricSpec { processor, name: name.to_owned(), kind, aliases })
-            })
+        let mut metric = |is_on: bool, name: &str, kind: Kind, aliases: Vec<Alias>| {
+            let processor = Processor::SpanMetrics;
+            let spec = MetricSpec { processor, name: name.to_owned(), kind, aliases };
+            is_on.then(|| registry.metric(spec))
         };
         let Aliases { seconds, milliseconds } = settings.aliases;
         let alias = |name: &str, thousandfold| Alias { name: name.to_owned(), thousandfold };
@@ -114,10 +108,12 @@ impl SpanMetrics {
             milliseconds.then(|| alias("traces_span_metrics_duration_milliseconds", true)),
         ];
         let bounds = Kind::Histogram(settings.section.histogram_buckets.as_slice().into());
-        let calls = metric(CALLS, Kind::Counter, calls.into_iter().collect());
-        let latency = metric(LATENCY, bounds, durations.into_iter().flatten().collect());
-        let size = metric(SIZE, Kind::Counter, Vec::new());
-        let info = metric(TARGET_INFO, Kind::Gauge, Vec::new());
+        let durations = durations.into_iter().flatten().collect();
+        let calls = metric(settings.count, CALLS, Kind::Counter, calls.into_iter().collect());
+        let latency = metric(settings.latency, LATENCY, bounds, durations);
+        let size = metric(settings.size, SIZE, Kind::Counter, Vec::new());
+        let target_info = settings.section.enable_target_info;
+        let info = metric(target_info, TARGET_INFO, Kind::Gauge, Vec::new());
         Ok(Self {
             policies: Policies::new(&settings.section.filter_policies, names)?,
             weight: Weight::new(
@@ -237,6 +233,11 @@ impl SpanMetrics {
     /// Spans left out since the last call.
     pub(crate) fn take_discarded(&mut self) -> Discarded {
         std::mem::take(&mut self.discarded)
+    }
+
+    /// Estimated memory of the names that resources bring.
+    pub(crate) fn name_bytes(&self) -> usize {
+        self.target_info.as_ref().map_or(0, TargetInfo::name_bytes)
     }
 
     /// Texts may have other numbers now.

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
 use prost::Message;
@@ -102,6 +102,18 @@ async fn tenant_that_cannot_start_is_not_tried_at_each_push() {
     assert!(matches!(first, Err(Error::Tenant { .. })), "{first:?}");
     let second = generator.push(tenant("a"), push(1), false).await;
     assert!(matches!(second, Err(Error::BackOff)), "{second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenant_whose_queue_was_in_use_starts_with_the_next_push() {
+    let directory = tempfile::tempdir().unwrap();
+    let generator = generator(directory.path(), "").await;
+    let remote_write = &generator.shared.remote_write;
+    let handle = remote_write.tenant(&tenant("a"), &BTreeMap::new(), now_ms()).unwrap();
+    let refused = generator.push(tenant("a"), push(1), false).await;
+    assert!(matches!(refused, Err(Error::Tenant { .. })), "{refused:?}");
+    drop(handle);
+    generator.push(tenant("a"), push(1), false).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

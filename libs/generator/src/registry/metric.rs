@@ -167,16 +167,6 @@ impl Metric {
         self.series_a_set = self.shown.iter().map(parts).sum();
     }
 
-    /// Changes the aliases. Series keep their counts.
-    pub(super) fn set_aliases(&mut self, aliases: Vec<Alias>) {
-        self.spec.aliases = aliases;
-        self.shown = shown(&self.spec);
-        self.set_mode(self.mode);
-        for series in self.series.iter_mut().flatten() {
-            series.reference = NEXT_REFERENCE.fetch_add(self.series_a_set, Ordering::Relaxed);
-        }
-    }
-
     /// Estimated memory of the series of a label set.
     pub(super) fn bytes_a_set(&self) -> u64 {
         let own = size_of::<Option<Series>>() + INDEX_BYTES;
@@ -187,11 +177,6 @@ impl Metric {
             _ => NATIVE_BUCKETS * size_of::<(i32, f64)>(),
         };
         (own + size_of::<Histogram>() + (bounds.len() + 1) * bucket + native) as u64
-    }
-
-    /// Label sets that have a series.
-    pub(super) fn len(&self) -> u64 {
-        self.index.len() as u64
     }
 
     /// Series of a label set, aliases included.

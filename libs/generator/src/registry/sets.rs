@@ -26,8 +26,10 @@ fn value_bytes_of(labels: &[Label]) -> u64 {
     labels.iter().map(|(_, value)| value.len() as u64).sum()
 }
 
+/// With the names: those of `traces_target_info` come from clients, and each set may have its own.
 fn bytes_of(labels: &[Label]) -> u64 {
-    (SET_BYTES + labels.len() * LABEL_BYTES) as u64 + value_bytes_of(labels)
+    let names: u64 = labels.iter().map(|(name, _)| name.len() as u64).sum();
+    (SET_BYTES + labels.len() * LABEL_BYTES) as u64 + names + value_bytes_of(labels)
 }
 
 #[derive(Debug)]

@@ -218,6 +218,23 @@ fn label_sets_beyond_the_memory_of_all_tenants_overflow_until_series_end() {
 }
 
 #[test]
+fn names_of_labels_are_memory() {
+    let memory = SeriesMemory::new(0);
+    let mut registry = Registry::new(Settings::default(), &memory, START_MS);
+    let metric = registry.metric(spec("m", Kind::Counter));
+    let mut bytes_with = |name: &str| {
+        let before = memory.used();
+        let set = set_of_labels(&mut registry, &[(name, "v")]);
+        count_set(&mut registry, metric, set, START_MS);
+        memory.used() - before
+    };
+    // The first series makes room for others.
+    bytes_with("m");
+    let short = bytes_with("n");
+    assert_eq!(bytes_with(&"n".repeat(1_000)), short + 999);
+}
+
+#[test]
 fn patterns_of_span_names_are_memory_and_grow_while_there_is_some() {
     let memory = SeriesMemory::new(200_000);
     let settings = Settings { span_names: SpanNames::Sanitized, ..Settings::default() };
@@ -288,6 +305,7 @@ fn new_buckets_begin_with_zero_and_former_ones_end() {
         (60, [0.1, 3.0], &["0.1", "3", "+Inf"], &["0.1", "0.8", "+Inf"]),
     ] {
         let now_ms = START_MS + second * 1_000;
+        registry.remove_metrics(Processor::SpanMetrics);
         let metric = registry.metric(spec("h", Kind::Histogram(bounds.into())));
         let set = set_of(&mut registry, "a");
         let handle = registry.handle(metric, set, now_ms);
@@ -303,26 +321,6 @@ fn new_buckets_begin_with_zero_and_former_ones_end() {
         let stale = tactus_remote_write::series::STALE.to_bits();
         assert_eq!(buckets(&|sample| sample.value.to_bits() == stale), ended);
     }
-}
-
-#[test]
-fn aliases_come_and_go_without_a_change_of_what_was_counted() {
-    let mut registry = registry_of(Settings { limit: 4, ..Settings::default() });
-    let metric = registry.metric(spec("m", Kind::Counter));
-    for value in ["a", "b", "c", "d", "e"] {
-        count(&mut registry, metric, value, START_MS);
-    }
-    let alias = Alias { name: "n".to_owned(), thousandfold: false };
-    let aliased = MetricSpec { aliases: vec![alias], ..spec("m", Kind::Counter) };
-    assert_eq!(registry.metric(aliased), metric);
-    assert_eq!(registry.statistics().active_series, 8);
-    let seen = collect(&mut registry, START_MS);
-    assert_eq!((seen["n l=a None"].0, seen["m l=a None"].0, seen.len()), (1.0, 1.0, 10));
-    let references: HashSet<u64> = seen.values().map(|(_, reference)| *reference).collect();
-    assert_eq!(references.len(), 10);
-    registry.metric(spec("m", Kind::Counter));
-    assert_eq!(registry.statistics().active_series, 4);
-    assert_eq!(collect(&mut registry, START_MS).len(), 5);
 }
 
 #[test]

@@ -224,6 +224,19 @@ fn calls_that_wait_when_their_processor_is_removed_still_count() {
 }
 
 #[test]
+fn nothing_has_to_expire_without_calls_that_wait_before_series_may_be_stale() {
+    let mut bench = Bench::with(json!({"processors": ["service-graphs"]}), json!({}));
+    let pushed = |bench: &mut Bench, kind: u8| {
+        bench.push(&services(&["a"]), &json!([span("a", "x", kind, "a1", "")]), PUSH_MS);
+        bench.tenant.has_to_expire(PUSH_MS)
+    };
+    assert!(!pushed(&mut bench, 1) && pushed(&mut bench, 3));
+    bench.tenant.expire(PUSH_MS + 60_000);
+    assert!(!bench.tenant.has_to_expire(PUSH_MS + 60_000));
+    assert!(bench.tenant.has_to_expire(PUSH_MS + 6 * 60_000));
+}
+
+#[test]
 fn calls_that_wait_expire_when_the_clock_goes_back() {
     let hour = 3_600_000;
     let mut bench = Bench::with(

@@ -72,3 +72,22 @@ fn some_calls_wait_though_memory_is_full() {
     assert_eq!(total.unwrap().1.last().unwrap().1, 80.0);
     assert_eq!(bench.own("processor_service_graphs_dropped_spans{tenant=\"single-tenant\"}"), 0.0);
 }
+
+#[test]
+fn names_of_resource_attributes_count_until_they_are_forgotten() {
+    let span_metrics = json!({"enable_target_info": true});
+    let limits =
+        json!({"processors": ["span-metrics-count"], "processor": {"span_metrics": span_metrics}});
+    let mut bench = Bench::within(1, &yaml(&limits, &json!({})));
+    let before = bench.memory.used();
+    let mut bytes_after = |request: usize| {
+        let mut resource = json!({"service.name": "a"});
+        for name in 0..100 {
+            resource[format!("n{request}.{name}.{}", "n".repeat(1_000))] = json!("v");
+        }
+        bench.push(&json!({"a": resource}), &json!([span("a", "x", 2, "a1", "")]), PUSH_MS);
+        bench.memory.used() - before
+    };
+    assert!(bytes_after(0) > 200_000);
+    (1..20).map(&mut bytes_after).for_each(|bytes| assert!(bytes < 300 << 10, "{bytes}"));
+}

@@ -12,7 +12,7 @@ use crate::entry::{Counts, FrameReader};
 /// Bounds of the log of one tenant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Size from which a part is closed, in bytes.
+    /// Size from which a part is closed, in bytes, unless definitions of series take more than a quarter of it.
     pub(crate) part_bytes: u64,
     /// Most bytes of all parts; a part that is written may exceed it by one collection.
     pub(crate) max_bytes: u64,

@@ -324,7 +324,8 @@ fn part_written_in_the_future_ages_from_now_on() {
 #[test]
 fn parts_that_every_remote_has_are_deleted() {
     let mut tenant = Tenant::new();
-    tenant.restart(Limits { part_bytes: 1, ..LIMITS }, &["a", "b"]);
+    // A part is of a sixteenth of this time.
+    tenant.restart(Limits { max_age: Duration::from_secs(16), ..LIMITS }, &["a", "b"]);
     for collection in 1..4 {
         tenant.collect(collection * 1_000, 20);
     }

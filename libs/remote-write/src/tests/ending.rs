@@ -19,3 +19,24 @@ async fn closed_tenant_whose_receiver_stays_down_ends_when_its_samples_are_too_o
     drop(left);
     eventually("it has ended", || process.remote.tenants.lock().is_empty()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenant_that_is_resumed_can_be_opened_at_once() {
+    let receiver = Receiver::start().await;
+    receiver.set(Then::Status(StatusCode::SERVICE_UNAVAILABLE));
+    let mut process = Process::start(tempfile::tempdir().unwrap(), quick(|_| (), &receiver));
+    process.collect(1_000, 1);
+    let image = process.crash_image();
+    process.remote.stop.cancel();
+    let storage = storage(image.path(), quick(|_| (), &receiver));
+    process.remote = RemoteWrite::open(&storage, &process.registry).unwrap();
+    let (remote, headers) = (Arc::clone(&process.remote), BTreeMap::new());
+    remote.resume(&tenant(), &headers, 1_500).unwrap();
+    process.handle = Some(remote.tenant(&tenant(), &headers, 1_500).unwrap());
+    remote.resume(&tenant(), &headers, 1_500).unwrap();
+    process.collect(2_000, 1);
+    receiver.set(Then::Take);
+    process.handle = None;
+    eventually("it has ended", || remote.tenants.lock().is_empty()).await;
+    assert_eq!(receiver.samples("calls_0_total"), [(1_000, 1_000.0), (2_000, 2_000.0)]);
+}

@@ -157,9 +157,14 @@ impl Filtered {
         true
     }
 
+    /// True if no side is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sides.is_empty()
+    }
+
     /// True if a side was left out.
     pub(super) fn has(&self, key: EdgeKey, side: Side) -> bool {
-        !self.sides.is_empty() && self.sides.contains(&(key, side))
+        !self.is_empty() && self.sides.contains(&(key, side))
     }
 
     /// Forgets what has expired, and what will only after `latest`.
@@ -245,9 +250,9 @@ mod tests {
         assert!(filtered.has(key(1), Side::Client));
         filtered.expire(12, 20);
         assert!(!filtered.has(key(1), Side::Client));
-        assert!(filtered.sides.is_empty());
+        assert!(filtered.is_empty());
         assert!(filtered.insert(key(3), Side::Client, 5_000, 2));
         filtered.expire(12, 20);
-        assert!(filtered.sides.is_empty(), "from before the clock went back");
+        assert!(filtered.is_empty(), "from before the clock went back");
     }
 }

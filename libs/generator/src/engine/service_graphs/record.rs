@@ -19,6 +19,9 @@ const SERVER: &str = "traces_service_graph_request_server_seconds";
 const CLIENT: &str = "traces_service_graph_request_client_seconds";
 const MESSAGING: &str = "traces_service_graph_request_messaging_system_seconds";
 
+/// Names of the metrics.
+pub(crate) const METRICS: [&str; 5] = [TOTAL, FAILED, SERVER, CLIENT, MESSAGING];
+
 /// Client, server and connection, then dimensions.
 const FIRST_DIMENSION: usize = 3;
 
@@ -81,12 +84,8 @@ pub(crate) fn dimension_labels(settings: &Section) -> Vec<Option<String>> {
 }
 
 impl Recorder {
-    /// Makes the metrics, and takes away those of other settings.
+    /// Makes the metrics, or finds them again.
     pub(super) fn new(settings: &Section, registry: &mut Registry) -> Self {
-        let kept = [TOTAL, FAILED, SERVER, CLIENT, MESSAGING];
-        let kept =
-            if settings.enable_messaging_system_latency_histogram { &kept[..] } else { &kept[..4] };
-        registry.remove_metrics(Processor::ServiceGraphs, kept);
         let mut metric = |name: &str, kind: &Kind| {
             let spec = MetricSpec {
                 processor: Processor::ServiceGraphs,

@@ -14,8 +14,11 @@ use super::SpanMetricsSettings;
 use super::labels::{INTRINSICS, job_text};
 use crate::registry::{Handle, Labels, MetricId, Registry};
 
-/// Attribute names whose labels are kept; then all are forgotten.
-const MAX_NAMES: usize = 4096;
+/// Bytes of attribute names and their labels that are kept; then all are forgotten.
+const MAX_NAME_BYTES: usize = 256 << 10;
+
+/// What is kept of a name besides its texts.
+const NAME_BYTES: usize = 64;
 
 /// Writes the attributes of each resource that is met as labels of one gauge.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub(super) struct TargetInfo {
     excluded: HashSet<Vec<u8>>,
     /// By attribute name; `None` for those left out.
     names: HashMap<Box<[u8]>, Option<Arc<str>>, RandomState>,
+    name_bytes: usize,
     /// Of each resource of the batch.
     resources: Vec<Known>,
 }
@@ -48,8 +52,14 @@ impl TargetInfo {
             instance_label: settings.section.enable_instance_label,
             excluded: excluded.map(|name| name.as_bytes().to_vec()).collect(),
             names: HashMap::default(),
+            name_bytes: 0,
             resources: Vec::new(),
         }
+    }
+
+    /// Estimated memory of the names.
+    pub(super) fn name_bytes(&self) -> usize {
+        self.name_bytes
     }
 
     /// A batch with so many resources begins.
@@ -130,9 +140,12 @@ impl TargetInfo {
             let taken = INTRINSICS.contains(&&*name) || matches!(&*name, "job" | "instance");
             registry.label_name(&if taken { format!("__{name}") } else { name })
         });
-        if self.names.len() >= MAX_NAMES {
+        let bytes = NAME_BYTES + key.len() + label.as_ref().map_or(0, |label| label.len());
+        if self.name_bytes + bytes > MAX_NAME_BYTES {
             self.names.clear();
+            self.name_bytes = 0;
         }
+        self.name_bytes += bytes;
         self.names.insert(key.into(), label.clone());
         label
     }
