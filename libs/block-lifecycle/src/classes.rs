@@ -1,7 +1,7 @@
 //! Retention by class: traces that a query selects are kept for a different time than the rest.
 //!
-//! A block is rewritten once for each age at which something in it expires. A marker in its meta says which ages are
-//! done.
+//! A block is rewritten once for each age that it passes, even if nothing in it expires then: only the marker in its new
+//! meta says that this age is done. Without it, each compactor that starts would have to read all blocks again.
 
 use std::time::Duration;
 

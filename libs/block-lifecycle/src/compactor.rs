@@ -62,7 +62,7 @@ pub(crate) struct JobState {
 pub(crate) enum Reason {
     /// It cannot be read.
     Damaged,
-    /// One of its traces takes more memory than a merge has.
+    /// One of its traces takes more memory than a merge has. Rewrites of this block alone go on.
     TooLarge,
     /// Another writer wants it left alone, or a merge failed and no block is to blame.
     Other,
@@ -142,8 +142,12 @@ impl Compactor {
         entry.until = now + MAX_PAUSE.min(self.cycle() * (1 << entry.failures));
     }
 
-    /// Blocks of a tenant that are left out now. `is_known` tells which blocks still exist.
-    pub(crate) fn left_out(&self, tenant: &str, is_known: impl Fn(Uuid) -> bool) -> HashSet<Uuid> {
+    /// Blocks of a tenant that are left out now, and why. `is_known` tells which blocks still exist.
+    pub(crate) fn left_out(
+        &self,
+        tenant: &str,
+        is_known: impl Fn(Uuid) -> bool,
+    ) -> HashMap<Uuid, Reason> {
         let mut left_out = self.left_out.lock();
         left_out.retain(|&block, entry| entry.tenant != tenant || is_known(block));
         let of_tenant = || left_out.iter().filter(|(_, entry)| entry.tenant == tenant);
@@ -152,7 +156,8 @@ impl Compactor {
         self.metrics.damaged_blocks.with([tenant]).set(number(Reason::Damaged));
         self.metrics.too_large_blocks.with([tenant]).set(number(Reason::TooLarge));
         let now = Instant::now();
-        of_tenant().filter(|(_, entry)| entry.until > now).map(|(&block, _)| block).collect()
+        let paused = of_tenant().filter(|(_, entry)| entry.until > now);
+        paused.map(|(&block, entry)| (block, entry.reason)).collect()
     }
 
     /// Notes that these blocks could be rewritten.

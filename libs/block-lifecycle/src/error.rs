@@ -58,6 +58,9 @@ pub enum Error {
     /// No record of that id, of this tenant.
     #[error("job {0} does not exist")]
     NoSuchJob(Uuid),
+    /// Other processes changed the record of a job at the same time, again and again.
+    #[error("job {0} is being changed by others")]
+    Contended(Uuid),
     /// A job record that cannot be read.
     #[error("job record {key}: {reason}")]
     BadRecord {
@@ -92,10 +95,10 @@ impl Error {
         matches!(self, Self::InputGone(_) | Self::Rewrite(tactus_compaction::Error::Refused(_)))
     }
 
-    /// The block that is to blame, if one is, and for what.
+    /// The block that is to blame, if one is, and for what. Not one that a job could not look into: merges find out for
+    /// themselves whether they can read it.
     pub(crate) fn blamed_block(&self) -> Option<(Uuid, Reason)> {
         match self {
-            Self::Unreadable { block, .. } => Some((*block, Reason::Damaged)),
             Self::Rewrite(tactus_compaction::Error::Block {
                 block,
                 source: BlockProblem::TooLarge { .. },

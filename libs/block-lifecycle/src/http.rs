@@ -136,6 +136,7 @@ fn refused(error: &Error) -> Response {
         Error::BadJob { .. } => StatusCode::BAD_REQUEST,
         Error::NoSuchJob(_) => StatusCode::NOT_FOUND,
         Error::TooManyJobs { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Error::Contended(_) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     error_line(status, &error_text(error))

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 pub use record::{
     BlockChange, JobRecord, JobRequest, JobStatus, MAX_TRACES, RedactionKind, RedactionRequest,
 };
-use store::{delete, list, load, save};
+use store::{delete, list, load, load_with_version, save};
 
 impl Compactor {
     /// Creates a job. Errors: `Error::BadJob` with the name of the field, `Error::TooManyJobs`, those of the bucket.
@@ -36,7 +36,9 @@ impl Compactor {
         // Uses the store's clock, because the watch period ends by the earlier of that and ours. With our clock alone,
         // a job that was created while our clock was behind would be done before the last earlier spans are in blocks.
         let record = JobRecord::new(tenant, request, store_time(&self.bucket).await?);
-        save(&self.bucket, &record).await?;
+        if !save(&self.bucket, &record, None).await? {
+            return Err(Error::Contended(record.id));
+        }
         tracing::info!(tenant, job = %record.id, "job is accepted");
         Ok(record)
     }
@@ -125,17 +127,23 @@ impl Compactor {
     /// Cancels an unfinished job. What it has done stays done; a block that it is just rewriting stays as it was.
     pub(crate) async fn cancel_job(&self, tenant: &str, id: Uuid) -> Result<JobRecord> {
         let _records = self.records.lock().await;
-        let mut record = self.job(tenant, id).await?;
-        if !record.status.is_final() {
+        for _ in 0..MAX_SAVES {
+            let stored = load_with_version(&self.bucket, tenant, id).await?;
+            let (mut record, version) = stored.ok_or(Error::NoSuchJob(id))?;
+            if record.status.is_final() {
+                return Ok(record);
+            }
             record.status = JobStatus::Cancelled;
             record.updated_at = Timestamp::now();
-            save(&self.bucket, &record).await?;
-            self.full_of_jobs.lock().remove(tenant);
-            if let Some(state) = self.jobs.lock().get(&id) {
-                state.cancel.cancel();
+            if save(&self.bucket, &record, Some(&version)).await? {
+                self.full_of_jobs.lock().remove(tenant);
+                if let Some(state) = self.jobs.lock().get(&id) {
+                    state.cancel.cancel();
+                }
+                return Ok(record);
             }
         }
-        Ok(record)
+        Err(Error::Contended(id))
     }
 
     /// Passes of the unfinished jobs for which this process is responsible, for about `turn`. At least one job goes on.
@@ -295,7 +303,10 @@ impl Compactor {
                 continue;
             }
             match self.apply(record, meta, stop).await {
-                Ok(None) => {}
+                Ok(None) => {
+                    self.jobs.lock().entry(record.id).or_default().checked.insert(block);
+                }
+                // Not checked for ever: if somebody restores the block, it is done again.
                 Ok(Some(change)) => {
                     self.count_change(record, &change);
                     record.note(change);
@@ -319,7 +330,6 @@ impl Compactor {
                     continue;
                 }
             }
-            self.jobs.lock().entry(record.id).or_default().checked.insert(block);
             if is_over(end) {
                 return Ok(false);
             }
@@ -349,16 +359,24 @@ impl Compactor {
 
     async fn save_job(&self, record: &mut JobRecord) -> Result<()> {
         let _records = self.records.lock().await;
-        if let Some(stored) = load(&self.bucket, &record.tenant, record.id).await? {
-            // If somebody has cancelled it meanwhile, it stays cancelled.
-            if stored.status == JobStatus::Cancelled {
-                record.status = JobStatus::Cancelled;
+        for _ in 0..MAX_SAVES {
+            let mut expected = None;
+            let stored = load_with_version(&self.bucket, &record.tenant, record.id).await?;
+            if let Some((stored, version)) = stored {
+                // If somebody has cancelled it meanwhile, it stays cancelled.
+                if stored.status == JobStatus::Cancelled {
+                    record.status = JobStatus::Cancelled;
+                }
+                // Another process may do the same job, and have been faster with a block.
+                record.take_done(stored.blocks);
+                expected = Some(version);
             }
-            // Another process may do the same job, and have been faster with a block.
-            record.take_done(stored.blocks);
+            record.updated_at = Timestamp::now();
+            if save(&self.bucket, record, expected.as_deref()).await? {
+                return Ok(());
+            }
         }
-        record.updated_at = Timestamp::now();
-        save(&self.bucket, record).await
+        Err(Error::Contended(record.id))
     }
 
     fn count_change(&self, record: &JobRecord, change: &BlockChange) {
@@ -384,3 +402,9 @@ const STAYS_FULL: Duration = Duration::from_secs(30);
 
 /// Records of jobs that are read at a time.
 const RECORDS_AT_ONCE: usize = 8;
+
+/// Attempts to write a record that other processes change at the same time.
+const MAX_SAVES: usize = 8;
+
+#[cfg(test)]
+mod tests;

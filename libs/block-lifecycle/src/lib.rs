@@ -24,6 +24,8 @@ mod retention;
 mod rounds;
 mod selection;
 mod settings;
+#[cfg(test)]
+mod testing;
 
 pub use classes::check_policies;
 pub use compactor::Compactor;

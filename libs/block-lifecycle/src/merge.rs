@@ -98,11 +98,18 @@ impl Compactor {
     fn due(&self, tenant: &str, limits: &Limits, now: Timestamp) -> Vec<Rewrite> {
         let known = self.blocklist.tenant(tenant);
         let left_out = self.left_out(tenant, |block| known.has_live(block));
-        let is_free = |meta: &&Arc<BlockMeta>| {
+        let may_expire = |meta: &&Arc<BlockMeta>| {
             let id = meta.block_id;
-            !left_out.contains(&id) && !known.is_no_compact(id) && !self.is_busy(id)
+            matches!(left_out.get(&id), None | Some(Reason::TooLarge))
+                && !known.is_no_compact(id)
+                && !self.is_busy(id)
         };
-        let blocks: Vec<_> = known.live().iter().filter(is_free).cloned().collect();
+        let (too_large, blocks): (Vec<_>, Vec<_>) = known
+            .live()
+            .iter()
+            .filter(may_expire)
+            .cloned()
+            .partition(|meta| left_out.contains_key(&meta.block_id));
         let mut due = Vec::new();
         let CompactionLimits { compaction_window, compaction_disabled, .. } = &limits.compaction;
         let compaction = &self.settings.compaction;
@@ -124,8 +131,8 @@ impl Compactor {
         if !limits.compaction.retention_policies.is_empty()
             && let Some(now) = self.clock.trusted().map(full_hour)
         {
-            let expired = blocks.iter().filter(|meta| meta.version().is_ok() && meta.size > 0);
-            due.extend(expired.filter_map(|meta| {
+            let is_known = |meta: &&Arc<BlockMeta>| meta.version().is_ok() && meta.size > 0;
+            due.extend(blocks.iter().chain(&too_large).filter(is_known).filter_map(|meta| {
                 Some(Rewrite {
                     inputs: vec![Arc::clone(meta)],
                     owner: meta.block_id.to_string(),
@@ -287,7 +294,7 @@ impl Compactor {
         self.metrics.errors.inc();
         let text = error_text(error);
         let Some((block, reason)) = error.blamed_block() else {
-            tracing::error!(tenant, error = text, "merging blocks failed, it is tried again");
+            tracing::error!(tenant, error = text, "work on blocks failed, it is tried again");
             return false;
         };
         self.leave_out(tenant, block, reason);
@@ -362,3 +369,6 @@ impl Purpose {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

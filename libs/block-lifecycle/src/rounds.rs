@@ -122,57 +122,21 @@ impl Compactor {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tactus_compaction::{BlockProblem, RewriteSettings};
+    use tactus_compaction::BlockProblem;
     use tactus_storage::meta::BlockVersion;
-    use tactus_storage::{BlockMeta, Blocklist, Bucket, BucketSettings, Uuid};
+    use tactus_storage::{BlockMeta, Uuid};
     use tactus_telemetry::metrics::Registry;
 
     use super::*;
     use crate::compactor::Reason;
-    use crate::settings::{Limits, LimitsOf, Settings};
-    use tactus_config::sections::compactor::{Compaction, CompactorJobs};
-
-    const SOON: Duration = Duration::from_millis(1);
-
-    /// A compactor of a block list with one block.
-    fn compactor(path: &Path, limits: LimitsOf, registry: &Registry) -> Arc<Compactor> {
-        let bucket = Bucket::open(&BucketSettings::Local { path: path.to_owned() }).unwrap();
-        let blocklist = Arc::new(Blocklist::new());
-        let meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
-        let add = vec![Arc::new(meta)];
-        blocklist
-            .change("t", tactus_storage::blocklist::BlockChanges { add, ..Default::default() });
-        let settings = Settings {
-            compaction: Compaction {
-                compaction_cycle: SOON.into(),
-                max_time_per_tenant: SOON.into(),
-                compacted_block_retention: SOON.into(),
-                retention_concurrency: 1,
-                orphan_age: Duration::ZERO.into(),
-                ..Compaction::default()
-            },
-            jobs: CompactorJobs {
-                watch_period: SOON.into(),
-                max_open_per_tenant: 1,
-                ..CompactorJobs::default()
-            },
-            retention_interval: Duration::from_secs(3600),
-            rewrite: RewriteSettings::new(tactus_block::BuilderSettings {
-                writer: tactus_block::WriterSettings::default(),
-                bloom_false_positive: 0.01,
-                bloom_shard_bytes: 1 << 10,
-            }),
-            limits,
-        };
-        Compactor::new(settings, bucket, blocklist, Arc::new(|_| true), registry)
-    }
+    use crate::settings::Limits;
+    use crate::testing::{Directory, SOON, compactor, show};
 
     #[tokio::test]
     async fn round_that_panics_is_not_the_last() {
-        let path = std::env::temp_dir().join(format!("tactus-rounds-{}", Uuid::new_v4()));
+        let directory = Directory::new();
         let rounds = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&rounds);
         let limits = Arc::new(move |_: &str| {
@@ -180,7 +144,9 @@ mod tests {
             Limits::default()
         });
         let registry = Registry::new();
-        let compactor = compactor(&path, limits, &registry);
+        let compactor = compactor(&directory, limits, &registry);
+        let meta = BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
+        show(&compactor, "t", vec![meta]);
         let stop = CancellationToken::new();
         let run = tokio::spawn(compactor.run(stop.clone()));
         while rounds.load(Ordering::Relaxed) < 2 {
@@ -189,15 +155,14 @@ mod tests {
         stop.cancel();
         run.await.unwrap();
         assert!(registry.encode().contains("tempodb_compaction_errors_total 1"));
-        std::fs::remove_dir_all(path).unwrap();
     }
 
     #[tokio::test]
     async fn blocks_that_are_damaged_and_that_are_too_large_are_told_apart() {
-        let path = std::env::temp_dir().join(format!("tactus-reasons-{}", Uuid::new_v4()));
+        let directory = Directory::new();
         let registry = Registry::new();
         let limits = Arc::new(|_: &str| Limits::default());
-        let compactor = compactor(&path, limits, &registry);
+        let compactor = compactor(&directory, limits, &registry);
         let blocks = [1, 2, 3, 4].map(Uuid::from_u128);
         let failed = |block, source| {
             let error = tactus_compaction::Error::Block { block, source };
@@ -208,7 +173,8 @@ mod tests {
         failed(blocks[2], BlockProblem::TooLarge { spans: 2, mib: 3 });
         compactor.leave_out("t", blocks[3], Reason::Other);
         compactor.leave_out("u", Uuid::from_u128(5), Reason::Damaged);
-        assert_eq!(compactor.left_out("t", |_| true), blocks.into());
+        let left_out = compactor.left_out("t", |_| true);
+        assert_eq!(left_out.into_keys().collect::<HashSet<_>>(), blocks.into());
         let shows = |line: &str| registry.encode().lines().any(|it| it == line);
         assert!(shows("tactus_compactor_damaged_blocks{tenant=\"t\"} 1"));
         assert!(shows("tactus_compactor_too_large_blocks{tenant=\"t\"} 2"));
@@ -218,6 +184,5 @@ mod tests {
         compactor.left_out("t", |_| true);
         assert!(shows("tactus_compactor_damaged_blocks{tenant=\"t\"} 0"));
         assert!(shows("tactus_compactor_too_large_blocks{tenant=\"t\"} 2"));
-        std::fs::remove_dir_all(path).unwrap();
     }
 }

@@ -32,9 +32,18 @@ const MAX_RECORD_BYTES: u64 = 64 << 20;
 
 /// `None` if there is no such record.
 pub(crate) async fn load(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Option<JobRecord>> {
+    Ok(load_with_version(bucket, tenant, id).await?.map(|(record, _)| record))
+}
+
+/// A record, and the version to replace it by [`save`].
+pub(crate) async fn load_with_version(
+    bucket: &Bucket,
+    tenant: &str,
+    id: Uuid,
+) -> Result<Option<(JobRecord, String)>> {
     let key = key(tenant, id);
-    let bytes = match bucket.get_at_most(&key, MAX_RECORD_BYTES).await {
-        Ok(bytes) => bytes,
+    let (bytes, version) = match bucket.get_with_version(&key, MAX_RECORD_BYTES).await {
+        Ok(found) => found,
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error @ tactus_storage::Error::Corrupt { .. }) => {
             return Err(Error::BadRecord { key, reason: error.to_string() });
@@ -47,14 +56,20 @@ pub(crate) async fn load(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<Opti
         let reason = "belongs to another job".to_owned();
         return Err(Error::BadRecord { key, reason });
     }
-    Ok(Some(record))
+    Ok(Some((record, version)))
 }
 
-pub(crate) async fn save(bucket: &Bucket, record: &JobRecord) -> Result<()> {
+/// Writes a record in the place of the version `expected`; `None`: there is none yet. False if somebody else has
+/// changed it.
+pub(crate) async fn save(
+    bucket: &Bucket,
+    record: &JobRecord,
+    expected: Option<&str>,
+) -> Result<bool> {
     let key = key(&record.tenant, record.id);
     let bytes = serde_json::to_vec(record)
         .map_err(|error| Error::BadRecord { key: key.clone(), reason: error.to_string() })?;
-    Ok(bucket.put(&key, bytes.into()).await?)
+    Ok(bucket.put_if_version(&key, bytes.into(), expected).await?.is_some())
 }
 
 pub(crate) async fn delete(bucket: &Bucket, tenant: &str, id: Uuid) -> Result<()> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use parquet::basic::Type as PhysicalType;
 use parquet::schema::types::SchemaDescriptor;
-use tactus_storage::meta::{ColumnScope, ColumnType, DedicatedColumn, filter_for_vparquet4};
+use tactus_storage::meta::{ColumnScope, ColumnType, DedicatedColumn};
 
 use crate::schema::RESOURCE_STATICS;
 use crate::{Error, Result};
@@ -190,19 +190,18 @@ impl<'s> Paths<'s> {
             column_type: ColumnType::String,
             omit_empty,
         };
-        let filtered = filter_for_vparquet4(dedicated);
-        let dedicated = if is_v5 { dedicated } else { &filtered };
-        let mut fixed = self.dedicated(ColumnScope::Resource, RESOURCE, 1, is_v5, dedicated)?;
+        let fixed = self.dedicated(ColumnScope::Resource, RESOURCE, 1, is_v5, dedicated)?;
         let service_name = self.required("rs.Resource.ServiceName", PhysicalType::BYTE_ARRAY, 1)?;
-        fixed.push(string("service.name", service_name, true));
-        if !is_v5 {
-            for (key, name) in RESOURCE_STATICS {
-                let path = format!("{RESOURCE}.{name}");
-                let leaf = self.find(&path, PhysicalType::BYTE_ARRAY, 1, 2)?;
-                fixed.extend(leaf.map(|leaf| string(key, leaf, false)));
-            }
+        let mut statics = vec![string("service.name", service_name, true)];
+        if is_v5 {
+            return Ok([fixed, statics].concat());
         }
-        Ok(fixed)
+        for (key, name) in RESOURCE_STATICS {
+            let path = format!("{RESOURCE}.{name}");
+            let leaf = self.find(&path, PhysicalType::BYTE_ARRAY, 1, 2)?;
+            statics.extend(leaf.map(|leaf| string(key, leaf, false)));
+        }
+        Ok(beside_statics(fixed, statics))
     }
 
     pub(super) fn span_columns(
@@ -213,24 +212,35 @@ impl<'s> Paths<'s> {
         if is_v5 {
             return self.dedicated(ColumnScope::Span, SPAN, 3, true, dedicated);
         }
-        let filtered = filter_for_vparquet4(dedicated);
-        let mut fixed = self.dedicated(ColumnScope::Span, SPAN, 3, false, &filtered)?;
-        let statics = [
+        let fixed = self.dedicated(ColumnScope::Span, SPAN, 3, false, dedicated)?;
+        let named = [
             ("http.method", "HttpMethod", ColumnType::String, PhysicalType::BYTE_ARRAY),
             ("http.url", "HttpUrl", ColumnType::String, PhysicalType::BYTE_ARRAY),
             ("http.status_code", "HttpStatusCode", ColumnType::Int, PhysicalType::INT64),
         ];
-        for (key, name, column_type, physical) in statics {
+        let mut statics = Vec::new();
+        for (key, name, column_type, physical) in named {
             let leaf = self.find(&format!("{SPAN}.{name}"), physical, 3, 4)?;
-            fixed.extend(leaf.map(|leaf| FixedColumn {
+            statics.extend(leaf.map(|leaf| FixedColumn {
                 key: key.into(),
                 leaf,
                 column_type,
                 omit_empty: false,
             }));
         }
-        Ok(fixed)
+        Ok(beside_statics(fixed, statics))
     }
+}
+
+/// The dedicated columns of vParquet3 or 4, then the static ones. Metas of Tempo before 2.10 also list attributes that have
+/// a static column: their dedicated ones have slots, but no values.
+fn beside_statics(mut dedicated: Vec<FixedColumn>, statics: Vec<FixedColumn>) -> Vec<FixedColumn> {
+    let is_of = |column: &FixedColumn, other: &FixedColumn| {
+        column.key == other.key && column.column_type == other.column_type
+    };
+    dedicated.retain(|column| !statics.iter().any(|known| is_of(known, column)));
+    dedicated.extend(statics);
+    dedicated
 }
 
 /// The owners that have dedicated columns.

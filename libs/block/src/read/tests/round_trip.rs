@@ -26,7 +26,10 @@ fn dedicated_columns(version: BlockVersion) -> Vec<DedicatedColumn> {
         ];
     }
     vec![
+        // As Tempo before 2.10 listed them: `cluster` and `http.url` have columns of their own, and take a slot all the same.
+        DedicatedColumn::string(Resource, "cluster"),
         DedicatedColumn::string(Resource, "ip"),
+        DedicatedColumn::string(Span, "http.url"),
         DedicatedColumn::string(Span, "customer"),
         DedicatedColumn::string(Span, "db.statement"),
     ]
@@ -240,7 +243,7 @@ fn many_pages_and_large_lists_read_back() {
     }
 }
 
-/// Readers derive the places of values from the list of columns in the meta, less those that the version cannot have.
+/// Readers derive the places of values from the list of columns in the meta.
 #[test]
 fn columns_that_a_version_cannot_have_move_no_value() {
     let blob = DedicatedColumn {

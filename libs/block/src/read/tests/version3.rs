@@ -13,7 +13,7 @@ use tactus_storage::meta::ColumnScope;
 fn dedicated_columns() -> Vec<DedicatedColumn> {
     vec![
         DedicatedColumn::string(ColumnScope::Resource, "ip"),
-        // These have columns of their own, so they take no slot.
+        // These have columns of their own, and take a slot all the same.
         DedicatedColumn::string(ColumnScope::Span, "http.url"),
         DedicatedColumn::string(ColumnScope::Resource, "cluster"),
         DedicatedColumn::string(ColumnScope::Span, "customer"),
@@ -33,7 +33,7 @@ fn open(data: Vec<u8>, cache: Option<Arc<ColumnCache>>) -> crate::Result<BlockRe
 
 fn settings(odd: u64, page_rows: usize) -> Settings {
     Settings {
-        dedicated_columns: tactus_storage::meta::filter_for_vparquet4(&dedicated_columns()),
+        dedicated_columns: dedicated_columns(),
         json_events: odd & 1 != 0,
         dictionaries: odd & 2 == 0,
         pages_v2: odd & 4 == 0,
