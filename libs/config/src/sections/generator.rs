@@ -141,7 +141,7 @@ section! {
         inject_tenant_id_as: String, "label that holds the tenant";
         max_label_name_length: i64 = 1_024, "longer names are cut";
         max_label_value_length: i64 = 2_048, "longer values are cut";
-        max_bytes: u64 = 100_663_296, "memory of the series of all tenants, about; beyond it new combinations of labels count under metric_overflow; pages of series that are scraped may take as much; 0 is no limit";
+        max_bytes: u64 = 100_663_296, "memory of the series of all tenants, about, without what remote write keeps of them; beyond it new combinations of labels count under metric_overflow; pages of series that are scraped may take as much; 0 is no limit";
     }
 
     /// Where metrics go.
@@ -155,7 +155,7 @@ section! {
 
     /// The log of metrics.
     GeneratorWal {
-        wal_segment_size: i64 = 134_217_728, "most bytes of a file of the log; at most an eighth of max_bytes";
+        wal_segment_size: i64 = 134_217_728, "bytes of a file of the log from which the next one begins, at most an eighth of max_bytes; files in which labels would take more than a quarter become larger, up to a third of max_bytes";
         wal_compression: String = text("none"), "no effect here";
         stripe_size: i64 = 16_384, "no effect here";
         truncate_frequency: GoDuration = hours(2), "no effect here";

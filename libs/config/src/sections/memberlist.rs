@@ -26,8 +26,8 @@ section! {
         join_members: Vec<String>, "members to join: host:port, dns+name:port, or dnssrv+name for the targets of SRV records";
         min_join_backoff: GoDuration = seconds(1), "first delay between attempts to join";
         max_join_backoff: GoDuration = minutes(1), "longest delay between attempts to join";
-        max_join_retries: i64 = 10, "attempts to join";
-        abort_if_cluster_join_fails: bool, "stop when joining fails";
+        max_join_retries: i64 = 10, "attempts to join before abort_if_cluster_join_fails stops the process; 0 is no limit";
+        abort_if_cluster_join_fails: bool, "stop when joining fails; one that has joined goes on when it is alone later";
         abort_if_cluster_fast_join_fails: bool, "stop when the first attempt to join fails";
         abort_if_cluster_fast_join_fails_min_nodes: i64 = 1, "members the first attempt must reach";
         rejoin_interval: GoDuration, "interval at which the members to join are looked up again and contacted; 0 takes pull_push_interval";

@@ -83,7 +83,7 @@ section! {
         num_tokens: u32 = 128, "tokens of this member";
         heartbeat_period: GoDuration = seconds(5), "no effect here: memberlist.gossip_interval is the heartbeat";
         heartbeat_timeout: GoDuration = minutes(1), "no effect here: ingester.lifecycler.ring.heartbeat_timeout counts for every member";
-        observe_period: GoDuration, "how long to watch for token conflicts";
+        observe_period: GoDuration, "no effect here: of those that claim a token, all members give it to the same one";
         join_after: GoDuration, "wait for a handover before joining";
         min_ready_duration: GoDuration = seconds(15), "earliest time after the start at which it is ready; a process alone does not wait for it";
         interface_names: Vec<String> = list(&["eth0", "en0"]), "interfaces to take the address from";

@@ -18,6 +18,33 @@ use tactus_config::{Finding, Value, Verdict, read_yaml_document, to_yaml_documen
 use crate::arguments::Chart;
 use schema::Schema;
 
+/// Settings of the chart tempo, which are below `tempo`.
+const BELOW_TEMPO: [&str; 9] = [
+    "tempo.storage",
+    "tempo.receivers",
+    "tempo.retention",
+    "tempo.resources",
+    "tempo.metricsGenerator",
+    "tempo.repository",
+    "tempo.overrides",
+    "tempo.per_tenant_overrides",
+    "tempo.extraEnv",
+];
+/// Further values of the chart tempo that tempo-distributed does not have.
+const OF_SINGLE: [&str; 5] = ["tempoQuery", "persistence", "serviceMonitor", "replicas", "service"];
+/// Values of tempo-distributed that the chart tempo does not have.
+const OF_DISTRIBUTED: [&str; 9] = [
+    "ingester",
+    "distributor",
+    "querier",
+    "queryFrontend",
+    "compactor",
+    "metricsGenerator",
+    "gateway",
+    "traces",
+    "global_overrides",
+];
+
 /// The result, and what happened to each value.
 #[derive(Debug)]
 pub(super) struct Conversion {
@@ -42,15 +69,19 @@ pub(super) fn convert(text: &str, chart: Option<Chart>) -> Result<Conversion, St
         map @ Value::Map(_) => map,
         _ => return Err("a values file is a mapping".to_owned()),
     };
-    let (from, parent) = of_dependency(from);
-    let (chart, stray) = match chart.or(parent) {
-        Some(chart) => (chart, None),
-        None => chart_of(&from),
-    };
-    // Before 1.8 the chart tempo had this section, and its generator had processors without being told.
-    let had_processors =
-        chart == Chart::Tempo && values::get(&from, "tempo.global_overrides").is_some();
     let mut moved = Move { from, to: Value::Map(Vec::new()), findings: Vec::new() };
+    let dependency = dependency(&moved.from);
+    if let Some(dependency) = dependency {
+        moved.enter(dependency);
+    }
+    let (chart, stray) = match chart.or(dependency) {
+        Some(chart) => (chart, None),
+        None => chart_of(&moved.from),
+    };
+    // Before 1.19 the chart tempo had limits under these names, and its generator had processors without being told.
+    let had_processors = chart == Chart::Tempo
+        && (moved.has("tempo.global_overrides").is_some()
+            || distributed::is_by_tenant(moved.has("tempo.overrides")));
     match chart {
         Chart::Tempo => single::convert(&mut moved),
         Chart::TempoDistributed => distributed::convert(&mut moved),
@@ -58,11 +89,6 @@ pub(super) fn convert(text: &str, chart: Option<Chart>) -> Result<Conversion, St
     moved.rest(&Schema::of_chart()?);
     moved.without_foreign_templates();
     start::check(&mut moved, had_processors);
-    if let Some(parent) = parent {
-        let why = "values of a chart that depends on this one: keys are named from here on, and the result belongs \
-                   below the name of the dependency on tactus";
-        moved.note(name_of(parent), Verdict::Changed, None, why);
-    }
     if let Some(stray) = stray {
         let other = match chart {
             Chart::Tempo => Chart::TempoDistributed,
@@ -80,61 +106,35 @@ pub(super) fn convert(text: &str, chart: Option<Chart>) -> Result<Conversion, St
     Ok(Conversion { findings, values })
 }
 
-/// The values of a chart itself where the file is for one that depends on it, so that all is below the name of the chart.
-fn of_dependency(values: Value) -> (Value, Option<Chart>) {
-    if let Value::Map(entries) = &values
-        && let [(name, section @ Value::Map(_))] = &entries[..]
-    {
-        let chart = match name.as_str() {
-            "tempo-distributed" => Some(Chart::TempoDistributed),
-            // The chart tempo has a section of its own name, which has none of that name.
-            "tempo" if values::get(section, "tempo").is_some() => Some(Chart::Tempo),
-            _ => None,
-        };
-        if chart.is_some() {
-            return (section.clone(), chart);
-        }
-    }
-    (values, None)
+/// Which of these paths have a value.
+fn there(values: &Value, paths: &[&'static str]) -> Vec<&'static str> {
+    paths.iter().copied().filter(|path| values::get(values, path).is_some()).collect()
 }
 
-/// Which chart a values file is for, and the first key of the other chart that it has. The single binary has its settings
-/// below `tempo`.
-fn chart_of(values: &Value) -> (Chart, Option<&'static str>) {
-    const BELOW_TEMPO: [&str; 9] = [
-        "tempo.storage",
-        "tempo.receivers",
-        "tempo.retention",
-        "tempo.resources",
-        "tempo.metricsGenerator",
-        "tempo.repository",
-        "tempo.overrides",
-        "tempo.per_tenant_overrides",
-        "tempo.extraEnv",
-    ];
-    const OF_SINGLE: [&str; 5] =
-        ["tempoQuery", "persistence", "serviceMonitor", "replicas", "service"];
-    const OF_DISTRIBUTED: [&str; 9] = [
-        "ingester",
-        "distributor",
-        "querier",
-        "queryFrontend",
-        "compactor",
-        "metricsGenerator",
-        "gateway",
-        "traces",
-        "global_overrides",
-    ];
-    let there = |paths: &[&'static str]| -> Vec<&'static str> {
-        let is_there = |path: &&str| values::get(values, path).is_some();
-        paths.iter().copied().filter(is_there).collect()
+/// The chart below whose name its values are, because the file is for a chart that depends on it.
+fn dependency(values: &Value) -> Option<Chart> {
+    let section = |chart| {
+        values::get(values, name_of(chart)).filter(|section| matches!(section, Value::Map(_)))
     };
-    let mut below_tempo = there(&BELOW_TEMPO);
+    if section(Chart::TempoDistributed).is_some() {
+        return Some(Chart::TempoDistributed);
+    }
+    // Both charts have a section of this name themselves. What is in it tells, unless their other values are beside it.
+    let section = section(Chart::Tempo)?;
+    let of_both = [&BELOW_TEMPO[..], &OF_SINGLE[..], &OF_DISTRIBUTED[..]].concat();
+    let is_dependency = values::get(section, "tempo").is_some()
+        || (!there(section, &OF_SINGLE).is_empty() && there(values, &of_both).is_empty());
+    is_dependency.then_some(Chart::Tempo)
+}
+
+/// Which chart a values file is for, and the first key of the other chart that it has.
+fn chart_of(values: &Value) -> (Chart, Option<&'static str>) {
+    let mut below_tempo = there(values, &BELOW_TEMPO);
     if matches!(values::get(values, "tempo.extraArgs"), Some(Value::Map(_))) {
         below_tempo.push("tempo.extraArgs");
     }
-    let distributed = there(&OF_DISTRIBUTED);
-    let single = [&below_tempo[..], &there(&OF_SINGLE)].concat();
+    let distributed = there(values, &OF_DISTRIBUTED);
+    let single = [&below_tempo[..], &there(values, &OF_SINGLE)].concat();
     // People leave keys at the top that their chart does not read: what is below `tempo` says more.
     if single.is_empty() || distributed.len() > below_tempo.len() {
         (Chart::TempoDistributed, single.first().copied())
@@ -151,6 +151,25 @@ fn name_of(chart: Chart) -> &'static str {
 }
 
 impl Move {
+    /// Goes on with the values of a dependency, and notes what is beside them.
+    fn enter(&mut self, dependency: Chart) {
+        let name = name_of(dependency);
+        let Some(section) = values::take(&mut self.from, name) else { return };
+        if let Value::Map(others) = std::mem::replace(&mut self.from, section) {
+            let why = "for other charts: it stays beside the dependency";
+            for (key, _) in others {
+                self.note(&key, Verdict::Ignored, None, why);
+            }
+        }
+        if values::take(&mut self.from, "enabled").is_some() {
+            let why = "the condition of the dependency";
+            self.note(&format!("{name}.enabled"), Verdict::Ignored, None, why);
+        }
+        let why = "values of a chart that depends on this one: keys are named from here on, and the result belongs \
+                   below the name of the dependency on tactus";
+        self.note(name, Verdict::Changed, None, why);
+    }
+
     /// Notes what happened to a value.
     fn note(&mut self, key: &str, verdict: Verdict, now: Option<&str>, why: &str) {
         self.findings.push(Finding {

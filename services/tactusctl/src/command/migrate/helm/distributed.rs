@@ -38,6 +38,10 @@ pub(super) fn convert(moved: &mut Move) {
         "metricsGenerator.config.storage.path",
         "the chart keeps what was not sent on its volume",
     );
+    volumes(moved, "ingester.persistence.enabled", "");
+    if moved.is_true("metricsGenerator.enabled") {
+        volumes(moved, "metricsGenerator.persistence.enabled", "");
+    }
     let uses_memcached = moved.has("memcached.enabled") != Some(&Value::Bool(false));
     configuration::take_over(moved, "distributor");
     caches(moved, uses_memcached);
@@ -65,25 +69,29 @@ fn receivers(moved: &mut Move) {
     }
 }
 
-/// Before version 1.0, the chart had other names for the limits of all tenants and of each tenant.
 fn limits(moved: &mut Move) {
+    if is_by_tenant(moved.has("overrides")) {
+        moved.rename("overrides", "per_tenant_overrides");
+    }
+    moved.rename("global_overrides", "overrides");
+}
+
+/// Whether `overrides` are limits by tenant. They were in tempo-distributed before 1.33 and in tempo before 1.19, where
+/// `global_overrides` were those of all tenants.
+pub(super) fn is_by_tenant(overrides: Option<&Value>) -> bool {
     const SECTION: [&str; 4] = [
         "defaults",
         "per_tenant_override_config",
         "per_tenant_override_period",
         "user_configurable_overrides",
     ];
-    let by_tenant = match moved.has("overrides") {
+    match overrides {
         Some(Value::Text(_)) => true,
         Some(Value::Map(entries)) => {
             !entries.is_empty() && !entries.iter().any(|(key, _)| SECTION.contains(&key.as_str()))
         }
         _ => false,
-    };
-    if by_tenant {
-        moved.rename("overrides", "per_tenant_overrides");
     }
-    moved.rename("global_overrides", "overrides");
 }
 
 /// Converts arguments of processes for which our chart has values.
@@ -246,6 +254,17 @@ pub(super) fn retention(moved: &mut Move, hours: &str) {
     if !is_set {
         let why = "what the other chart sets; 336h is what ours leaves it at";
         moved.add(PLACES[0], Value::Text(hours.to_owned()), Verdict::Honoured, why);
+    }
+}
+
+/// Notes that pods have volumes, if the values leave that to the other chart, which gives them none.
+///
+/// `section` is what this chart has the value below, such as `singleBinary.`
+pub(super) fn volumes(moved: &mut Move, path: &str, section: &str) {
+    if moved.has(path).is_none() {
+        let why = "on here, off in the other chart: pods wait for a volume if there is no default StorageClass; with false, what \
+                   a pod has on disk ends with it";
+        moved.note(&format!("{section}{path}"), Verdict::Changed, None, why);
     }
 }
 

@@ -7,6 +7,8 @@ use super::{Move, configuration, distributed, values};
 
 /// The chart's default retention, which differs from ours.
 const RETENTION: &str = "24h";
+/// Where the chart's metrics generator sends to by default.
+const REMOTE_WRITE: &str = "http://prometheus.monitoring:9090/api/v1/write";
 
 /// Receivers of the configuration, by their values, with the port that the chart opens.
 pub(super) const RECEIVERS: [(&str, &str, &str); 7] = [
@@ -25,6 +27,7 @@ pub(super) fn convert(moved: &mut Move) {
     receivers(moved);
     generator(moved);
     server(moved);
+    distributed::volumes(moved, "persistence.enabled", "singleBinary.");
     if moved.is_true("persistence.enableStatefulSetAutoDeletePVC") {
         let policy = values::map([
             ("enabled", Value::Bool(true)),
@@ -39,6 +42,9 @@ pub(super) fn convert(moved: &mut Move) {
         "singleBinary.persistentVolumeClaimRetentionPolicy",
     );
     moved.rename("tempo.retention", "compactor.config.compaction.block_retention");
+    if distributed::is_by_tenant(moved.has("tempo.overrides")) {
+        moved.rename("tempo.overrides", "per_tenant_overrides");
+    }
     for old in ["tempo.global_overrides", "tempo.overrides"] {
         let file = format!("{old}.per_tenant_override_config");
         moved.leave_out(&file, "per_tenant_overrides become that file");
@@ -92,23 +98,37 @@ fn arguments(moved: &mut Move) {
     }
 }
 
+/// A configuration that replaces the chart's.
+fn whole(moved: &Move) -> Option<Value> {
+    let text = moved.has("config").and_then(values::text).filter(|text| !text.contains("{{"))?;
+    read_yaml_document(text).ok()
+}
+
 /// Converts receivers. They are values here, because they open ports of services.
+///
+/// Helm lays those of the file over those of the chart, which has all but Zipkin's. Null takes out what the chart has.
 fn receivers(moved: &mut Move) {
     const PATH: &str = "tempo.receivers";
-    let given = matches!(moved.has(PATH), Some(Value::Map(entries)) if !entries.is_empty());
-    // A configuration that replaces the chart's names the receivers itself.
-    let whole = moved.has("config").and_then(values::text).filter(|text| !text.contains("{{"));
-    let whole = whole.and_then(|text| read_yaml_document(text).ok());
+    let whole = whole(moved);
+    let given = moved.has(PATH).cloned().unwrap_or(Value::Null);
     for (protocol, section, port) in RECEIVERS {
         let from = format!("{PATH}.{protocol}");
         let to = format!("traces.{section}");
+        let is_of_chart = whole.is_none() && protocol != "zipkin";
+        let null = null_above(&given, protocol).filter(|_| is_of_chart);
+        if let Some(null) = null {
+            let null = format!("{PATH}.{null}");
+            values::take(&mut moved.from, &null);
+            let why = "null takes it out of the receivers that the other chart has";
+            moved.note(&null, Verdict::Renamed, Some(&format!("{to}.enabled")), why);
+        }
         let Some(value) = values::take(&mut moved.from, &from) else {
-            // The chart opens these if its values name no receiver.
             let by_default = match &whole {
+                // It names the receivers itself.
                 Some(config) => {
                     values::get(config, &format!("distributor.receivers.{protocol}")).is_some()
                 }
-                None => !given && protocol != "zipkin",
+                None => is_of_chart && null.is_none(),
             };
             moved.add(
                 &format!("{to}.enabled"),
@@ -140,22 +160,39 @@ fn receivers(moved: &mut Move) {
     );
 }
 
+/// The null at a path or above it.
+fn null_above<'a>(values: &Value, path: &'a str) -> Option<&'a str> {
+    let ends = path.match_indices('.').map(|(end, _)| end).chain([path.len()]);
+    ends.map(|end| &path[..end]).find(|path| values::get(values, path) == Some(&Value::Null))
+}
+
 fn generator(moved: &mut Move) {
     const PATH: &str = "tempo.metricsGenerator";
+    const TO: &str = "metricsGenerator.config.storage.remote_write";
+    let (list, url) = (format!("{PATH}.storage.remote_write"), format!("{PATH}.remoteWriteUrl"));
     moved.rename(&format!("{PATH}.enabled"), "metricsGenerator.enabled");
-    if let Some(url) = values::take(&mut moved.from, &format!("{PATH}.remoteWriteUrl")) {
-        let to = "metricsGenerator.config.storage.remote_write";
-        if moved.is_true_now("metricsGenerator.enabled") {
-            values::put(&mut moved.to, to, Value::List(vec![values::map([("url", url)])]));
-            moved.note(&format!("{PATH}.remoteWriteUrl"), Verdict::Renamed, Some(to), "");
-        } else {
-            moved.note(
-                &format!("{PATH}.remoteWriteUrl"),
-                Verdict::Ignored,
-                None,
-                "the metrics generator is off",
-            );
+    let is_on = moved.is_true_now("metricsGenerator.enabled");
+    let has_list = matches!(moved.has(&list), Some(Value::List(all)) if !all.is_empty());
+    if !has_list {
+        // The chart takes the URL in place of an empty one.
+        values::take(&mut moved.from, &list);
+    }
+    let send_to = |address| Value::List(vec![values::map([("url", address)])]);
+    match values::take(&mut moved.from, &url) {
+        Some(address) if is_on && !has_list => {
+            values::put(&mut moved.to, TO, send_to(address));
+            moved.note(&url, Verdict::Renamed, Some(TO), "");
         }
+        Some(_) => {
+            let why =
+                if is_on { "storage.remote_write is set" } else { "the metrics generator is off" };
+            moved.note(&url, Verdict::Ignored, None, why);
+        }
+        None if is_on && !has_list && whole(moved).is_none() => {
+            let why = "where the other chart sends to unless told otherwise";
+            moved.add(TO, send_to(Value::Text(REMOTE_WRITE.to_owned())), Verdict::Honoured, why);
+        }
+        None => {}
     }
     moved.leave_out(
         &format!("{PATH}.storage.path"),
@@ -166,6 +203,10 @@ fn generator(moved: &mut Move) {
 
 /// Converts keys of the section `server`, some of which are values of the chart.
 fn server(moved: &mut Move) {
+    if moved.has("tempo.server.http_listen_port").is_none() && whole(moved).is_none() {
+        let why = "3200; the chart tempo before 1.21.1 had 3100: set it if something asks there";
+        moved.note("server.httpListenPort", Verdict::Changed, None, why);
+    }
     for (key, to) in [
         ("http_listen_port", "server.httpListenPort"),
         ("log_level", "server.logLevel"),

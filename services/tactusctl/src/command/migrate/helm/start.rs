@@ -58,12 +58,12 @@ fn processors(moved: &mut Move, had_processors: bool) {
         Some(Value::Map(tenants)) => tenants.iter().any(|(_, limits)| is_set(limits)),
         _ => false,
     };
-    if of_tenants || defaults.any(is_set) {
+    if defaults.any(is_set) || (of_tenants && !had_processors) {
         return;
     }
     if had_processors {
         let both = ["service-graphs", "span-metrics"].map(|name| Value::Text(name.to_owned()));
-        let why = "metricsGenerator.enabled switched these on in the chart tempo before 1.8";
+        let why = "metricsGenerator.enabled switched these on in the chart tempo before 1.19";
         moved.add(KEY, Value::List(both.into()), Verdict::Honoured, why);
     } else {
         let why = "no processor is on, so metricsGenerator.enabled makes no metrics: [service-graphs, span-metrics] are usual";

@@ -89,6 +89,103 @@ fn values_of_a_chart_that_depends_on_tempo_are_those_below_its_name() {
     let found = of("tempo: {tempo: {retention: 5h}, persistence: {enabled: true}}\n");
     assert_eq!(verdict(&found, "tempo"), Verdict::Changed);
     assert!(found.values.contains("block_retention: 5h"), "{}", found.values);
+    let found = of("tempo: {persistence: {size: 5Gi}}\nloki: {persistence: {size: 6Gi}}\n");
+    assert_eq!(verdict(&found, "persistence.size"), Verdict::Renamed);
+}
+
+#[test]
+fn what_is_beside_a_dependency_is_of_other_charts() {
+    let found = of(
+        "global: {domain: a}\ngrafana: {replicas: 2}\nloki:\ntempo-distributed:\n  enabled: true\n  ingester: {replicas: 6}\n",
+    );
+    for key in ["global", "grafana", "loki", "tempo-distributed.enabled"] {
+        assert_eq!(verdict(&found, key), Verdict::Ignored, "{key}");
+    }
+    assert_eq!(verdict(&found, "ingester.replicas"), Verdict::Honoured);
+    for text in [
+        "tempo: {retention: 5h, persistence: {enabled: true}}\n",
+        "tempo: {persistence: {enabled: true}}\npersistence: {size: 5Gi}\n",
+        "tempo: {ingester: {trace_idle_period: 5s}, securityContext: {}}\npersistence: {size: 5Gi}\n",
+        "tempo: {service: {}}\ningester: {replicas: 3}\n",
+    ] {
+        let values = read_yaml_document(text).unwrap();
+        assert_eq!(dependency(&values), None, "{text}");
+    }
+}
+
+#[test]
+fn receivers_are_laid_over_those_of_the_chart() {
+    let otlp = ["otlp.grpc", "otlp.http"];
+    let jaeger =
+        ["jaeger.grpc", "jaeger.thriftHttp", "jaeger.thriftCompact", "jaeger.thriftBinary"];
+    let both = [&otlp[..], &jaeger[..]].concat();
+    let with_zipkin = [&both[..], &["zipkin"][..]].concat();
+    for (receivers, expected) in [
+        ("{}", &both[..]),
+        ("{kafka: {}}", &both[..]),
+        ("{jaeger: {}}", &both[..]),
+        ("{otlp: {protocols: {grpc: {max_recv_msg_size_mib: 64}}}}", &both[..]),
+        ("{zipkin: null}", &with_zipkin[..]),
+        ("{zipkin: {endpoint: '0.0.0.0:9411'}}", &with_zipkin[..]),
+        ("{jaeger: null, otlp: {protocols: {http: null}}}", &otlp[..1]),
+        ("{otlp: {protocols: null}}", &jaeger[..]),
+    ] {
+        let found = of(&format!("tempo: {{receivers: {receivers}}}\n"));
+        let values = read_yaml_document(&found.values).unwrap().with_flags();
+        let is_on = |section: &&str| {
+            let path = format!("traces.{section}.enabled");
+            values::get(&values, &path) == Some(&Value::Bool(true))
+        };
+        let on: Vec<_> = with_zipkin.iter().copied().filter(is_on).collect();
+        assert_eq!(on, expected, "{receivers}");
+    }
+    let found = of("tempo: {receivers: {otlp: {protocols: {http: null}}}}\n");
+    assert_eq!(verdict(&found, "tempo.receivers.otlp.protocols.http"), Verdict::Renamed);
+}
+
+#[test]
+fn limits_of_old_values_of_the_single_binary_keep_their_meaning() {
+    let found = of(
+        "tempo: {metricsGenerator: {enabled: true}, global_overrides: {max_bytes_per_trace: 5}, overrides: {a: {max_bytes_per_trace: 7}}}\n",
+    );
+    let values = read_yaml_document(&found.values).unwrap();
+    for (path, expected) in [
+        ("overrides.defaults.global.max_bytes_per_trace", 5),
+        ("per_tenant_overrides.a.global.max_bytes_per_trace", 7),
+    ] {
+        assert_eq!(values::get(&values, path).and_then(values::integer), Some(expected), "{path}");
+    }
+    assert_eq!(
+        verdict(&found, "overrides.defaults.metrics_generator.processors"),
+        Verdict::Honoured
+    );
+}
+
+#[test]
+fn defaults_of_the_other_chart_are_set_or_said() {
+    let url = |generator: &str| {
+        let found = of(&format!("tempo: {{metricsGenerator: {generator}}}\n"));
+        let urls = found.values.lines().filter_map(|line| line.trim().strip_prefix("- url: "));
+        urls.map(|url| url.trim_matches('"').to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(url("{enabled: true}"), ["http://prometheus.monitoring:9090/api/v1/write"]);
+    assert_eq!(url("{enabled: true, remoteWriteUrl: 'http://a'}"), ["http://a"]);
+    let both =
+        "{enabled: true, remoteWriteUrl: 'http://a', storage: {remote_write: [{url: 'http://b'}]}}";
+    assert_eq!(url(both), ["http://b"]);
+    assert!(url("{enabled: false}").is_empty());
+    for (text, key) in [
+        ("tempo: {retention: 5h}", "singleBinary.persistence.enabled"),
+        ("tempo: {retention: 5h}", "server.httpListenPort"),
+        ("ingester: {replicas: 3}", "ingester.persistence.enabled"),
+        ("metricsGenerator: {enabled: true}", "metricsGenerator.persistence.enabled"),
+    ] {
+        assert_eq!(verdict(&of(text), key), Verdict::Changed, "{text}");
+    }
+    let said = of("tempo: {server: {http_listen_port: 3100}}\npersistence: {enabled: false}\n");
+    assert_eq!(verdict(&said, "persistence.enabled"), Verdict::Renamed);
+    assert_eq!(verdict(&said, "tempo.server.http_listen_port"), Verdict::Renamed);
+    assert!(said.findings.iter().all(|finding| finding.verdict != Verdict::Changed));
 }
 
 #[test]
@@ -167,8 +264,9 @@ fn values_without_a_receiver_are_refused_as_the_chart_refuses_them() {
         of(text).findings.iter().any(is_it)
     };
     assert!(refused("ingester: {replicas: 3}\n"));
-    assert!(refused("tempo: {receivers: {kafka: {}}}\n"));
+    assert!(refused("tempo: {receivers: {jaeger: null, otlp: null}}\n"));
     for text in [
+        "tempo: {receivers: {kafka: {}}}\n",
         "traces: {zipkin: {enabled: true}}\n",
         "tempo: {retention: 5h}\n",
         "useExternalConfig: true\n",
