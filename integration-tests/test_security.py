@@ -252,8 +252,9 @@ def test_calls_between_services_are_for_services(guarded):
     assert code("/tactus.v1.Ingester/Tags", tenant, ("x-tactus-internal-token", "x" * 20)) == "UNAUTHENTICATED"
     assert code("/tactus.v1.Ingester/Tags", tenant, internal) not in ("UNAUTHENTICATED", "PERMISSION_DENIED")
     assert code("/no.Such/Thing", operator) == "UNAUTHENTICATED"
-    assert code("/tempopb.StreamingQuerier/SearchTags", tenant) == "UNAUTHENTICATED"
-    assert code("/tempopb.StreamingQuerier/SearchTags", ("authorization", "Bearer writer-token")) == "PERMISSION_DENIED"
+    for method in ("/tempopb.StreamingQuerier/SearchTags", "/tempopb.Querier/FindTraceByID"):
+        assert code(method, tenant) == "UNAUTHENTICATED"
+        assert code(method, ("authorization", "Bearer writer-token")) == "PERMISSION_DENIED"
     channel.close()
 
 

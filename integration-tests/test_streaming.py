@@ -393,6 +393,25 @@ def test_streams_are_counted_by_method(tactus):
     assert 'route="/tempopb.StreamingQuerier/Search"' in text
 
 
+@pytest.mark.parametrize("port", ["grpc_port", "http_port"])
+def test_whole_trace_is_found_by_its_id(tactus, port):
+    trace_id = bytes.fromhex(otlp.push_trace(tactus, spans=3, service="lookup"))
+    with grpc.insecure_channel(f"127.0.0.1:{getattr(tactus, port)}") as channel:
+        find = channel.unary_unary(
+            "/tempopb.Querier/FindTraceByID", request_serializer=pb.TraceByIDRequest.SerializeToString,
+            response_deserializer=pb.TraceByIDResponse.FromString)
+        found = find(pb.TraceByIDRequest(traceID=trace_id), timeout=30)
+        spans = [span for resource in found.trace.resourceSpans for scope in resource.scope_spans for span in scope.spans]
+        assert len(spans) == 3 and {span.trace_id for span in spans} == {trace_id}
+        with pytest.raises(grpc.RpcError) as refused:
+            find(pb.TraceByIDRequest(traceID=bytes(17)), timeout=30)
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "traceID has 17 bytes" in refused.value.details()
+        search = channel.unary_unary("/tempopb.Querier/SearchRecent")
+        with pytest.raises(grpc.RpcError) as unknown:
+            search(b"", timeout=30)
+        assert unknown.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
 def test_cluster_streams_what_it_finds_and_says_when_ingesters_are_missing(tmp_path, bucket):
     counts = {"ingester": 3, "distributor": 1, "query-frontend": 1, "querier": 2}
     with Cluster(tmp_path, bucket, counts) as cluster:
