@@ -36,7 +36,7 @@ const UNUSED: &[(&str, &[&str])] = &[
         ],
     ),
     ("tactus.v1.rs", &["querier_client"]),
-    ("tempopb.rs", &["metrics_generator_client"]),
+    ("tempopb.rs", &["metrics_generator_client", "querier_client"]),
     ("zipkin.proto3.rs", &["span_service_client", "span_service_server"]),
 ];
 
