@@ -132,11 +132,11 @@ mod tests {
     use super::*;
     use crate::compactor::Reason;
     use crate::settings::Limits;
-    use crate::testing::{Directory, SOON, compactor, show};
+    use crate::testing::{SOON, compactor, show};
 
     #[tokio::test]
     async fn round_that_panics_is_not_the_last() {
-        let directory = Directory::new();
+        let directory = tempfile::tempdir().unwrap();
         let rounds = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&rounds);
         let limits = Arc::new(move |_: &str| {
@@ -159,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn blocks_that_are_damaged_and_that_are_too_large_are_told_apart() {
-        let directory = Directory::new();
+        let directory = tempfile::tempdir().unwrap();
         let registry = Registry::new();
         let limits = Arc::new(|_: &str| Limits::default());
         let compactor = compactor(&directory, limits, &registry);

@@ -11,6 +11,7 @@ use tactus_storage::blocklist::BlockChanges;
 use tactus_storage::layout::parse_block_id;
 use tactus_storage::{BlockMeta, Blocklist, Bucket, BucketSettings, Uuid};
 use tactus_telemetry::metrics::Registry;
+use tempfile::TempDir;
 
 use crate::compactor::Compactor;
 use crate::settings::{LimitsOf, Settings};
@@ -22,33 +23,14 @@ pub(crate) const SAMPLE_TENANT: &str = "single-tenant";
 
 const SAMPLE: &str = "11111111-1111-4111-8111-111111111111";
 
-/// A directory that is removed with all that is in it.
-pub(crate) struct Directory(PathBuf);
-
-impl Directory {
-    pub(crate) fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("tactus-lifecycle-{}", Uuid::new_v4())))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// The data of the sample block.
-    pub(crate) fn sample_data(&self) -> PathBuf {
-        self.0.join(SAMPLE_TENANT).join(SAMPLE).join("data.parquet")
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// The data of the sample block in a store.
+pub(crate) fn sample_data(store: &Path) -> PathBuf {
+    store.join(SAMPLE_TENANT).join(SAMPLE).join("data.parquet")
 }
 
 /// A compactor of the store in a directory. It responds for everything, and its block list is empty.
 pub(crate) fn compactor(
-    directory: &Directory,
+    directory: &TempDir,
     limits: LimitsOf,
     registry: &Registry,
 ) -> Arc<Compactor> {
@@ -86,7 +68,7 @@ pub(crate) fn show(compactor: &Compactor, tenant: &str, blocks: Vec<BlockMeta>) 
 }
 
 /// Copies the vParquet4 sample block into the store and shows it to the compactor.
-pub(crate) async fn add_sample(directory: &Directory, compactor: &Compactor) -> Uuid {
+pub(crate) async fn add_sample(directory: &TempDir, compactor: &Compactor) -> Uuid {
     let block = Path::new(SAMPLE_TENANT).join(SAMPLE);
     let from = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../conformance/blocks/vParquet4")

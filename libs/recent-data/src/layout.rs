@@ -69,10 +69,6 @@ impl Layout {
         root.join("log")
     }
 
-    pub(crate) fn log_part(root: &Path, number: u64) -> PathBuf {
-        Self::log(root).join(format!("{number:016}.wal"))
-    }
-
     pub(crate) fn segments(&self) -> PathBuf {
         self.root.join("segments")
     }

@@ -17,7 +17,7 @@ use crate::{
     generation::{Generation, Sealing, Waiting},
     head::Head,
     ingester::Ingester,
-    layout::{CUT_FILE, Layout, PartRange, sync_directory},
+    layout::{CUT_FILE, PartRange, sync_directory},
     origins::HeldOrigins,
     segment::{NewSegment, cut::CutWriter},
 };
@@ -229,8 +229,7 @@ impl Ingester {
     pub(crate) fn release_log(&self, range: PartRange) -> bool {
         let is_in_range = |part: &PartInfo| range.contains(part.id.number());
         let is_needed = |part: &PartInfo| {
-            let path = Layout::log_part(&self.settings.directory, part.id.number());
-            part.in_use || self.unreadable.has_below(&path)
+            part.in_use || self.unreadable.has_below(&self.wal.part_path(part.id))
         };
         for part in self.wal.parts().iter().filter(|part| is_in_range(part) && !is_needed(part)) {
             match self.wal.release(part.id) {

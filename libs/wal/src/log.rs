@@ -6,7 +6,7 @@
 //! one fsync covers every frame that was written before it.
 
 use std::io::IoSlice;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -119,6 +119,11 @@ impl Wal {
     /// All parts in order, the current one (if anything was appended to it) last.
     pub fn parts(&self) -> Vec<PartInfo> {
         self.shared.parts()
+    }
+
+    /// The file of a part, whether or not it exists.
+    pub fn part_path(&self, part: PartId) -> PathBuf {
+        self.shared.directory.part_path(part)
     }
 
     /// Bytes in all parts. Does not lock.

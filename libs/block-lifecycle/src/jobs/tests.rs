@@ -5,11 +5,11 @@ use tactus_telemetry::metrics::Registry;
 
 use super::*;
 use crate::settings::Limits;
-use crate::testing::{Directory, SAMPLE_TENANT, add_sample, compactor};
+use crate::testing::{SAMPLE_TENANT, add_sample, compactor, sample_data};
 
 const LONG: Duration = Duration::from_secs(600);
 
-fn process(directory: &Directory) -> Arc<Compactor> {
+fn process(directory: &tempfile::TempDir) -> Arc<Compactor> {
     compactor(directory, Arc::new(|_: &str| Limits::default()), &Registry::new())
 }
 
@@ -29,7 +29,7 @@ fn request() -> JobRequest {
 
 #[tokio::test]
 async fn job_that_another_process_cancels_during_a_save_stays_cancelled_and_keeps_its_blocks() {
-    let directory = Directory::new();
+    let directory = tempfile::tempdir().unwrap();
     let (running, asked) = (process(&directory), process(&directory));
     for _ in 0..20 {
         let mut record = running.create_job("t", request()).await.unwrap();
@@ -47,7 +47,7 @@ async fn job_that_another_process_cancels_during_a_save_stays_cancelled_and_keep
 
 #[tokio::test]
 async fn block_that_a_job_has_rewritten_is_looked_into_again_if_it_comes_back() {
-    let directory = Directory::new();
+    let directory = tempfile::tempdir().unwrap();
     let compactor = process(&directory);
     let block = add_sample(&directory, &compactor).await;
     let id = compactor.create_job(SAMPLE_TENANT, request()).await.unwrap().id;
@@ -61,10 +61,10 @@ async fn block_that_a_job_has_rewritten_is_looked_into_again_if_it_comes_back() 
 
 #[tokio::test]
 async fn block_that_a_job_cannot_look_into_is_not_left_out_of_merges() {
-    let directory = Directory::new();
+    let directory = tempfile::tempdir().unwrap();
     let compactor = process(&directory);
     let block = add_sample(&directory, &compactor).await;
-    std::fs::remove_file(directory.sample_data()).unwrap();
+    std::fs::remove_file(sample_data(directory.path())).unwrap();
     let id = compactor.create_job(SAMPLE_TENANT, request()).await.unwrap().id;
     compactor.run_jobs(LONG, &CancellationToken::new()).await;
     let record = compactor.job(SAMPLE_TENANT, id).await.unwrap();

@@ -5,11 +5,11 @@ use tactus_storage::meta::BlockVersion;
 use tactus_telemetry::metrics::Registry;
 
 use super::*;
-use crate::testing::{Directory, compactor, show};
+use crate::testing::{compactor, show};
 
 #[tokio::test]
 async fn block_that_is_too_large_to_be_merged_still_has_its_retention_policy_applied() {
-    let directory = Directory::new();
+    let directory = tempfile::tempdir().unwrap();
     let limits = Arc::new(|_: &str| Limits::default());
     let compactor = compactor(&directory, limits, &Registry::new());
     let now = Timestamp::now();

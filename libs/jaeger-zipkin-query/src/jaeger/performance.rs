@@ -19,7 +19,7 @@ use series::{Steps, by_key};
 /// Steps of a query where no limit is set.
 const MOST_STEPS: u64 = 1_000_000;
 
-/// Points that an answer may have: some 170 MB of JSON.
+/// Points that an answer may have: some 85 MB of JSON.
 const MOST_POINTS: usize = 1_000_000;
 
 /// Buckets of durations for each doubling, the most there can be: latencies are right to a fifth.

@@ -84,12 +84,16 @@ impl ToldRowGroups {
         let Some((values, behind)) = summaries.fetched_values(meta, values) else {
             return (Self::default(), false);
         };
+        // Only after the values alone left something open.
+        if !filter.is_empty() {
+            let filter = summaries.fetched_filter(meta, filter);
+            return (Self { of: pruner.told(&values, filter.as_deref()) }, false);
+        }
         let of = pruner.told(&values, None);
         if !pruner.has_equality() || !needs_filter(&of) {
             return (Self { of }, false);
         }
-        let filter = if filter.is_empty() { &behind } else { filter };
-        match summaries.fetched_filter(meta, filter) {
+        match summaries.fetched_filter(meta, &behind) {
             Some(filter) => (Self { of: pruner.told(&values, Some(&filter)) }, false),
             None => (Self { of }, summaries.lacks_filter(meta)),
         }

@@ -13,7 +13,7 @@ use crate::{
     head::Head,
     ingester::Ingester,
     large_traces::Inherited,
-    layout::{Layout, PartRange},
+    layout::PartRange,
     settings::Limits,
     unreadable::What,
 };
@@ -44,7 +44,7 @@ pub(super) fn replay_log(
     let mut finished = Vec::new();
     let mut again = Vec::new();
     let wait_for_next_start = |part: PartId| {
-        let path = Layout::log_part(&ingester.settings.directory, part.number());
+        let path = ingester.wal.part_path(part);
         ingester.unreadable.add(&path, What::Unknown, ingester.settings.retry_pause);
     };
     loop {
