@@ -1,4 +1,5 @@
 """The disk of the write-ahead log hangs, runs full, or stays full; the wall clock jumps."""
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +159,17 @@ def test_files_that_were_set_aside_count_against_the_limit_of_the_directory(serv
     eventually(lambda: server.metric("tactus_ingester_directory_bytes") >= 6_000_000, "the metric says why")
     (aside / "damaged.seg").unlink()
     eventually(lambda: server.push(otlp.export(otlp.span())).status_code == 200, "pushes are taken again")
+
+
+def test_directory_near_its_limit_is_emptied_into_the_bucket(servers):
+    ingester = {**CUT_FAST, "trace_live_period": "500ms", "max_disk_bytes": 3_000_000}
+    server = servers.start(config={"ingester": ingester})
+    # Twice the limit.
+    for _ in range(150):
+        request = otlp.export(*(otlp.span(attributes={"padding": os.urandom(400).hex()}) for _ in range(50)))
+        eventually(lambda request=request: server.push(request).status_code == 200, "a push is taken, if not at once")
+    assert server.block_directories()
+    eventually(lambda: server.get("/ready").status_code == 200, "it is ready")
 
 
 # --- clocks ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A trace that was cut when it came says so, in every API, wherever its spans lie."""
 import json
+import os
 import time
 
 import pytest
@@ -146,6 +147,21 @@ def test_merge_cuts_nothing_that_was_accepted(servers, shape):
     eventually(lambda: server.metrics().get("tempodb_blocklist_length{tenant=\"single-tenant\"}") == 1, "it is known", 30)
     (trace,) = server.get("/api/search", q=f'{{ trace:id = "{trace_id.hex()}" }}').json()["traces"]
     assert trace["spanSets"][0]["matched"] == spans
+
+
+def test_trace_that_grows_in_small_parts_is_cut_all_the_same(servers):
+    """Each cut sees less of it than is always remembered."""
+    limit = 200_000
+    server = servers.start(config={"overrides": {"defaults": {"global": {"max_bytes_per_trace": limit}}}})
+    trace_id, stored, rejected = os.urandom(16), 0, 0
+    while stored < 5 * limit and rejected == 0:
+        spans = [otlp.span(trace_id, attributes={"text": os.urandom(400).hex()}) for _ in range(20)]
+        request = otlp.export(*spans)
+        response = server.push(request)
+        rejected = otlp.ExportTraceServiceResponse.FromString(response.content).partial_success.rejected_spans
+        stored += request.ByteSize()
+        server.flush()
+    assert rejected > 0 and limit // 2 < stored < 3 * limit, (rejected, stored)
 
 
 def test_trace_of_which_nothing_was_taken_is_not_found(servers):

@@ -2,6 +2,7 @@
 import contextlib
 import errno
 import itertools
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,56 @@ from harness.tools import need
 from harness.waiting import eventually
 
 CUT_FAST = {"trace_idle_period": "100ms", "flush_check_period": "50ms", "max_block_duration": "1s", "complete_block_timeout": "100ms"}
+# The call and the end of the path that a link names fail once, and the link goes.
+FAILS_ONCE = r"""
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int fails(const char *call, const char *path) {
+    char what[256];
+    const char *mark = getenv("FAIL_ONCE");
+    ssize_t length = mark && path ? readlink(mark, what, sizeof what - 1) : -1;
+    if (length < 0) return 0;
+    what[length] = 0;
+    char *end = strchr(what, ':');
+    if (!end || strncmp(what, call, end - what) || strlen(call) != (size_t)(end - what)) return 0;
+    end++;
+    size_t all = strlen(path), tail = strlen(end);
+    if (all < tail || strcmp(path + all - tail, end) || unlink(mark)) return 0;
+    errno = EIO;
+    return 1;
+}
+
+DIR *opendir(const char *path) {
+    static DIR *(*real)(const char *);
+    if (!real) real = dlsym(RTLD_NEXT, "opendir");
+    return fails("opendir", path) ? NULL : real(path);
+}
+
+int open64(const char *path, int flags, ...) {
+    static int (*real)(const char *, int, ...);
+    va_list list;
+    va_start(list, flags);
+    int mode = va_arg(list, int);
+    va_end(list);
+    if (!real) real = dlsym(RTLD_NEXT, "open64");
+    return fails("open64", path) ? -1 : real(path, flags, mode);
+}
+
+int statx(int dir, const char *restrict path, int flags, unsigned mask, struct statx *restrict out) {
+    static int (*real)(int, const char *, int, unsigned, struct statx *);
+    if (!real) real = dlsym(RTLD_NEXT, "statx");
+    return fails("statx", path) ? -1 : real(dir, path, flags, mask, out);
+}
+"""
 # Each sync of the slow disk takes twice as long as a push waits.
 TIMEOUT, SYNC_MILLIS = 0.5, 1_000
 
@@ -176,6 +227,40 @@ def test_bucket_on_a_disk_that_hangs_leaves_threads_to_pushes(servers, faulty_di
     print(f"{len(pushing.acknowledged)} pushes taken, the slowest in {pushing.slowest:.2f} s; {threads} threads before, {most} since")
     assert pushing.slowest < 5 and most < threads + 250
     faulty_disk.mend()
+
+
+@pytest.mark.parametrize(
+    "call, file", [("statx", "0000000000000001.wal"), ("opendir", "/wal/segments"), ("open64", "/segments.notes")])
+def test_read_error_that_passes_at_a_start_loses_nothing(servers, tmp_path, call, file):
+    need("cc")
+    source, library, mark = tmp_path / "once.c", tmp_path / "once.so", tmp_path / "fail-once"
+    source.write_text(FAILS_ONCE)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
+    cut = {"trace_idle_period": "100ms", "flush_check_period": "50ms"}
+    keep_live = {"trace_idle_period": "1h", "trace_live_period": "1h"}
+    server = servers.start(
+        config={"ingester": keep_live if call == "statx" else cut}, env={"LD_PRELOAD": str(library), "FAIL_ONCE": str(mark)})
+
+    def is_cut():
+        return server.segments() and not list((server.wal / "log").glob("*.wal"))
+
+    trace_ids = [otlp.push_trace(server)]
+    if call != "statx":
+        eventually(is_cut, "a segment")
+    if call == "open64":
+        server.flush()
+    server.kill()
+    mark.symlink_to(f"{call}:{file}")
+    server.config["ingester"] = cut
+    server.start()
+    assert not mark.is_symlink(), "nothing failed"
+    assert len(server.trace(trace_ids[0])) == 3
+    trace_ids.append(otlp.push_trace(server))
+    eventually(is_cut, "another segment")
+    assert len(server.trace(trace_ids[1])) == 3
+    server.kill()
+    server.start()
+    assert server.search("{}") == dict.fromkeys(trace_ids, 3)
 
 
 def test_file_system_that_becomes_read_only_refuses_pushes_and_keeps_what_was_acknowledged(servers, breaking_file_system):

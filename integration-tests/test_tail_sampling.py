@@ -1,5 +1,6 @@
 """Tail sampling: whole traces are kept or dropped by policies, and what was acknowledged and is wanted is never lost."""
 import concurrent.futures
+import os
 import random
 import time
 
@@ -273,6 +274,54 @@ def test_a_dry_run_tells_what_would_be_kept(servers):
     assert len(server.search("{ }")) == 50, "nothing was dropped"
     wrong = requests.post(f"{server.url}/api/tail-sampling/dry-run", json={"policies": [{"name": "x", "type": "y"}]}, timeout=30)
     assert wrong.status_code == 400 and "x" in wrong.text
+
+
+def test_a_dry_run_judges_more_than_fits_into_memory_at_a_time(servers):
+    server = servers.start(config={"server": {"max_inflight_bytes": 128 << 20}})
+    for _ in range(40):
+        attributes = [{f"a{number}": os.urandom(1000).hex() for number in range(64)} for _ in range(14)]
+        trace_id = os.urandom(16)
+        server.must_push(otlp.export(*(otlp.span(trace_id, attributes=each) for each in attributes)))
+    server.flush()
+    answer = requests.post(
+        f"{server.url}/api/tail-sampling/dry-run", params={"since": "1h", "limit": 100},
+        json={"policies": [{"name": "all", "type": "always_sample"}]}, timeout=120)
+    assert answer.status_code == 200, answer.text
+    report = answer.json()
+    assert (report["seen"]["traces"], report["kept"]["traces"], report["partial"]) == (40, 40, False)
+
+
+def test_a_tenant_with_costly_policies_delays_no_other(servers, tmp_path):
+    import yaml
+
+    costly = [{"name": f"p{number}", "type": "traceql", "traceql": {
+        "query": '{ span.text =~ ".*(a[^b]{1,20}c|q[^r]{2,30}s)+.*%dZ" }' % number}} for number in range(12)]
+    path = tmp_path / "overrides.yaml"
+    path.write_text(yaml.safe_dump({"overrides": {
+        name: {"tail_sampling": {"decision_wait": "1s", "policies": chosen}}
+        for name, chosen in (("costly", costly), ("cheap", [POLICIES[0]]))}}))
+    server = servers.start(config=merge(FAST, {
+        "multitenancy_enabled": True, "overrides": {"per_tenant_override_config": str(path)}}))
+
+    def push(tenant, *spans):
+        response = server.push(otlp.export(*spans), headers={"X-Scope-OrgID": tenant})
+        assert response.status_code == 200, response.text
+
+    def seconds_until_decided():
+        span, began = otlp.span(), time.monotonic()
+        push("cheap", span)
+        address = f"/api/traces/{span.trace_id.hex()}"
+        eventually(lambda: server.get(address, headers={"X-Scope-OrgID": "cheap"}).status_code == 404, "it is dropped")
+        return time.monotonic() - began
+
+    alone = seconds_until_decided()
+    for _ in range(4):
+        texts = ["".join(random.choices("abcdefqrs0123 ", k=1900)) for _ in range(500)]
+        push("costly", *(otlp.span(attributes={"text": text}) for text in texts))
+    # Its traces are being decided now.
+    time.sleep(2.2)
+    beside = seconds_until_decided()
+    assert beside < alone + 4, (alone, beside)
 
 
 def test_off_it_leaves_no_trace(servers):

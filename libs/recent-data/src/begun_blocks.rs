@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -20,11 +20,20 @@ use crate::{error::Error, layout::sync_directory, segment::Segment};
 /// If all tenants together have this many segments, all of them are made into blocks, because each segment takes
 /// memory.
 pub(crate) const MAX_SEGMENTS: usize = 50_000;
+/// For each block that is being built, this many may have been begun, which means that their manifests are on disk.
+const BEGUN_PER_SLOT: usize = 4;
 
 /// Blocks that are being uploaded, at most one of each tenant at a time.
 #[derive(Debug)]
 pub(crate) struct Flushes {
+    /// One for each block that is being built and uploaded.
     pub(crate) slots: Semaphore,
+    /// Tenants that are flushed at the same time, in the background or by a call.
+    pub(crate) most_begun: usize,
+    /// One for each tenant that is flushed in the background.
+    pub(crate) places: Arc<Semaphore>,
+    /// A flush in the background has ended since gauges were last refreshed.
+    pub(crate) has_ended: AtomicBool,
     pending: Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<Queue>>>>,
     pub(crate) held: Held,
 }
@@ -66,8 +75,12 @@ impl PendingBlock {
 
 impl Flushes {
     pub(crate) fn new(slots: usize) -> Self {
+        let most_begun = slots.max(1).saturating_mul(BEGUN_PER_SLOT).min(Semaphore::MAX_PERMITS);
         Self {
             slots: Semaphore::new(slots.max(1)),
+            most_begun,
+            places: Arc::new(Semaphore::new(most_begun)),
+            has_ended: AtomicBool::new(false),
             pending: Mutex::default(),
             held: Held::default(),
         }

@@ -110,8 +110,8 @@ pub enum PushError {
     /// The disk does not respond, or there was no thread in time, so the push was not attempted. It may succeed later.
     #[error("{0}; nothing of this push is stored")]
     DiskHangs(DiskHangs),
-    /// The disk stopped responding during the push, or the push took too long, so its spans may be stored or not. If they
-    /// are sent again, they are stored once.
+    /// The disk stopped responding during the push, or the push took too long, so its spans may be stored or not. If a
+    /// client sends them again, they may be stored twice, and queries return them once.
     #[error("{0}")]
     TimedOut(DiskHangs),
     /// The thread of the push panicked: a bug.

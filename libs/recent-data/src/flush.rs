@@ -3,10 +3,14 @@
 mod block;
 mod run;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use tactus_model::TenantId;
 use tactus_telemetry::{error_text, log_limited, metrics::Gauge, work_span};
+use tokio::sync::OwnedMutexGuard;
 use tracing::Instrument;
 
 use crate::{
@@ -24,8 +28,8 @@ pub use run::LastFlush;
 const MAX_SEGMENTS_PER_TENANT: usize = 1_000;
 /// Divisor: segments may take this fraction of the limit of live spans before all of them are made into blocks.
 const SEGMENTS_SHARE: usize = 4;
-/// For each block that is being built, this many may have been begun, which means that their manifests are on disk.
-const BEGUN_PER_SLOT: usize = 4;
+/// A round of flushes in the background begins no more of them after this time. The next one looks again what is due.
+const ROUND: Duration = Duration::from_secs(10);
 
 /// Which segments of a tenant are flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +109,7 @@ impl Ingester {
     async fn decide_and_flush(self: &Arc<Self>, tenant: Option<&TenantId>) -> Result<(), Error> {
         let Some(tenant) = tenant else {
             let decided = self.decide(Due::All).await;
-            return decided.and(self.flush_due(true).await.map_or(Ok(()), Err));
+            return decided.and(self.flush_each().await.map_or(Ok(()), Err));
         };
         let decided = self.decide_tenant(tenant, Due::All).await;
         let flushed = self.flush_tenant(tenant, Flush::AllAtOnce).await;
@@ -118,51 +122,83 @@ impl Ingester {
         self.tenant(tenant).is_some()
     }
 
-    /// Flushes the tenants that are due, or all. Returns the first error; the others are logged.
-    async fn flush_due(self: &Arc<Self>, all: bool) -> Option<Error> {
+    /// Flushes all tenants. Returns the first error; the others are logged.
+    async fn flush_each(self: &Arc<Self>) -> Option<Error> {
+        self.release_or_log(self.has_too_many().await).await;
         let mut tasks = tokio::task::JoinSet::new();
-        let max_live_bytes = self.settings.ingester.max_live_bytes as usize;
-        let too_many = self.segment_cache.segments() > MAX_SEGMENTS
-            || self.segment_cache.heap_bytes() > max_live_bytes / SEGMENTS_SHARE
-            || self.is_disk_low().await;
-        let flush = match (all, too_many) {
-            (true, _) => Flush::AllAtOnce,
-            (false, true) => Flush::All,
-            (false, false) => Flush::Due,
-        };
-        let tenants = self.all_tenants().into_iter();
-        let mut waiting: Vec<_> =
-            tenants.map(|(id, tenant)| (tenant.unflushed_segments(), id)).collect();
-        // Tenants whose spans have waited the longest come first.
-        let oldest = |segments: &[Arc<Segment>]| segments.first().map(|it| it.path().to_owned());
-        waiting.sort_by_cached_key(|(segments, _)| oldest(segments));
-        let most_begun = self.settings.ingester.concurrent_flushes.max(1) * BEGUN_PER_SLOT;
         let mut first_error = None;
-        let mut is_idle = true;
-        if let Err(error) = self.release_held(too_many).await {
+        for (_, id) in self.oldest_first() {
+            if tasks.len() >= self.flushes.most_begun {
+                note_flushed(tasks.join_next().await, &mut first_error);
+            }
+            let ingester = Arc::clone(self);
+            tasks.spawn(async move { ingester.flush_tenant(&id, Flush::AllAtOnce).await });
+        }
+        while !tasks.is_empty() {
+            note_flushed(tasks.join_next().await, &mut first_error);
+        }
+        self.refresh_gauges().await;
+        first_error
+    }
+
+    /// A round in the background: releases what was held long enough, and begins to flush the tenants that are due. Does
+    /// not wait until these are flushed, because one may take minutes. Later rounds leave such a tenant out.
+    pub(crate) async fn flush_due(self: &Arc<Self>) {
+        let until = tokio::time::Instant::now() + ROUND;
+        let mut is_idle = !self.flushes.has_ended.swap(false, Ordering::AcqRel);
+        let mut too_many = self.has_too_many().await;
+        self.release_or_log(too_many).await;
+        let waiting = self.oldest_first();
+        let segments = waiting.iter().flat_map(|(segments, _)| segments);
+        too_many |= self.needs_room_of(segments.map(|segment| segment.bytes()).sum());
+        let flush = if too_many { Flush::All } else { Flush::Due };
+        for (segments, id) in waiting {
+            let due = self.is_block_due(&segments) || (too_many && !segments.is_empty());
+            if !due && !self.flushes.has_pending(&id) {
+                continue;
+            }
+            let place = Arc::clone(&self.flushes.places).acquire_owned();
+            let Ok(place) = tokio::time::timeout_at(until, place).await else { break };
+            let Ok(queue) = self.flushes.queue(&id).try_lock_owned() else { continue };
+            is_idle = false;
+            let ingester = Arc::clone(self);
+            tokio::spawn(async move {
+                let flushed = ingester.flush_queue(&id, flush, queue).await;
+                note_flushed(Some(Ok(flushed)), &mut None);
+                ingester.flushes.has_ended.store(true, Ordering::Release);
+                drop(place);
+            });
+        }
+        if !is_idle {
+            self.refresh_gauges().await;
+        }
+    }
+
+    /// True if there is so much that segments should become blocks whatever their age.
+    async fn has_too_many(self: &Arc<Self>) -> bool {
+        let max_live_bytes = self.settings.ingester.max_live_bytes as usize;
+        self.segment_cache.segments() > MAX_SEGMENTS
+            || self.segment_cache.heap_bytes() > max_live_bytes / SEGMENTS_SHARE
+            || self.is_disk_low().await
+    }
+
+    async fn release_or_log(self: &Arc<Self>, no_room: bool) {
+        if let Err(error) = self.release_held(no_room).await {
             tracing::error!(
                 error = error_text(&error),
                 "cannot release segments whose block is in object storage"
             );
         }
-        for (segments, id) in waiting {
-            let due = self.is_block_due(&segments) || (too_many && !segments.is_empty());
-            if all || due || self.flushes.has_pending(&id) {
-                is_idle = false;
-                if tasks.len() >= most_begun {
-                    note_flushed(tasks.join_next().await, &mut first_error);
-                }
-                let ingester = Arc::clone(self);
-                tasks.spawn(async move { ingester.flush_tenant(&id, flush).await });
-            }
-        }
-        while !tasks.is_empty() {
-            note_flushed(tasks.join_next().await, &mut first_error);
-        }
-        if !is_idle {
-            self.refresh_gauges().await;
-        }
-        first_error
+    }
+
+    /// All tenants with their unflushed segments. Tenants whose spans have waited the longest come first.
+    fn oldest_first(&self) -> Vec<(Vec<Arc<Segment>>, TenantId)> {
+        let tenants = self.all_tenants().into_iter();
+        let mut waiting: Vec<_> =
+            tenants.map(|(id, tenant)| (tenant.unflushed_segments(), id)).collect();
+        let oldest = |segments: &[Arc<Segment>]| segments.first().map(|it| it.path().to_owned());
+        waiting.sort_by_cached_key(|(segments, _)| oldest(segments));
+        waiting
     }
 
     fn is_block_due(&self, segments: &[Arc<Segment>]) -> bool {
@@ -177,8 +213,17 @@ impl Ingester {
 
     /// Finishes the tenant's blocks in progress, then makes blocks of its segments as `flush` says.
     async fn flush_tenant(self: &Arc<Self>, id: &TenantId, flush: Flush) -> Result<(), Error> {
-        let queue = self.flushes.queue(id);
-        let mut queue = queue.lock().await;
+        let queue = self.flushes.queue(id).lock_owned().await;
+        self.flush_queue(id, flush, queue).await
+    }
+
+    /// As [`Self::flush_tenant`]. While the queue is locked, nobody else flushes the tenant.
+    async fn flush_queue(
+        self: &Arc<Self>,
+        id: &TenantId,
+        flush: Flush,
+        mut queue: OwnedMutexGuard<Queue>,
+    ) -> Result<(), Error> {
         let is_pausing = queue.not_before.is_some_and(|time| time > Instant::now());
         if is_pausing && flush != Flush::AllAtOnce {
             return Ok(());
@@ -200,7 +245,7 @@ impl Ingester {
             }
             let is_retry = queue.failures > 0;
             let Some(block) = queue.blocks.front_mut() else { return Ok(()) };
-            let _queued = Queued::new(&self.metrics.flush_queue_length);
+            let queued = Queued::new(&self.metrics.flush_queue_length);
             let slot = self.flushes.slots.acquire().await;
             let begun = Instant::now();
             let span = work_span!("flush", tenant = id.as_str(), block = %block.id);
@@ -208,14 +253,15 @@ impl Ingester {
             if result.is_err() {
                 span.record("otel.status_code", "ERROR");
             }
-            drop(slot);
+            drop((slot, queued));
             self.metrics.flush_duration.observe_duration(begun.elapsed());
             if is_retry {
                 self.metrics.flush_retries.inc();
             }
-            if let Err(error) = result {
-                self.note_failure(&mut queue);
-                return Err(error);
+            let stored = result.inspect_err(|_| self.note_failure(&mut queue))?;
+            if let Some(meta) = stored {
+                // Only this tenant's segments wait until readers know the block.
+                self.written.tell(meta).await;
             }
             (queue.failures, queue.not_before) = (0, None);
             let Some(block) = queue.blocks.pop_front() else { return Ok(()) };
@@ -245,7 +291,7 @@ impl Ingester {
     }
 }
 
-/// Records how the flush of a tenant ended.
+/// Records how the flush of a tenant ended, and logs an error.
 fn note_flushed(
     result: Option<Result<Result<(), Error>, tokio::task::JoinError>>,
     first_error: &mut Option<Error>,

@@ -18,6 +18,9 @@ use crate::{
 
 /// When the directory has this fraction of its limit, segments are released early. Numerator and denominator.
 const FULL: (u64, u64) = (4, 5);
+/// Divisors: unflushed segments become blocks early if they take this fraction of the limit, of a directory that is nearly
+/// full, and of one beyond its limit. Many small blocks do not help if other files have filled it.
+const WORTH: (u64, u64) = (20, 100);
 
 impl Ingester {
     /// Keeps or releases the segments of a block that is now in object storage.
@@ -57,6 +60,13 @@ impl Ingester {
     fn is_nearly_full(&self) -> bool {
         let limit = self.settings.ingester.max_disk_bytes;
         limit > 0 && self.directory_bytes() / FULL.0 >= limit / FULL.1
+    }
+
+    /// True if the directory is near its limit or beyond it, and unflushed segments with so many bytes take much of it.
+    pub(crate) fn needs_room_of(&self, unflushed_bytes: u64) -> bool {
+        let limit = self.settings.ingester.max_disk_bytes;
+        let worth = if self.has_directory_room().is_err() { WORTH.1 } else { WORTH.0 };
+        self.is_nearly_full() && unflushed_bytes > limit / worth
     }
 
     async fn let_go(self: &Arc<Self>, tenant: TenantId, block: PendingBlock) -> Result<(), Error> {

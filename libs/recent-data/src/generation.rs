@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -50,6 +50,8 @@ pub(crate) struct Generation {
     heads: RwLock<HashMap<TenantId, Arc<Head>>>,
     /// The generation is cut this many milliseconds after its first push, even if the settings say later.
     cut_after: AtomicU64,
+    /// The directory with its segments has got its name.
+    pub(crate) is_written: AtomicBool,
 }
 
 impl Generation {
@@ -62,6 +64,7 @@ impl Generation {
             first_push: AtomicU64::new(0),
             heads: RwLock::default(),
             cut_after: AtomicU64::new(u64::MAX),
+            is_written: AtomicBool::new(false),
         }
     }
 
@@ -144,13 +147,15 @@ pub(crate) struct Sealing {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) generation: Arc<Generation>,
-    pub(crate) parts: PartRange,
+    /// The parts of the log with its spans, at least one. Those of the first run give the directory of its segments the
+    /// name. A gap may be a part of somebody else, which the next start must not take for one of these.
+    pub(crate) parts: Vec<PartRange>,
 }
 
 impl Sealing {
     /// True if the spans of a log part are only in memory (and in the log).
     pub(crate) fn is_waiting(&self, part: u64) -> bool {
-        self.waiting.iter().any(|waiting| waiting.parts.contains(part))
+        self.waiting.iter().flat_map(|waiting| &waiting.parts).any(|run| run.contains(part))
     }
 }
 

@@ -224,6 +224,7 @@ impl Ingester {
     }
 
     /// As [`Self::push_in_turn`], without a turn.
+    #[cfg(test)]
     pub(crate) fn push(
         &self,
         push: &PushRequest,
@@ -286,9 +287,7 @@ impl Ingester {
         }
         drop(generation);
         self.live_tails.show(tenant, push, &appended);
-        let bytes_held = bytes + new_bytes;
-        let live = self.live_bytes.fetch_add(bytes_held, Ordering::Relaxed) + bytes_held;
-        if live >= self.settings.generation_bytes {
+        if self.add_live_bytes(bytes + new_bytes) >= self.settings.generation_bytes {
             self.wake.notify_one();
         }
         self.metrics.bytes_received.with([tenant.as_str(), "trace"]).inc_by(bytes as u64);

@@ -8,7 +8,6 @@
 //! segments.notes                         what became of segments whose files are still needed for others
 //! segments/.writing-<first>-<last>/      being written; deleted at start
 //! flushing/<tenant>/<block id>.json      segments that become this block
-//! building/                              blocks that an earlier release was making; deleted at start
 //! quarantine/                            what could not be read
 //! ```
 //!
@@ -46,6 +45,18 @@ impl PartRange {
 
     pub(crate) fn contains(self, part: u64) -> bool {
         (self.first..=self.last).contains(&part)
+    }
+
+    /// Ascending numbers as ranges without gaps.
+    pub(crate) fn runs(numbers: impl Iterator<Item = u64>) -> Vec<Self> {
+        let mut runs: Vec<Self> = Vec::new();
+        for number in numbers {
+            match runs.last_mut() {
+                Some(run) if run.last + 1 == number => run.last = number,
+                _ => runs.push(Self::of(number)),
+            }
+        }
+        runs
     }
 }
 
@@ -85,10 +96,6 @@ impl Layout {
         self.root.join("flushing")
     }
 
-    pub(crate) fn building(&self) -> PathBuf {
-        self.root.join("building")
-    }
-
     pub(crate) fn notes(root: &Path) -> PathBuf {
         root.join("segments.notes")
     }
@@ -98,7 +105,7 @@ impl Layout {
     pub(crate) fn other_bytes(&self, unfinished: bool) -> u64 {
         let ends_in = |path: &Path, ending| path.extension().is_some_and(|it| it == ending);
         let all = |_: &Path| true;
-        let besides = ["building", "flushing", "quarantine"];
+        let besides = ["flushing", "quarantine"];
         let besides: u64 =
             besides.iter().map(|name| bytes_below(&self.root.join(name), &all)).sum();
         let log = bytes_below(&Self::log(&self.root), &|path| !ends_in(path, "wal"));
@@ -268,15 +275,14 @@ mod tests {
             (layout.segment_directory(range).join("t.1.deciding"), 100),
             (layout.writing_directory(range).join("t.0.seg"), 1_000),
             (layout.flushing().join("t").join("x.partial"), 10_000),
-            (layout.building().join("x").join("data.parquet"), 100_000),
-            (folder.path().join("quarantine").join("t.0.seg"), 1_000_000),
+            (folder.path().join("quarantine").join("t.0.seg"), 100_000),
         ];
         for (path, bytes) in files {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, vec![0; bytes]).unwrap();
         }
-        assert_eq!(layout.other_bytes(true), 1_111_110);
-        assert_eq!(layout.other_bytes(false), 1_111_010);
+        assert_eq!(layout.other_bytes(true), 111_110);
+        assert_eq!(layout.other_bytes(false), 111_010);
     }
 
     #[test]

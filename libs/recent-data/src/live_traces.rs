@@ -2,10 +2,11 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    hash::BuildHasher,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use foldhash::fast::RandomState;
+use foldhash::{fast::RandomState, quality};
 use parking_lot::Mutex;
 use tactus_model::TraceId;
 
@@ -17,7 +18,7 @@ const PARTS: usize = 16;
 /// Estimated memory of a trace in a map: a map that has just grown is half empty.
 const TRACE_BYTES: usize = 2 * size_of::<(TraceId, u64)>();
 
-/// Divisor: a trace with this fraction of the byte limit is remembered beyond a cut.
+/// Divisor: a trace that takes this fraction of the byte limit in one generation is remembered beyond its cut.
 const LARGE: u64 = 8;
 
 /// Traces of one generation of a tenant.
@@ -28,6 +29,8 @@ pub(crate) struct LiveTraces {
     count: AtomicUsize,
     /// Sizes from earlier generations.
     inherited: Inherited,
+    /// Draws small traces to remember. Each generation draws others.
+    draw: quality::RandomState,
 }
 
 /// Whether a span is accepted, and if not, why.
@@ -41,7 +44,8 @@ pub(crate) enum Verdict {
 impl LiveTraces {
     pub(crate) fn new(limits: Limits, inherited: Inherited) -> Self {
         let parts = (0..PARTS).map(|_| Mutex::default()).collect();
-        Self { limits, parts, count: AtomicUsize::new(0), inherited }
+        let draw = quality::RandomState::default();
+        Self { limits, parts, count: AtomicUsize::new(0), inherited, draw }
     }
 
     /// Counts a span of this many bytes, or refuses it. Only new traces are refused at the limit of traces.
@@ -85,7 +89,13 @@ impl LiveTraces {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Traces of at least an eighth of the byte limit that took spans in this generation.
+    /// Traces whose sizes must be known after the cut, because they took spans in this generation: those that are known
+    /// from earlier generations, those of at least an eighth of the byte limit, and some of the others.
+    ///
+    /// A trace may take little in each generation and yet become large. To remember all small traces would take too much
+    /// memory, so each is drawn with a chance that grows with its bytes. Once drawn it is counted. On average a trace has
+    /// an eighth of the limit by then, and few have half of it: one in 50. So a trace may become larger than the limit by
+    /// that much, and the memory grows with the bytes of a tenant, not with the number of its traces.
     pub(crate) fn large(&self) -> Vec<(TraceId, u64)> {
         let threshold = self.limits.max_bytes_per_trace / LARGE;
         if threshold == 0 {
@@ -93,10 +103,14 @@ impl LiveTraces {
         }
         let mut large = Vec::new();
         for part in &self.parts {
-            let part = part.lock();
-            let has_grown = |id: TraceId, bytes: u64| bytes > self.inherited(id);
-            let sizes = part.iter().map(|(id, bytes)| (*id, *bytes));
-            large.extend(sizes.filter(|&(id, bytes)| bytes >= threshold && has_grown(id, bytes)));
+            for (&id, &bytes) in part.lock().iter() {
+                let before = self.inherited(id);
+                // The same result for each call.
+                let is_drawn = || self.draw.hash_one(id) % threshold < bytes;
+                if bytes > before && (before > 0 || is_drawn()) {
+                    large.push((id, bytes));
+                }
+            }
         }
         large
     }
@@ -135,8 +149,51 @@ mod tests {
         assert_eq!(live.admit(id(3), 1), Verdict::TooMany);
         assert_eq!(live.admit(id(2), 1), Verdict::TooLarge);
         live.undo(&[(id(2), 100)]);
-        assert_eq!(live.admit(id(2), 1), Verdict::Admitted);
         assert_eq!(live.large(), [(id(1), 100)]);
+        assert_eq!(live.admit(id(2), 1), Verdict::Admitted);
+    }
+
+    /// A trace that takes `bytes` in each generation; returns its bytes when a span is refused.
+    fn grown_by(bytes: u64, limits: Limits) -> u64 {
+        let (mut total, mut known) = (0, 0);
+        for _ in 0..10_000 {
+            let live = LiveTraces::new(limits, Inherited::of(id(1), known));
+            if live.admit(id(1), bytes) == Verdict::TooLarge {
+                break;
+            }
+            total += bytes;
+            let large = live.large();
+            assert_eq!(large, live.large(), "a trace that was drawn stays drawn");
+            known = large.first().map_or(known, |&(_, bytes)| bytes);
+        }
+        total
+    }
+
+    #[test]
+    fn trace_that_takes_little_in_each_generation_is_refused_all_the_same() {
+        let limits = Limits { max_bytes_per_trace: 1 << 20, ..Limits::default() };
+        let mut sum = 0;
+        for _ in 0..100 {
+            let total = grown_by((1 << 20) / 64, limits);
+            // That a trace is not drawn until it has four times the limit has a chance of less than 1e-13.
+            assert!((1 << 20..5 << 20).contains(&total), "{total}");
+            sum += total;
+        }
+        assert!(sum / 100 < (1 << 20) * 3 / 2, "{sum}");
+    }
+
+    #[test]
+    fn few_small_traces_are_remembered() {
+        let limits = Limits { max_bytes_per_trace: 1 << 20, ..Limits::default() };
+        let live = LiveTraces::new(limits, Inherited::default());
+        for number in 0..10_000_u32 {
+            let mut bytes = [0; 16];
+            bytes[12..].copy_from_slice(&number.to_be_bytes());
+            assert_eq!(live.admit(TraceId(bytes), 1_000), Verdict::Admitted);
+        }
+        // About 10 000 000 bytes / 128 KiB.
+        let large = live.large().len();
+        assert!((20..200).contains(&large), "{large}");
     }
 
     #[test]

@@ -1,18 +1,13 @@
 //! Starts an ingester: opens its directory and reads back the spans in it.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
 use tactus_storage::{Bucket, Uuid};
 use tactus_telemetry::metrics::{Collected, Kind, Registry};
 use tactus_wal::Wal;
 
 use crate::{
-    error::Error,
-    ingester::Ingester,
-    layout::{Layout, parse_part_range},
-    notes::Notes,
-    replay,
-    settings::Settings,
+    error::Error, ingester::Ingester, layout::Layout, replay, settings::Settings,
     written::BlockWritten,
 };
 
@@ -21,8 +16,8 @@ impl Ingester {
     ///
     /// `written` is called for each block that is in object storage, before its spans are released here.
     ///
-    /// Errors: another process has locked the directory, or it cannot be written. Damaged files are set aside and
-    /// reported, and never keep the ingester from starting.
+    /// Errors: another process has locked the directory, or it cannot be written, or listed. Damaged files are set aside
+    /// and reported, and never keep the ingester from starting.
     pub fn open(
         settings: Settings,
         bucket: Bucket,
@@ -30,10 +25,11 @@ impl Ingester {
         registry: &Registry,
     ) -> Result<Arc<Self>, Error> {
         let root = settings.directory.clone();
-        fs::create_dir_all(&root).map_err(Error::io("storage.trace.wal.path: create", &root))?;
+        // It has the spans of all tenants, in plain.
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(&root);
+        created.map_err(Error::io("storage.trace.wal.path: create", &root))?;
         let wal_settings = tactus_wal::Settings {
             fsync_interval: settings.fsync_interval,
-            first_part: first_free_part(&root),
             ..tactus_wal::Settings::default()
         };
         let (wal, log_replay) =
@@ -90,16 +86,4 @@ fn warn_of_tempo(root: &Path, bucket: &Bucket) {
              once more and have it flush (/shutdown)"
         );
     }
-}
-
-/// The first log part number that no directory of segments uses, and that no note is about: what became of a segment that
-/// is gone must not be taken for what became of a new one.
-fn first_free_part(root: &Path) -> u64 {
-    let segments = root.join("segments");
-    let entries = fs::read_dir(&segments).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let notes = Notes::new(Layout::notes(root), segments, false).read().unwrap_or_default();
-    let noted = notes.into_keys().filter_map(|key| Some(key.split_once('/')?.0.to_owned()));
-    let ranges = names.chain(noted).filter_map(|name| parse_part_range(&name));
-    ranges.map(|range| range.last + 1).max().unwrap_or(1)
 }

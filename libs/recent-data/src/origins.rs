@@ -1,7 +1,7 @@
 //! The origins of a tenant's spans that are stored here.
 //!
-//! A distributor sends the same spans to several ingesters, and sends them again to an ingester that has not answered.
-//! The origin identifies them, so that an ingester does not store again what it has or had recently.
+//! A distributor sends the same spans to several ingesters. The origin identifies them, so that queries count them once,
+//! and an ingester does not store again what it has or had recently: what segments hold may also be in the log.
 
 use std::{
     collections::VecDeque,

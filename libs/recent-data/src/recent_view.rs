@@ -9,10 +9,9 @@ use std::{collections::HashSet, ops::Deref, sync::Arc};
 use tactus_model::{
     OriginSet, SpanBatch, TraceId,
     merge::{gather_traces, merge},
-    otlp::encode_traces_data_while,
 };
 use tactus_storage::{Uuid, meta::block_origin};
-use tactus_work::{Held, UNITS_OF_WRITTEN_SPAN, tick};
+use tactus_work::Held;
 
 use crate::{head::HeadSnapshot, origins::HeldOrigins, segment::OpenSegment};
 pub(crate) use scattered::Scattered;
@@ -58,7 +57,7 @@ pub(crate) enum Place {
 #[derive(Debug)]
 pub(crate) struct Gathered {
     pub(crate) batch: SpanBatch,
-    held: Held,
+    _held: Held,
 }
 
 impl Gathered {
@@ -66,19 +65,7 @@ impl Gathered {
     pub(crate) fn of(parts: &[&SpanBatch], mut held: Held) -> Self {
         let batch = merge(parts).0;
         held.shrink_to(2 * batch.heap_bytes());
-        Self { batch, held }
-    }
-
-    /// The spans as an OTLP message, whose memory is counted as it grows. Empty if no memory is left; the query has
-    /// ended then. `None` if the message exceeds `max_bytes`.
-    pub(crate) fn encoded(&mut self, max_bytes: u64) -> Option<Vec<u8>> {
-        let (own, mut is_too_large) = (self.batch.heap_bytes(), false);
-        let goes_on = |bytes: usize| {
-            is_too_large = bytes as u64 > max_bytes;
-            !is_too_large && self.held.grow_to(own + bytes) && !tick(UNITS_OF_WRITTEN_SPAN)
-        };
-        let message = encode_traces_data_while(&self.batch, goes_on);
-        (!is_too_large).then(|| message.unwrap_or_default())
+        Self { batch, _held: held }
     }
 }
 

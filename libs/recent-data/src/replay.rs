@@ -36,7 +36,7 @@ use crate::{
 
 use log::{Covered, replay_log};
 
-/// How often a start reads a file again of which the disk cannot say where its segments are, and the pauses.
+/// How often a start reads again what the disk cannot read and much depends on, and the pauses.
 const MORE_READS: usize = 3;
 const PAUSE_OF_READS: Duration = Duration::from_millis(100);
 
@@ -45,7 +45,6 @@ const PAUSE_OF_READS: Duration = Duration::from_millis(100);
 /// Memory: the spans of one log part. A damaged segment goes to quarantine, and the log keeps a damaged part aside;
 /// both are logged and counted. So is what the disk cannot read, which stays where it is.
 pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error> {
-    let _ = fs::remove_dir_all(ingester.layout.building());
     let found = find_segments(ingester)?;
     if let Err(error) = resume_blocks(ingester) {
         tracing::error!(
@@ -58,25 +57,17 @@ pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error
 
 /// Opens the segments on disk.
 fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
-    let root = ingester.layout.segments();
-    let notes = ingester.notes.read().unwrap_or_else(|error| {
-        // New segments may get the numbers that these notes are about, so that nobody may read them later.
-        let kept = ingester.layout.quarantine(&Layout::notes(&ingester.settings.directory));
-        tracing::error!(
-            %error,
-            ?kept,
-            "cannot read segments.notes: spans that are in blocks may be written to other blocks as well"
-        );
-        HashMap::new()
-    });
+    let notes = read_notes(ingester)?;
+    let directories = list_patiently(&ingester.layout.segments())?;
+    ingester.wal.skip_to(first_free_part(&directories, &notes))?;
     let mut covered = Covered::default();
     // In order of their numbers, because the oldest segments go into a block first.
-    for path in list_sorted(&root)? {
+    for path in directories {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(".writing-") {
             delete(&path, fs::remove_dir_all(&path));
         } else if let Some(parts) = parse_part_range(&name) {
-            match list_sorted(&path) {
+            match list_patiently(&path) {
                 Ok(paths) => Directory { ingester, path: &path, notes: &notes }.open(paths)?,
                 Err(Error::Io { source, .. }) if is_error_of_disk(&source) => {
                     let error = SegmentError::read(&path, source);
@@ -89,7 +80,7 @@ fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
             let is_damaged =
                 ingester.layout.has_quarantined(&path) || ingester.unreadable.has_below(&path);
             // If nothing could be read, and the log still has the spans, they are cut again.
-            if !is_damaged || path.is_dir() {
+            if !is_damaged || path.try_exists().unwrap_or(true) {
                 covered.parts.push(parts);
                 covered.damaged.extend(is_damaged.then_some(parts));
             }
@@ -99,6 +90,56 @@ fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
     }
     covered.parts.sort_unstable();
     Ok(covered)
+}
+
+/// What became of segments.
+///
+/// Errors: it is unknown, and the notes cannot be set aside. New segments may get the numbers that they are about, so that
+/// nobody may read them later.
+fn read_notes(ingester: &Ingester) -> Result<HashMap<String, Fate>, Error> {
+    let path = Layout::notes(&ingester.settings.directory);
+    let is_unread = |read: &io::Result<_>| read.as_ref().is_err_and(is_error_of_disk);
+    let error = match patiently(|| ingester.notes.read(), is_unread) {
+        Ok(notes) => return Ok(notes),
+        Err(error) if is_error_of_disk(&error) => error,
+        Err(error) => return Err(Error::io("read", &path)(error)),
+    };
+    let kept = ingester.layout.quarantine(&path).map_err(Error::io("set aside", &path))?;
+    tracing::error!(
+        %error,
+        kept = %kept.display(),
+        "cannot read segments.notes: spans that are in blocks may be written to other blocks as well"
+    );
+    Ok(HashMap::new())
+}
+
+/// The first log part number that no directory of segments uses, and that no note is about: what became of a segment that
+/// is gone must not be taken for what became of a new one.
+fn first_free_part(directories: &[PathBuf], notes: &HashMap<String, Fate>) -> u64 {
+    let names = directories.iter().filter_map(|path| path.file_name()?.to_str());
+    let noted = notes.keys().filter_map(|key| Some(key.split_once('/')?.0));
+    let ranges = names.chain(noted).filter_map(parse_part_range);
+    ranges.map(|range| range.last + 1).max().unwrap_or(1)
+}
+
+/// Reads something. If the disk cannot, it is asked again, because a path to it may fail over.
+fn patiently<R>(read: impl Fn() -> R, is_unread: impl Fn(&R) -> bool) -> R {
+    for _ in 0..MORE_READS {
+        let result = read();
+        if !is_unread(&result) {
+            return result;
+        }
+        thread::sleep(PAUSE_OF_READS);
+    }
+    read()
+}
+
+fn list_patiently(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let is_unread = |listed: &Result<_, Error>| match listed {
+        Err(Error::Io { source, .. }) => is_error_of_disk(source),
+        _ => false,
+    };
+    patiently(|| list_sorted(directory), is_unread)
 }
 
 fn list_sorted(directory: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -189,7 +230,7 @@ impl Directory<'_> {
     }
 
     fn read_cut(&self, path: &Path) -> Result<(Sections, Arc<SegmentFile>), SegmentError> {
-        let found = read_patiently(path)?;
+        let found = patiently(|| read_sections(path), is_unread)?;
         // Others may be in it, for which it stays.
         let is_unread = found.damage.as_ref().is_some_and(SegmentError::is_of_disk);
         let file = SegmentFile::new(
@@ -260,18 +301,10 @@ impl Directory<'_> {
     }
 }
 
-/// The sections of a file. If the disk cannot read where they are, it is asked again, because a path to it may fail over.
-fn read_patiently(path: &Path) -> Result<Sections, SegmentError> {
-    let mut left = MORE_READS;
-    loop {
-        let found = read_sections(path);
-        let damage = found.as_ref().map_or_else(Some, |found| found.damage.as_ref());
-        if left == 0 || !damage.is_some_and(SegmentError::is_of_disk) {
-            return found;
-        }
-        left -= 1;
-        thread::sleep(PAUSE_OF_READS);
-    }
+/// True if the disk cannot read where the sections of a file are.
+fn is_unread(found: &Result<Sections, SegmentError>) -> bool {
+    let damage = found.as_ref().map_or_else(Some, |found| found.damage.as_ref());
+    damage.is_some_and(SegmentError::is_of_disk)
 }
 
 /// Finds the blocks in progress, so that each is finished once and under its own id.

@@ -49,8 +49,9 @@ impl Ingester {
         let mut sealing = tokio::task::spawn_blocking(exchange).await?;
         self.has_waiting_cuts.store(!sealing.waiting.is_empty(), Ordering::Release);
         while let Some(Waiting { generation, parts }) = sealing.waiting.first() {
-            let (ingester, generation, parts) = (Arc::clone(self), Arc::clone(generation), *parts);
-            let write = move || for_ingest(|| ingester.write_generation(&generation, parts));
+            let (ingester, generation) = (Arc::clone(self), Arc::clone(generation));
+            let parts = parts.clone();
+            let write = move || for_ingest(|| ingester.write_generation(&generation, &parts));
             tokio::task::spawn_blocking(write).await??;
             sealing.waiting.remove(0);
         }
@@ -69,19 +70,28 @@ impl Ingester {
         let generation = std::mem::replace(&mut *current, Arc::new(Generation::new(false)));
         // No push is under way while the lock is held, so every part since the last cut belongs to this generation.
         self.wal.rotate();
-        let last = self.wal.parts().iter().map(|part| part.id.number()).max().unwrap_or(0);
+        let numbers = self.wal.parts().into_iter().map(|part| part.id.number());
+        let mut parts = PartRange::runs(numbers.filter(|part| *part > sealing.sealed_through));
         drop(current);
-        let first = sealing.sealed_through + 1;
-        if last < first {
-            // All spans were refused, so there is nothing to keep.
-            let memory = self.large_traces_memory();
-            for (tenant, head) in generation.heads() {
-                self.tenant_or_insert(&tenant).replace_head(&head, Vec::new(), memory);
+        if parts.is_empty() {
+            let is_empty = |(_, head): &(TenantId, Arc<Head>)| {
+                head.close();
+                head.chunks().is_empty()
+            };
+            if generation.heads().iter().all(is_empty) {
+                // All spans were refused, so there is nothing to keep.
+                let memory = self.large_traces_memory();
+                for (tenant, head) in generation.heads() {
+                    self.tenant_or_insert(&tenant).replace_head(&head, Vec::new(), memory);
+                }
+                return None;
             }
-            return None;
+            let number = sealing.sealed_through + 1;
+            tracing::error!(number, "the write-ahead log does not know the spans that are cut");
+            parts.push(PartRange::of(number));
         }
-        sealing.sealed_through = last;
-        Some(Waiting { generation, parts: PartRange { first, last } })
+        sealing.sealed_through = parts.iter().map(|run| run.last).max().unwrap_or_default();
+        Some(Waiting { generation, parts })
     }
 
     /// Keeps a generation that could not be written for the next cut.
@@ -89,7 +99,7 @@ impl Ingester {
         &self,
         sealing: &mut Sealing,
         generation: Arc<Generation>,
-        parts: PartRange,
+        parts: Vec<PartRange>,
     ) {
         sealing.waiting.push(Waiting { generation, parts });
         self.has_waiting_cuts.store(true, Ordering::Release);
@@ -97,18 +107,19 @@ impl Ingester {
 
     /// Writes the segments of all tenants, gives them to queries in place of the heads, and releases the log parts.
     ///
-    /// May be called again after an error: what is complete on disk is not written twice.
+    /// `parts` as in [`Waiting`]. May be called again after an error: what is complete on disk is not written twice.
     pub(crate) fn write_generation(
         &self,
         generation: &Generation,
-        parts: PartRange,
+        parts: &[PartRange],
     ) -> Result<(), Error> {
-        let directory = self.layout.segment_directory(parts);
-        if directory.is_dir() {
+        let directory = self.layout.segment_directory(parts[0]);
+        // A directory of that name which this process has not written is in the way: other spans are in it.
+        if generation.is_written.load(Ordering::Acquire) && directory.is_dir() {
             // An earlier call may have failed right after the rename.
             self.sync_segments()?;
         } else {
-            let writing = self.layout.writing_directory(parts);
+            let writing = self.layout.writing_directory(parts[0]);
             let written = self.write_directory(generation, &writing, &directory);
             if written.is_err() {
                 // A full disk gets its space back.
@@ -132,7 +143,9 @@ impl Ingester {
             let memory = self.large_traces_memory();
             self.tenant_or_insert(&tenant).replace_head(&head, replaced, memory);
         }
-        self.release_log(parts);
+        for run in parts {
+            self.release_log(*run);
+        }
         if some_wait {
             self.has_pending.store(true, Ordering::Release);
         }
@@ -164,6 +177,7 @@ impl Ingester {
             sync_directory(writing).map_err(Error::io("sync", writing))?;
         }
         fs::rename(writing, directory).map_err(Error::io("rename", writing))?;
+        generation.is_written.store(true, Ordering::Release);
         self.sync_segments()
     }
 

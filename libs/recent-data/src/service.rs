@@ -31,7 +31,7 @@ use crate::{
     ingester::Ingester,
     recent::RecentMatches,
     recent_metrics::{RecentError, stored::Stored},
-    recent_view::{RecentView, part::EncodedPart},
+    recent_view::RecentView,
     segment::SegmentError,
     share::{Share, kept_traces::kept_traces, search::Turns},
     so_far::Growing,
@@ -72,7 +72,7 @@ impl Protocol for Ingester {
             let refused_spans = state.map_or(0, |state| state.refused_spans(job.id));
             let is_large = job.is_part()
                 || job.counts_spans(u64::MAX) && job.is_large(view.spans_of(job.id) as u64);
-            let whole = if is_large { None } else { whole(&view, &job) };
+            let whole = if is_large { None } else { view.encoded_whole(&job) };
             let is_part = whole.is_none();
             let found = whole.unwrap_or_else(|| view.encoded_part(&job));
             // Columns take some bytes even if there is no span.
@@ -359,14 +359,6 @@ fn explanation(parts: u32, spans: u64, matched: u64, started: Instant) -> JobExp
 
 fn tenant_of(text: &str) -> Result<TenantId, Status> {
     TenantId::parse(text).map_err(|error| Status::invalid_argument(error.to_string()))
-}
-
-/// Puts a trace together. `None` if it has more bytes than the job allows.
-fn whole(view: &RecentView, job: &TraceJob) -> Option<EncodedPart> {
-    let mut batch = view.gather(&HashSet::from([job.id]));
-    let message = batch.encoded(job.max_bytes)?;
-    let (bytes, inspected_bytes) = (message.len() as u64, batch.heap_bytes());
-    Some(EncodedPart { message, bytes, inspected_bytes })
 }
 
 fn refused_job(error: &JobError) -> Status {

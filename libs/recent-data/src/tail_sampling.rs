@@ -18,12 +18,14 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use parking_lot::Mutex;
 use tactus_model::{
     SpanBatch, TenantId, TraceId,
     merge::{MergePlan, gather_traces},
 };
 use tactus_tail_sampling::Decision;
 use tactus_telemetry::{error_text, log_limited};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::{
     begun_blocks::MAX_SEGMENTS,
@@ -42,11 +44,18 @@ const WINDOW_SPANS: usize = 32_768;
 const MAX_PENDING_SEGMENTS: usize = 1_000;
 /// The same for all tenants together.
 const MAX_PENDING_SEGMENTS_OF_ALL: usize = MAX_SEGMENTS / 2;
+/// Tenants that are decided at the same time, so that one with much to decide does not delay all others. Each holds a
+/// window of spans in memory.
+pub(crate) const MAX_DECIDING: usize = 4;
+
+/// Locked while a segment with kept traces is written. On the disk there is room for one beside the pending segments.
+static WRITING: Mutex<()> = Mutex::new(());
 
 /// Which traces are decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Traces whose spans have waited long enough; the oldest ones earlier if too many wait.
+    /// Traces whose spans have waited long enough; the oldest ones earlier if too many wait. A tenant that is being
+    /// decided already is passed over.
     Waited,
     /// All traces that were cut, with the spans that are there now.
     All,
@@ -60,10 +69,20 @@ type Wanted = HashSet<TraceId, RandomState>;
 impl Ingester {
     /// Decides traces of all tenants. Tries all of them, then returns the first error.
     pub(crate) async fn decide(self: &Arc<Self>, due: Due) -> Result<(), Error> {
+        let at_a_time = match due {
+            // Other rounds run beside this one.
+            Due::Waited => 1,
+            Due::All => MAX_DECIDING,
+        };
         let mut result = Ok(());
+        let mut running = JoinSet::new();
         for (id, tenant) in self.all_tenants() {
             if !tenant.pending_segments().is_empty() {
-                result = result.and(self.decide_tenant(&id, due).await);
+                if running.len() >= at_a_time {
+                    result = result.and(ended(running.join_next().await));
+                }
+                let ingester = Arc::clone(self);
+                running.spawn(async move { ingester.decide_tenant(&id, due).await });
             } else if let Some(mut state) = tenant.deciding.try_lock()
                 && state.is_some()
                 && self.settings.tail_sampling.of(&id).is_none()
@@ -72,15 +91,20 @@ impl Ingester {
                 *state = None;
             }
         }
+        while !running.is_empty() {
+            result = result.and(ended(running.join_next().await));
+        }
         result.and(self.decide_early(MAX_PENDING_SEGMENTS_OF_ALL).await)
     }
 
-    /// Decides early, the tenants that have waited longest first, until at most `limit` segments wait.
+    /// Decides early, the tenants that have waited longest first, until at most `limit` segments wait besides those of
+    /// tenants that are being decided.
     pub(crate) async fn decide_early(self: &Arc<Self>, limit: usize) -> Result<(), Error> {
         let now = Instant::now();
         let mut waiting: Vec<(Reverse<Duration>, usize, TenantId)> = self
             .all_tenants()
             .into_iter()
+            .filter(|(_, tenant)| !tenant.deciding.is_locked())
             .filter_map(|(id, tenant)| {
                 let pending = tenant.pending_segments();
                 Some((Reverse(pending.first()?.age(now)), pending.len(), id))
@@ -122,7 +146,11 @@ impl Ingester {
 
     fn decide_now(&self, id: &TenantId, due: Due) -> Result<(), Error> {
         let Some(tenant) = self.tenant(id) else { return Ok(()) };
-        let mut state = tenant.deciding.lock();
+        let state = match due {
+            Due::All => Some(tenant.deciding.lock()),
+            Due::Waited => tenant.deciding.try_lock(),
+        };
+        let Some(mut state) = state else { return Ok(()) };
         // It may come back or go while the view is taken.
         let may_lack_spans = || self.unreadable.may_return_undecided(id);
         let lacked_spans = may_lack_spans();
@@ -132,7 +160,9 @@ impl Ingester {
         let pending: Vec<OpenSegment> = pending.cloned().collect();
         let Some(settings) = self.settings.tail_sampling.of(id) else {
             // Turned off since the cut.
-            return pending.iter().try_for_each(|it| self.keep_all(id, &tenant, it.segment()));
+            let kept = pending.iter().try_for_each(|it| self.keep_all(id, &tenant, it.segment()));
+            self.metrics.tail_sampling.undecided(id, traces_of(&tenant.pending_segments()));
+            return kept;
         };
         let decision_wait = match lacked_spans || may_lack_spans() {
             true => Duration::MAX,
@@ -153,7 +183,10 @@ impl Ingester {
             self.metrics.tail_sampling.round(started.elapsed());
             self.metrics.tail_sampling.dropped_too_early(id, overflow.traces);
             // A segment that cannot be written is tried again. Others may free space on the disk.
-            let settled = due.iter().map(|it| self.settle(id, &tenant, it, &decided));
+            let settled = due.iter().map(|it| {
+                let _writing = WRITING.lock();
+                self.settle(id, &tenant, it, &decided)
+            });
             result = settled.fold(Ok(()), Result::and);
             self.unreadable(id, due);
         }
@@ -216,6 +249,11 @@ impl Ingester {
         state.decided = Instant::now();
         Ok(decided)
     }
+}
+
+/// How a tenant's decisions ended.
+fn ended(joined: Option<Result<Result<(), Error>, JoinError>>) -> Result<(), Error> {
+    joined.map_or(Ok(()), |decided| decided?)
 }
 
 /// What is decided early because too much waits.

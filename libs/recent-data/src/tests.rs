@@ -16,6 +16,7 @@ use crate::{
 mod bad_disk;
 mod blocks;
 mod clocks;
+mod flushes;
 mod left_behind;
 mod left_out;
 mod live_tail;
@@ -169,7 +170,6 @@ async fn flush_moves_everything_to_the_bucket() {
     ingester.flush_all().await.unwrap();
     assert!(held(&ingester).is_empty());
     assert_eq!(files(&bench.settings().directory.join("segments")), 0);
-    assert_eq!(files(&bench.settings().directory.join("building")), 0);
     let blocks = bench.blocklist.tenant("t1");
     assert_eq!(blocks.live().len(), 1);
     assert_eq!(blocks.live()[0].total_objects, 7);
@@ -521,7 +521,6 @@ async fn abandoned_cuts_and_flushes_go_on_to_their_end() {
     assert!(!blocks.live().is_empty());
     assert_eq!(files(&bench.settings().directory.join("segments")), 0);
     assert_eq!(files(&bench.settings().directory.join("flushing")), 0);
-    assert_eq!(files(&bench.settings().directory.join("building")), 0);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The directory of a log: file names, the lock, and what is found at start.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,16 +92,12 @@ impl Directory {
     }
 
     /// Lists the directory. Entries that are not ours are left alone with a warning.
+    ///
+    /// Errors: `Io` if some entries are not known. A part among them would be taken for one that does not exist.
     pub(crate) fn list(&self) -> Result<Listing> {
         let mut listing = Listing { next_id: 1, ..Listing::default() };
         for entry in fs::read_dir(&self.path).map_err(Error::io("list", &self.path))? {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    tracing::warn!(dir = %self.path.display(), %error, "cannot read WAL directory entry");
-                    continue;
-                }
-            };
+            let entry = entry.map_err(Error::io("list", &self.path))?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if name == LOCK_NAME || name.starts_with(CURSOR_PREFIX) {
@@ -111,9 +108,7 @@ impl Directory {
             if let Some(id) = part.or(damaged) {
                 listing.next_id = listing.next_id.max(id.0 + 1);
             }
-            // `metadata` of an entry does not follow links: a link is not ours.
-            let size = entry.metadata().ok().filter(fs::Metadata::is_file).map(|data| data.len());
-            match (part, damaged, size) {
+            match (part, damaged, size_of(entry.metadata())) {
                 (Some(id), _, Some(bytes)) => listing.parts.push((id, bytes)),
                 (_, Some(id), Some(_)) => listing.damaged.push(id),
                 _ => {
@@ -130,10 +125,23 @@ impl Directory {
 
 impl Held {
     fn of(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        // The log has what clients sent, in plain.
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        created.map_err(Error::io("create", path))?;
         let lock = lock(path)?;
         let handle = File::open(path).map_err(Error::io("open", path))?;
         Ok(Self { handle: Arc::new(handle), _lock: lock })
+    }
+}
+
+/// The size of a file of ours by its metadata, which follows no link: a link is not ours. `None`: it is none, or gone.
+///
+/// Whether the disk can read a file that it cannot look at is for replay to find out; until then its size counts as 0.
+fn size_of(metadata: io::Result<fs::Metadata>) -> Option<u64> {
+    match metadata {
+        Ok(data) => data.is_file().then_some(data.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => Some(0),
     }
 }
 
@@ -213,5 +221,23 @@ mod tests {
         assert_eq!(listing.damaged, [PartId(11)]);
         assert_eq!(listing.foreign, 2);
         assert_eq!(listing.next_id, 13);
+    }
+
+    #[test]
+    fn part_that_the_disk_cannot_look_at_counts_as_one_all_the_same() {
+        assert_eq!(size_of(Err(io::Error::from_raw_os_error(5))), Some(0));
+        assert_eq!(size_of(Err(io::ErrorKind::NotFound.into())), None);
+        assert_eq!(size_of(fs::metadata(tempfile::tempdir().unwrap().path())), None);
+    }
+
+    #[test]
+    fn directory_that_is_created_is_for_its_user_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let temporary = tempfile::tempdir().unwrap();
+        let log = temporary.path().join("above/log");
+        Directory::open(&log).unwrap();
+        for path in [log.parent().unwrap(), &log] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
     }
 }

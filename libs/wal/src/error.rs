@@ -42,7 +42,7 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// After `Settings::first_part` there are no numbers left that replay would recognise.
+    /// After the first number for new parts there are none left that replay would recognise.
     #[error("WAL part number {number} is not below {limit}")]
     PartNumberTooLarge {
         /// The refused number.

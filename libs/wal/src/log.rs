@@ -41,9 +41,7 @@ impl Wal {
         settings: Settings,
         files: Arc<dyn Files>,
     ) -> Result<(Self, Replay)> {
-        if settings.first_part >= ID_LIMIT {
-            return Err(Error::PartNumberTooLarge { number: settings.first_part, limit: ID_LIMIT });
-        }
+        check_number(settings.first_part)?;
         let directory = Directory::open(dir.as_ref())?;
         let listing = directory.list()?;
         if settings.fsync_interval.is_some() {
@@ -75,6 +73,16 @@ impl Wal {
         frame.push(IoSlice::new(&encoded));
         frame.extend(payload.iter().map(|slice| IoSlice::new(slice.as_ref())));
         self.shared.append(&mut frame, header.frame_bytes())
+    }
+
+    /// From now on new parts get no lower number than this, as with [`Settings::first_part`]. For owners that look for the
+    /// numbers they remember only once the directory is locked.
+    ///
+    /// Errors: `PartNumberTooLarge`.
+    pub fn skip_to(&self, first_part: u64) -> Result<()> {
+        check_number(first_part)?;
+        self.shared.skip_to(first_part);
+        Ok(())
     }
 
     /// Closes the current part, so that it can be released once its frames are stored elsewhere.
@@ -141,6 +149,13 @@ impl Wal {
     /// Counts of failures and syncs. Does not lock.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+}
+
+fn check_number(number: u64) -> Result<()> {
+    match number < ID_LIMIT {
+        true => Ok(()),
+        false => Err(Error::PartNumberTooLarge { number, limit: ID_LIMIT }),
     }
 }
 

@@ -168,6 +168,12 @@ impl Shared {
         }
     }
 
+    /// New parts get no lower number than this.
+    pub(crate) fn skip_to(&self, number: u64) {
+        let mut state = self.state.lock();
+        state.next_id = state.next_id.max(number);
+    }
+
     /// Closes the current part if it has frames.
     pub(crate) fn rotate(&self) -> Option<PartId> {
         self.close_active(&mut self.state.lock())
@@ -231,6 +237,7 @@ impl Shared {
                 match PartFile::create(&*self.files, &self.directory, id) {
                     Ok(file) => break file,
                     // Another program created this file while we run. It is not overwritten; the next start replays it.
+                    // So a gap in the numbers of `parts` may be a part that this process does not know.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound && self.restores() => {
                         state.next_id = id.0;

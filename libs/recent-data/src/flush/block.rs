@@ -47,18 +47,17 @@ impl Ingester {
         self.layout.flushing().join(tenant.as_str()).join(format!("{block}.json"))
     }
 
+    /// Makes the block, unless an earlier process did. Returns of which block readers are to be told: from then on they
+    /// answer for its spans, and its segments can go.
     pub(super) async fn write_block(
         self: &Arc<Self>,
         tenant: &TenantId,
         block: &mut PendingBlock,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<BlockMeta>, Error> {
         if block.resumed {
             match block_io::read_meta(&self.bucket, tenant.as_str(), block.id).await {
                 Ok(meta) => match block_io::missing_file(&self.bucket, &meta).await? {
-                    None => {
-                        self.written.tell(meta).await;
-                        return Ok(());
-                    }
+                    None => return Ok(Some(meta)),
                     // A store may lose what it has confirmed, and these segments are the last copy.
                     Some(file) => {
                         tracing::error!(
@@ -72,8 +71,8 @@ impl Ingester {
                         block_io::read_compacted_meta(&self.bucket, tenant.as_str(), block.id);
                     match compacted.await {
                         // A compactor has already merged it into another block.
-                        Ok(_) => return Ok(()),
-                        Err(error) if error.is_corrupt() => return Ok(()),
+                        Ok(_) => return Ok(None),
+                        Err(error) if error.is_corrupt() => return Ok(None),
                         Err(error) if error.is_not_found() => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -90,7 +89,7 @@ impl Ingester {
             PendingBlock { id: block.id, segments: readable.cloned().collect(), resumed: false };
         if readable.segments.is_empty() {
             *block = readable;
-            return Ok(());
+            return Ok(None);
         }
         if block.resumed || readable.segments.len() < block.segments.len() {
             // What is left out, here or by the start, may be readable later. It must not be taken for a part of this block.
@@ -101,8 +100,6 @@ impl Ingester {
         // What could not be read when the block was begun may be readable now.
         block.segments.iter().for_each(|segment| segment.set_block(block.id));
         let meta = self.store_block(tenant, block).await?;
-        // From here on queriers answer for these spans, so the segments can go.
-        self.written.tell(meta.clone()).await;
         self.metrics.blocks_flushed.inc();
         self.metrics.flushed_bytes.inc_by(meta.size);
         self.metrics.flush_size.observe(meta.size as f64);
@@ -110,7 +107,7 @@ impl Ingester {
             %tenant, block = %block.id, traces = meta.total_objects, bytes = meta.size,
             "block written to object storage"
         );
-        Ok(())
+        Ok(Some(meta))
     }
 
     /// Builds the block in object storage. A failed attempt leaves objects that nobody reads, and the next attempt

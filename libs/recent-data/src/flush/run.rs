@@ -6,10 +6,14 @@ use std::{
 };
 
 use tactus_telemetry::error_text;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, ingester::Ingester, tail_sampling::Due};
+use crate::{
+    error::Error,
+    ingester::Ingester,
+    tail_sampling::{Due, MAX_DECIDING},
+};
 
 /// What a stopping ingester writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +40,7 @@ impl Ingester {
         let look = self.settings.ingester.flush_check_period.as_std().min(Duration::from_secs(1));
         let mut cut_task: Option<JoinHandle<()>> = None;
         let mut flush_task: Option<JoinHandle<()>> = None;
-        let mut decide_task: Option<JoinHandle<()>> = None;
+        let mut decisions = JoinSet::new();
         let mut read_task: Option<JoinHandle<()>> = None;
         let is_free =
             |task: &Option<JoinHandle<()>>| task.as_ref().is_none_or(|it| it.is_finished());
@@ -54,12 +58,14 @@ impl Ingester {
                 let ingester = Arc::clone(&self);
                 cut_task = Some(tokio::spawn(async move { ingester.cut(look).await }));
             }
-            if self.has_pending.load(Ordering::Acquire) && is_free(&decide_task) {
+            while decisions.try_join_next().is_some() {}
+            // A round that takes long with a tenant is overtaken by the next one, which leaves that tenant out.
+            if self.has_pending.load(Ordering::Acquire) && decisions.len() < MAX_DECIDING {
                 let ingester = Arc::clone(&self);
-                decide_task = Some(tokio::spawn(async move {
+                decisions.spawn(async move {
                     // Errors are logged where they happen, and the next round tries again.
                     let _ = ingester.decide(Due::Waited).await;
-                }));
+                });
             }
             // A disk may take long to say that it cannot read something. Flushes do not wait for that.
             if !self.unreadable.is_empty() && is_free(&read_task) {
@@ -69,7 +75,7 @@ impl Ingester {
             if is_free(&flush_task) {
                 let ingester = Arc::clone(&self);
                 flush_task = Some(tokio::spawn(async move {
-                    ingester.flush_due(false).await;
+                    ingester.flush_due().await;
                 }));
             }
         }

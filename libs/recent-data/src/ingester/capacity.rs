@@ -25,7 +25,8 @@ const MEASURE_AGAIN: Duration = Duration::from_millis(20);
 const PART_FOR_OTHERS: usize = 8;
 
 impl Ingester {
-    pub(super) fn check_room(&self, tenant: &TenantId, bytes: usize) -> Result<(), PushError> {
+    /// Errors: there is no room for a push of this many bytes.
+    pub(crate) fn check_room(&self, tenant: &TenantId, bytes: usize) -> Result<(), PushError> {
         if self.check_memory(tenant, bytes).is_err() {
             self.wake.notify_one();
             // The estimate may be old, so measure before refusing. Measuring visits all tenants, so only one thread
@@ -39,14 +40,16 @@ impl Ingester {
             }
             self.check_memory(tenant, bytes)?;
         }
-        let directory_limit = self.settings.ingester.max_disk_bytes;
-        if directory_limit > 0 && self.directory_bytes() > directory_limit {
-            return Err(PushError::DiskFull(format!("{directory_limit} bytes are in use")));
-        }
+        self.has_directory_room().map_err(PushError::DiskFull)?;
         if self.disk.note(self.room(bytes as u64)) {
             self.has_room().map_err(PushError::DiskFull)?;
         }
         Ok(())
+    }
+
+    /// Counts spans that have become live. Returns the bytes of all.
+    pub(crate) fn add_live_bytes(&self, bytes: usize) -> usize {
+        self.live_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
     /// Tenants that hold much leave the last part to others, if there are others.
@@ -70,7 +73,18 @@ impl Ingester {
     /// Errors: the disk had no space for pushes when it was last checked; the text is for operators. Never waits for
     /// the disk.
     pub fn has_room(&self) -> Result<(), String> {
+        self.has_directory_room()?;
         self.disk.lack(self.live_bytes.load(Ordering::Relaxed) as u64).map_or(Ok(()), Err)
+    }
+
+    /// Errors: the directory has more than `max_disk_bytes`; the text is for operators.
+    pub(crate) fn has_directory_room(&self) -> Result<(), String> {
+        let (limit, bytes) = (self.settings.ingester.max_disk_bytes, self.directory_bytes());
+        if limit == 0 || bytes <= limit {
+            return Ok(());
+        }
+        let directory = self.directory().display();
+        Err(format!("{bytes} bytes are in {directory}, ingester.max_disk_bytes is {limit}"))
     }
 
     /// The space on the disk after writing `new_bytes`, and the space that must stay free for cutting live spans and

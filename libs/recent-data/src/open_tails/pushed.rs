@@ -3,11 +3,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use tactus_model::{
-    AppendError, BatchBuilder, BuilderLimits, SpanBatch, SpanId, TenantId, TraceId,
-};
+use tactus_model::{AppendError, BatchBuilder, BuilderLimits, SpanBatch, TenantId, TraceId};
 use tactus_proto::tactus::v1::{PushRequest, TailAttribute, TailResponse, TailRun, TailSpan};
-use tactus_traceql::eval::{CompiledQuery, MatchedSpanSet, Matches, SearchOptions, Window};
+use tactus_traceql::eval::{
+    CompiledQuery, MatchedSpanSet, MatchedTrace, Matches, SearchOptions, Window,
+};
 
 use crate::head::{Appended, append_replayed};
 
@@ -85,20 +85,21 @@ struct Look<'f> {
 
 impl Look<'_> {
     fn at(&mut self, batch: &SpanBatch) {
-        let Ok(mut matches) = self.filter.query.find_matches(batch, Window::default()) else {
+        let Ok(matches) = self.filter.query.find_matches(batch, Window::default()) else {
             // Only operators on several spansets can fail, and a filter of a live tail has none.
             self.response.skipped_spans += batch.len() as u64;
             return;
         };
-        let mut rows: Vec<usize> = span_sets(&matches).flat_map(rows_of).collect();
+        let sets = matches.traces.iter().flat_map(|trace| &trace.span_sets);
+        let mut rows: Vec<u32> = sets.flat_map(|set| set.rows.iter().copied()).collect();
         rows.sort_unstable();
         let shown = rows.len().min(self.may_show);
         self.may_show -= shown;
-        keep_until(&mut matches, rows[..shown].last().copied());
-        let mut attributes = self.attributes(batch, &matches);
+        let mut attributes = self.attributes(batch, &rows[..shown]).into_iter();
         let mut runs: Vec<TailRun> = Vec::new();
         let mut run_of: HashMap<u64, usize> = HashMap::new();
         for (place, &row) in rows.iter().enumerate() {
+            let row = row as usize;
             let origin = batch.spans.origin.get(row).copied().unwrap_or(0);
             let run = *run_of.entry(origin).or_insert_with(|| {
                 runs.push(TailRun { origin, ..TailRun::default() });
@@ -107,61 +108,46 @@ impl Look<'_> {
             runs[run].matched_spans += 1;
             if place < shown {
                 let mut span = shown_span(batch, row);
-                span.attributes = attributes.remove(&ids(batch, row)).unwrap_or_default();
+                span.attributes = attributes.next().unwrap_or_default();
                 runs[run].spans.push(span);
             }
         }
         self.response.runs.extend(runs);
     }
 
-    /// The attributes that the query names, for all spans that match.
-    fn attributes(
-        &self,
-        batch: &SpanBatch,
-        matches: &Matches,
-    ) -> HashMap<(TraceId, SpanId), Vec<TailAttribute>> {
+    /// The attributes that the query names, of the spans in these rows in their order.
+    fn attributes(&self, batch: &SpanBatch, rows: &[u32]) -> Vec<Vec<TailAttribute>> {
+        // Each span as a trace of its own: traces stay in their order, and spans of a trace do not. Ids do not tell spans
+        // apart, because a client and a server may share one.
+        let alone = |&row: &u32| MatchedTrace {
+            trace: batch.spans.trace[row as usize],
+            trace_id: trace_id(batch, row as usize),
+            start_unix_nanos: 0,
+            span_sets: vec![MatchedSpanSet { rows: vec![row], attributes: Vec::new() }],
+        };
+        let matches = Matches { traces: rows.iter().map(alone).collect() };
         let all = SearchOptions { limit: 0, spans_per_span_set: 0 };
-        let mut attributes = HashMap::new();
-        for trace in self.filter.query.assemble(batch, matches, &all) {
-            for span in trace.span_sets.into_iter().flat_map(|set| set.spans) {
-                let shown = span.attributes.into_iter().take(MAX_ATTRIBUTES);
-                let shown = shown.map(|(key, value)| TailAttribute {
-                    key: cut(key.to_string()),
-                    value: cut(value.to_string()),
-                });
-                attributes.insert((trace.trace_id, span.span_id), shown.collect());
-            }
-        }
-        attributes
+        let assembled = self.filter.query.assemble(batch, &matches, &all);
+        let shown = assembled.map(|trace| {
+            let spans = trace.span_sets.into_iter().flat_map(|set| set.spans);
+            let named = spans.flat_map(|span| span.attributes).take(MAX_ATTRIBUTES);
+            let shown = named.map(|(key, value)| TailAttribute {
+                key: cut(key.to_string()),
+                value: cut(value.to_string()),
+            });
+            shown.collect::<Vec<_>>()
+        });
+        shown.collect()
     }
 }
 
-fn span_sets(matches: &Matches) -> impl Iterator<Item = &MatchedSpanSet> {
-    matches.traces.iter().flat_map(|trace| &trace.span_sets)
-}
-
-fn rows_of(set: &MatchedSpanSet) -> impl Iterator<Item = usize> {
-    set.rows.iter().map(|&row| row as usize)
-}
-
-/// Drops the matches after row `last`; all if `None`.
-fn keep_until(matches: &mut Matches, last: Option<usize>) {
-    for trace in &mut matches.traces {
-        for set in &mut trace.span_sets {
-            set.rows.retain(|&row| last.is_some_and(|last| row as usize <= last));
-        }
-        trace.span_sets.retain(|set| !set.rows.is_empty());
-    }
-    matches.traces.retain(|trace| !trace.span_sets.is_empty());
-}
-
-fn ids(batch: &SpanBatch, row: usize) -> (TraceId, SpanId) {
-    (batch.traces.ids[batch.spans.trace[row] as usize], batch.spans.span_id[row])
+fn trace_id(batch: &SpanBatch, row: usize) -> TraceId {
+    batch.traces.ids[batch.spans.trace[row] as usize]
 }
 
 fn shown_span(batch: &SpanBatch, row: usize) -> TailSpan {
     let (spans, strings) = (&batch.spans, &batch.strings);
-    let (trace_id, span_id) = ids(batch, row);
+    let (trace_id, span_id) = (trace_id(batch, row), spans.span_id[row]);
     let text = |code| cut(strings.display(code).into_owned());
     let service = batch.service_name(spans.resource[row] as usize, strings.find(b"service.name"));
     TailSpan {

@@ -1,10 +1,10 @@
-//! Reads parts of a trace that is too large to be read as a whole.
+//! Reads a trace, or a part of one that is too large to be read as a whole.
 
 use tactus_api::trace_job::TraceJob;
 use tactus_model::{
     SpanBatch, TraceId,
-    merge::{ChosenSpans, TracePart},
-    otlp::encode_part_while,
+    merge::{ChosenSpans, TracePart, gather_traces, merge},
+    otlp::{encode_part_while, encode_traces_data_while},
 };
 use tactus_work::{Held, UNITS_OF_WRITTEN_SPAN, tick};
 
@@ -42,6 +42,39 @@ impl RecentView {
             Some(of.partition_point(|&other| other <= trace) - first)
         });
         live.sum::<usize>() + in_segments.sum::<usize>()
+    }
+
+    /// A trace as a whole, each span once. `None` if it has more bytes than the job allows, or if there is no memory for all of
+    /// it at once: then it is large.
+    ///
+    /// Memory: the spans of each place twice, because they are merged, and the message, which is counted as it grows.
+    pub(crate) fn encoded_whole(&self, job: &TraceJob) -> Option<EncodedPart> {
+        let (mut held, mut held_bytes, mut parts) = (Held::default(), 0, Vec::new());
+        let live = self.live_batches().map(|batch| gather_traces(&[batch], |id| id == job.id));
+        let in_segments = self.segments.iter().filter_map(|segment| {
+            let batch = segment.batch();
+            batch.traces.ids.binary_search(&job.id).ok()?;
+            Some(segment.slice(&batch, job.id, job.id))
+        });
+        for part in live.chain(in_segments) {
+            held_bytes += 2 * part.heap_bytes();
+            if !held.grow_if_free(held_bytes) {
+                return None;
+            }
+            parts.push(part);
+        }
+        let batch = merge(&parts.iter().collect::<Vec<_>>()).0;
+        drop(parts);
+        let own = batch.heap_bytes();
+        held.shrink_to(2 * own);
+        let mut fits = true;
+        let message = encode_traces_data_while(&batch, |bytes| {
+            fits = bytes as u64 <= job.max_bytes && held.grow_if_free(own + bytes);
+            fits && !tick(UNITS_OF_WRITTEN_SPAN)
+        });
+        // It is empty if the query has ended.
+        let message = if fits { message.unwrap_or_default() } else { return None };
+        Some(EncodedPart { bytes: message.len() as u64, message, inspected_bytes: own })
     }
 
     /// The part of a trace that a job asks for. Spans that are in several places are included from each of them;

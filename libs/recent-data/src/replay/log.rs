@@ -1,6 +1,6 @@
 //! Reads back the write-ahead log at the start.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tactus_model::TenantId;
 use tactus_telemetry::{error_text, log_limited};
@@ -14,6 +14,7 @@ use crate::{
     ingester::Ingester,
     large_traces::Inherited,
     layout::PartRange,
+    pushes::bytes_of,
     settings::Limits,
     unreadable::What,
 };
@@ -124,13 +125,16 @@ pub(super) fn replay_log(
 }
 
 /// Takes in once more what a log part holds of which some segments are damaged. The sound ones keep its place on the disk,
-/// so its pushes go to the current part. Of those that segments hold, nothing is stored again. Returns the parts of which
+/// so its frames go to the current part. Of those that segments hold, nothing is stored again. Returns the parts of which
 /// something was refused: they are the only copy of it.
 fn push_again(ingester: &Ingester, frames: &[Frame]) -> BTreeSet<PartId> {
+    let generation = Arc::clone(&ingester.current.read());
+    if !frames.is_empty() {
+        // Until then the tenants of these frames have no limits.
+        generation.cut_within(Duration::ZERO);
+    }
     let push = |frame: &&Frame| {
-        let Some((push, _)) = frame::decode(frame.payload.clone()) else { return true };
-        let Ok(tenant) = TenantId::parse(&push.tenant) else { return true };
-        let pushed = ingester.push(&push, &tenant);
+        let pushed = push_frame(ingester, &generation, frame);
         let log = |error: &PushError| {
             log_limited!(
                 error,
@@ -143,6 +147,33 @@ fn push_again(ingester: &Ingester, frames: &[Frame]) -> BTreeSet<PartId> {
     frames.iter().filter(|frame| !push(frame)).map(|frame| frame.position.part).collect()
 }
 
+/// Limits were applied when the push came in, so that only a lack of memory or of disk refuses it.
+fn push_frame(
+    ingester: &Ingester,
+    generation: &Generation,
+    frame: &Frame,
+) -> Result<(), PushError> {
+    let Some((push, refused)) = frame::decode(frame.payload.clone()) else { return Ok(()) };
+    let Ok(tenant) = TenantId::parse(&push.tenant) else { return Ok(()) };
+    let state = ingester.tenant_or_insert(&tenant);
+    if push.runs.iter().all(|run| state.origins.contains(run.origin)) {
+        return Ok(());
+    }
+    let bytes = bytes_of(&push);
+    ingester.check_room(&tenant, bytes)?;
+    ingester.wal.append(&[&frame.payload[..]]).map_err(PushError::Wal)?;
+    if generation.head(&tenant).is_none() {
+        let new = || unlimited_head(ingester, &tenant);
+        state.add_head(generation.head_or_insert(&tenant, new));
+    }
+    if !replay_push(ingester, generation, &push, &refused) {
+        return Err(PushError::Failed);
+    }
+    generation.note_push();
+    ingester.add_live_bytes(bytes);
+    Ok(())
+}
+
 /// Writes replayed spans to segments. If the disk is full they stay live, within the limit of live spans, until flushes
 /// have freed space.
 fn keep_replayed(
@@ -151,7 +182,7 @@ fn keep_replayed(
     parts: PartRange,
     sealing: &mut Sealing,
 ) -> Result<(), Error> {
-    let Err(error) = ingester.write_generation(&generation, parts) else { return Ok(()) };
+    let Err(error) = ingester.write_generation(&generation, &[parts]) else { return Ok(()) };
     let live = ingester.measure_live_bytes() + generation.heap_bytes();
     if live > ingester.settings.ingester.max_live_bytes as usize {
         return Err(error);
@@ -163,7 +194,7 @@ fn keep_replayed(
     for (tenant, head) in generation.heads() {
         ingester.tenant_or_insert(&tenant).add_head(head);
     }
-    ingester.wait_for_space(sealing, generation, parts);
+    ingester.wait_for_space(sealing, generation, vec![parts]);
     Ok(())
 }
 
@@ -174,16 +205,18 @@ fn replay_push(
     refused: &[u32],
 ) -> bool {
     let Ok(tenant) = TenantId::parse(&push.tenant) else { return false };
-    // Limits were applied when the push came in. The frame names the spans that were refused then.
-    let limits = Limits {
-        max_attribute_bytes: ingester.settings.limits.of(&tenant).max_attribute_bytes,
-        ..Limits::default()
-    };
-    let chunk_spans = ingester.settings.chunk_spans;
-    let head = generation
-        .head_or_insert(&tenant, || Arc::new(Head::new(limits, chunk_spans, Inherited::default())));
+    let head = generation.head_or_insert(&tenant, || unlimited_head(ingester, &tenant));
     let known = &ingester.tenant_or_insert(&tenant).origins;
     // A frame may be there twice, and a log part may exist besides the segments that replaced it.
     let stored = head.append_replayed(push, refused, |origin| known.contains(origin));
     stored.map(|origins| known.add(&origins.into_iter().collect())).is_ok()
+}
+
+/// Limits were applied when the pushes came in. The frames name the spans that were refused then.
+fn unlimited_head(ingester: &Ingester, tenant: &TenantId) -> Arc<Head> {
+    let limits = Limits {
+        max_attribute_bytes: ingester.settings.limits.of(tenant).max_attribute_bytes,
+        ..Limits::default()
+    };
+    Arc::new(Head::new(limits, ingester.settings.chunk_spans, Inherited::default()))
 }

@@ -74,10 +74,6 @@ impl ColumnReader {
         self.table.find(number)
     }
 
-    pub(super) fn may_lack_columns(&self) -> bool {
-        self.table.may_lack_columns
-    }
-
     /// All values of a column; none if the column was left out.
     pub(super) fn values<T: Pod>(&self, number: u32) -> Result<Vec<T>, SegmentError> {
         let Some(column) = self.find(number) else { return Ok(Vec::new()) };

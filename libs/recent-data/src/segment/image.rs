@@ -2,9 +2,7 @@
 
 use std::io::{self, Write};
 
-/// Written by releases that mapped columns into memory: columns at multiples of 64 bytes, and all of them present.
-const MAGIC_OF_MAPPED: &[u8; 8] = b"TACTSEG1";
-/// The current format: columns at multiples of 8 bytes; those without values are left out.
+/// Columns are at multiples of 8 bytes; those without values are left out.
 const MAGIC: &[u8; 8] = b"TACTSEG2";
 const HEADER_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 24;
@@ -27,8 +25,6 @@ pub(super) struct Column {
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) columns: Vec<Column>,
-    /// True if a column that is not listed has no values. In older images every column is listed.
-    pub(super) may_lack_columns: bool,
 }
 
 /// An image that is about to be written.
@@ -98,11 +94,9 @@ impl Table {
     /// [`MAX_TABLE_BYTES`] of the image, or all of it if it is shorter.
     pub(super) fn parse(head: &[u8], image_bytes: u64) -> Result<Self, &'static str> {
         let header = head.get(..HEADER_BYTES).ok_or("header is cut off")?;
-        let may_lack_columns = match &header[..8] {
-            magic if magic == MAGIC => true,
-            magic if magic == MAGIC_OF_MAPPED => false,
-            _ => return Err("not a segment"),
-        };
+        if &header[..8] != MAGIC {
+            return Err("not a segment");
+        }
         let count = read_u32(header, 8) as usize;
         if count > MAX_COLUMNS {
             return Err("too many columns");
@@ -123,7 +117,7 @@ impl Table {
             let (number, crc) = (read_u32(entry, 0), read_u32(entry, 4));
             columns.push(Column { number, crc, offset, bytes });
         }
-        Ok(Self { columns, may_lack_columns })
+        Ok(Self { columns })
     }
 
     /// A column, if it is listed.

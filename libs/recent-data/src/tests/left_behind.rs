@@ -9,7 +9,7 @@ use super::{
     segments::{damage, name, push_of_each, spans_of},
     *,
 };
-use crate::layout::Layout;
+use crate::layout::{CUT_FILE, Layout, PartRange};
 
 /// A segment whose file was moved away, as if the disk could not read it for a while.
 struct Away {
@@ -120,6 +120,91 @@ async fn block_waits_while_a_manifest_that_lists_more_segments_cannot_be_removed
     assert_eq!((bench.stored_blocks(), held(&ingester).len()), (1, 0));
 }
 
+#[tokio::test]
+async fn part_that_another_program_puts_into_the_log_is_replayed_by_the_next_start() {
+    let (bench, other) = (Bench::new(), Bench::new());
+    push_all(&other.open(), 100..110);
+    let [(_, content)] = other.log_parts().try_into().unwrap();
+    let ingester = bench.open();
+    push_all(&ingester, 0..10);
+    ingester.seal().await.unwrap();
+    let log = Layout::log(&bench.settings().directory);
+    // Before the first part of a cut, and among its parts.
+    std::fs::write(log.join("0000000000000002.wal"), &content).unwrap();
+    push_all(&ingester, 10..20);
+    ingester.wal.rotate();
+    std::fs::write(log.join("0000000000000004.wal"), &content).unwrap();
+    push_all(&ingester, 20..30);
+    ingester.seal().await.unwrap();
+    assert_eq!((held(&ingester), bench.log_parts().len()), (once(0..30), 2));
+    drop(ingester);
+    let replayed = held(&bench.open());
+    assert!((0..30).chain(100..110).all(|id| replayed.contains_key(&id)), "{replayed:?}");
+    assert_eq!(replayed.len(), 40);
+}
+
+#[tokio::test]
+async fn directory_of_other_segments_is_not_taken_for_a_cut() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..10);
+    ingester.seal().await.unwrap();
+    let [old, taken] =
+        [1, 2].map(|number| ingester.layout.segment_directory(PartRange::of(number)));
+    std::fs::create_dir(&taken).unwrap();
+    std::fs::copy(old.join(CUT_FILE), taken.join(CUT_FILE)).unwrap();
+    push_all(&ingester, 10..20);
+    ingester.seal().await.unwrap_err();
+    assert_eq!((held(&ingester), bench.log_parts().len()), (once(0..20), 1));
+    std::fs::remove_dir_all(&taken).unwrap();
+    ingester.seal().await.unwrap();
+    assert_eq!((held(&ingester), bench.log_parts().len()), (once(0..20), 0));
+}
+
+#[tokio::test]
+async fn spans_of_which_the_log_knows_no_part_are_cut_all_the_same() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    ingester.sealing.try_lock().unwrap().sealed_through = 1_000;
+    push_all(&ingester, 0..10);
+    ingester.seal().await.unwrap();
+    assert_eq!((held(&ingester), bench.log_parts().len()), (once(0..10), 1));
+}
+
+#[tokio::test]
+async fn start_ends_if_nobody_knows_which_numbers_segments_had() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..10);
+    ingester.flush_all().await.unwrap();
+    drop(ingester);
+    let notes = Layout::notes(&bench.settings().directory);
+    let away = notes.with_extension("away");
+    std::fs::rename(&notes, &away).unwrap();
+    // A link to itself cannot be opened.
+    std::os::unix::fs::symlink(notes.file_name().unwrap(), &notes).unwrap();
+    let error = bench.open_with(bench.settings()).unwrap_err().to_string();
+    assert!(error.contains("segments.notes"), "{error}");
+    std::fs::rename(&away, &notes).unwrap();
+    let ingester = bench.open();
+    push_all(&ingester, 10..20);
+    ingester.seal().await.unwrap();
+    drop(ingester);
+    assert_eq!(held(&bench.open()), once(10..20));
+}
+
+#[tokio::test]
+async fn directory_of_the_log_is_for_its_user_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    let settings = bench.settings_with(|it| it.directory = it.directory.join("below"));
+    let directory = settings.directory.clone();
+    drop(bench.open_with(settings).unwrap());
+    for path in [directory.parent().unwrap(), &directory] {
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}
+
 /// As if it was killed between the cut and the release of the log.
 #[tokio::test]
 async fn log_part_with_the_only_copy_stays_until_it_is_taken_in_again() {
@@ -151,6 +236,37 @@ async fn log_part_with_the_only_copy_stays_until_it_is_taken_in_again() {
         assert_eq!(traces, [1], "{tenant}");
     }
     assert_eq!((bench.log_parts().len(), spans(&ingester)), (0, [0, 0, 0]));
+}
+
+#[tokio::test]
+async fn spans_of_damaged_segments_are_taken_in_again_as_they_were_whatever_the_limits() {
+    let bench = Bench::new();
+    let limits = Limits { max_live_traces: 1, ..Limits::default() };
+    let settings = || bench.settings_with(|it| it.limits = OfTenant::all(limits));
+    let ingester = bench.open_with(settings()).unwrap();
+    let mut parts = Vec::new();
+    for id in [1, 2] {
+        // The other one is refused.
+        let push = push_of("t1", &[span(id, id, 1), span(9, 9, 1)]);
+        assert_eq!(ingester.push(&push, &tenant()).unwrap().spans, 1);
+        // Its sound segments keep the numbers of the log parts.
+        ingester.push(&push_of(name(2).as_str(), &[span(1, id, 1)]), &name(2)).unwrap();
+        parts.extend(bench.log_parts());
+        ingester.seal().await.unwrap();
+    }
+    for segment in ingester.tenant(&tenant()).unwrap().segments() {
+        damage(&segment);
+    }
+    drop(ingester);
+    parts.iter().for_each(|(path, content)| std::fs::write(path, content).unwrap());
+    let ingester = bench.open_with(settings()).unwrap();
+    assert_eq!(held(&ingester), once(1..3));
+    assert!(!ingester.unreadable.lacks(&tenant()));
+    assert!(ingester.current.read().is_due(&ingester.settings), "limits are to count again");
+    ingester.seal().await.unwrap();
+    assert!(bench.log_parts().is_empty());
+    drop(ingester);
+    assert_eq!(held(&bench.open()), once(1..3));
 }
 
 #[tokio::test]

@@ -77,6 +77,26 @@ async fn tail_shows_what_matches_as_it_was_pushed() {
 }
 
 #[tokio::test]
+async fn spans_with_one_id_show_each_its_own_attributes() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    let mut tail = open(&ingester, "{ } | select(span.text)", 1_000).await;
+    // The later one comes first. The id of each is that of the other, its attributes are not.
+    let mut spans = [span(1, 7, 500), span(1, 8, 100)];
+    let ids = spans[0][18..28].to_vec();
+    spans[1][18..28].copy_from_slice(&ids);
+    ingester.push(&push_of("t1", &spans), &tenant()).unwrap();
+    let seen = read(&mut tail, 2).await;
+    assert_eq!(seen.spans[0].span_id, seen.spans[1].span_id);
+    let shown: Vec<_> = seen
+        .spans
+        .iter()
+        .map(|span| (span.start_nanos, span.attributes[0].value.as_str()))
+        .collect();
+    assert_eq!(shown, [(500, "value 7"), (100, "value 8")]);
+}
+
+#[tokio::test]
 async fn spans_that_are_not_stored_are_not_shown() {
     let bench = Bench::new();
     let limits = Limits { max_live_traces: 1, ..Limits::default() };

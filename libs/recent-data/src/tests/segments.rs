@@ -1,4 +1,4 @@
-//! The files of segments: all tenants of a cut in one, older forms, and disks that fail.
+//! The files of segments: all tenants of a cut in one, and disks that fail.
 
 use std::path::PathBuf;
 
@@ -96,40 +96,6 @@ async fn place_of_a_large_segment_is_given_back_before_its_file_goes() {
     let ingester = bench.open();
     assert_eq!((spans_of(&ingester, &name(0)), spans_of(&ingester, &tenant())), (1, 0));
     assert!(bench.quarantined().is_empty());
-}
-
-#[tokio::test]
-async fn segments_of_an_older_release_are_served_and_flushed() {
-    let bench = Bench::new();
-    let root = bench.settings().directory;
-    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/segments-of-0.1.0");
-    for cut in std::fs::read_dir(recorded).unwrap().map(|entry| entry.unwrap().path()) {
-        let to = root.join("segments").join(cut.file_name().unwrap());
-        std::fs::create_dir_all(&to).unwrap();
-        for file in std::fs::read_dir(cut).unwrap().map(|entry| entry.unwrap().path()) {
-            std::fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
-        }
-    }
-    // A block was begun of the first of them.
-    let id = tactus_storage::Uuid::new_v4();
-    let manifest = root.join("flushing/one").join(format!("{id}.json"));
-    std::fs::create_dir_all(manifest.parent().unwrap()).unwrap();
-    let listed = r#"{"segments":["0000000000000001-0000000000000001/one.0.seg"]}"#;
-    std::fs::write(manifest, listed).unwrap();
-    let ingester = bench.open();
-    let [one, two] = ["one", "two"].map(|name| TenantId::parse(name).unwrap());
-    assert_eq!((spans_of(&ingester, &one), spans_of(&ingester, &two)), (6, 6));
-    assert_eq!(ingester.tenant(&two).unwrap().pending_segments().len(), 1);
-    push_all(&ingester, 0..10);
-    ingester.flush_all().await.unwrap();
-    assert_eq!((spans_of(&ingester, &one), spans_of(&ingester, &two)), (0, 0));
-    let blocks = |name: &str| bench.blocklist.tenant(name).live().to_vec();
-    assert_eq!(blocks("one").len(), 2);
-    assert!(blocks("one").iter().any(|meta| meta.block_id == id), "the one that was begun");
-    assert_eq!(blocks("two").iter().map(|meta| meta.total_objects).sum::<u64>(), 2);
-    assert!(bench.segment_files().is_empty() && bench.quarantined().is_empty());
-    drop(ingester);
-    assert_eq!(bench.open().segment_cache.segments(), 0);
 }
 
 #[tokio::test]

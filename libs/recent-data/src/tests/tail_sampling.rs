@@ -19,6 +19,7 @@ use crate::{
 
 mod disk;
 mod origins;
+mod rounds;
 
 /// Keeps the traces of a span below 10.
 const BELOW_TEN: &str =

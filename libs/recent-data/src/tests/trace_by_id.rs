@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use tactus_model::wire::put_bytes_field;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::tactus::v1::FindTraceRequest;
+use tactus_work::memory::{Budget, QueryMemory};
 
 use super::*;
 use crate::{head::Head, large_traces::Inherited};
@@ -97,6 +99,44 @@ async fn part_of_too_many_bytes_is_left_out_and_comes_in_slices() {
             found += count(part.trace);
         }
         assert_eq!(found, 200);
+    }
+}
+
+#[tokio::test]
+async fn trace_of_few_large_spans_comes_in_slices_where_queries_have_no_memory_for_all_of_it() {
+    let bench = Bench::new();
+    let memory = Budget::new(2_000_000);
+    let settings = Settings { query_memory: QueryMemory::within(&memory), ..bench.settings() };
+    let ingester = bench.open_with(settings).unwrap();
+    for id in 0..60 {
+        let mut large = span(1, id, 1);
+        // Its trace state.
+        put_bytes_field(&mut large, 3, format!("{id:050000}").as_bytes());
+        ingester.push(&push_of("t1", &[large]), &tenant()).unwrap();
+    }
+    let find = async |slices, slice| {
+        let find = FindTraceRequest {
+            tenant: "t1".into(),
+            trace_id: trace_id(1).0.to_vec().into(),
+            max_part_bytes: if slices == 0 { 600_000 } else { 0 },
+            slices,
+            slice,
+            ..FindTraceRequest::default()
+        };
+        ingester.find_trace(tonic::Request::new(find)).await.unwrap().into_inner()
+    };
+    for moment in ["live", "in segments"] {
+        let whole = find(0, 0).await;
+        assert!(whole.is_part && whole.trace.is_empty(), "{moment}");
+        assert!((2_000_000..4_000_000).contains(&whole.part_bytes), "{moment}");
+        let mut found = 0;
+        for slice in 0..16 {
+            let spans = TracesData::decode(find(16, slice).await.trace).unwrap().resource_spans;
+            let scopes = spans.iter().flat_map(|resource| &resource.scope_spans);
+            found += scopes.map(|scope| scope.spans.len()).sum::<usize>();
+        }
+        assert_eq!((found, memory.used()), (60, 0), "{moment}");
+        ingester.seal().await.unwrap();
     }
 }
 

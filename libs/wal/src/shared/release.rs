@@ -80,10 +80,21 @@ impl Shared {
         }
     }
 
-    /// Notes that a part is read by others than replay.
+    /// Notes that a part is read by others than replay, who read as much of it as its size says. If the disk cannot tell
+    /// the size, the part waits for the next start.
     pub(crate) fn adopted(&self, id: PartId) {
+        let bytes = match fs::metadata(self.directory.part_path(id)) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => {
+                tracing::error!(part = %id, %error, "cannot read WAL part, kept for the next start");
+                return;
+            }
+        };
         if let Some(closed) = self.state.lock().closed.get_mut(&id) {
-            closed.replaying = false;
+            self.total_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.total_bytes.fetch_sub(closed.bytes, Ordering::Relaxed);
+            (closed.bytes, closed.replaying) = (bytes, false);
         }
     }
 

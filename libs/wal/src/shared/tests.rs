@@ -178,6 +178,33 @@ fn first_part_is_the_lowest_number_of_new_parts() {
 }
 
 #[test]
+fn new_parts_skip_numbers_also_once_the_log_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path(), NEVER);
+    wal.skip_to(41).unwrap();
+    wal.skip_to(7).unwrap();
+    assert_eq!(wal.append(&[b"a"]).unwrap().part.number(), 41);
+    assert!(matches!(wal.skip_to(ID_LIMIT), Err(Error::PartNumberTooLarge { .. })));
+}
+
+#[test]
+fn adopted_part_whose_size_was_not_known_is_read_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path(), NEVER);
+    wal.append(&[b"a"]).unwrap();
+    drop(wal);
+    let (wal, replay) = Wal::open(dir.path(), NEVER).unwrap();
+    // As if the disk had not told it.
+    wal.shared().state.lock().closed.values_mut().for_each(|part| part.bytes = 0);
+    wal.shared().total_bytes.store(0, Ordering::Relaxed);
+    replay.adopt();
+    assert_eq!(wal.total_bytes(), 9);
+    let end = Position { part: PartId(u64::MAX), offset: 0 };
+    let frame = wal.tail(Position::default()).next_frame(end, &mut 0).unwrap();
+    assert_eq!(frame.unwrap().payload, "a");
+}
+
+#[test]
 fn full_disk_without_a_way_back_moves_on_to_a_new_part() {
     let dir = tempfile::tempdir().unwrap();
     let wal = open(dir.path(), NEVER);
