@@ -59,3 +59,4 @@ def test_credentials_that_cannot_be_read_stop_the_start_with_a_sentence(servers,
             file.write_text(content)
         said = refused(servers, config, env={"GOOGLE_APPLICATION_CREDENTIALS": str(file)})
         assert "gcs credentials: the file of GOOGLE_APPLICATION_CREDENTIALS" in said
+    assert "only a key of a service account, or the file of gcloud, can be used" in said

@@ -132,6 +132,24 @@ def test_keys_that_no_path_can_have_hide_nothing(servers, store):
     assert "not a valid path" in server.logs()
 
 
+def test_upload_that_stalled_once_is_sent_again(servers, store):
+    server, refused = servers.start(config=config(store)), []
+
+    def stalled(request, answer):
+        if request.method != "PUT" or not request.key.endswith("data.parquet") or refused:
+            return False
+        refused.append(request.key)
+        answer.error(400, "RequestTimeout")
+        return True
+
+    store.fault = stalled
+    otlp.push_trace(server)
+    server.flush()
+    eventually(store.blocks, "a block")
+    assert refused == [f"single-tenant/{store.blocks()[0]}/data.parquet"]
+    assert server.metric("tempo_ingester_failed_flushes_total") == 0
+
+
 def repeated(request, answer):
     """The same page again and again."""
     answer.listing(request, keys=answer.store.keys(request.query.get("prefix", "")), token="again")

@@ -2,7 +2,9 @@
 import json
 import os
 import shutil
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -58,6 +60,47 @@ def test_credentials_come_from_the_environment(servers, bucket):
     push_traces(server, 1)
     server.flush()
     eventually(bucket.blocks, "a block")
+
+
+class Metadata(BaseHTTPRequestHandler):
+    """The metadata of an EC2 instance that knows no sessions. Its credentials are so short-lived that each request asks anew."""
+
+    def do_PUT(self):
+        time.sleep(self.server.delay)
+        self.send_error(404)
+
+    def do_GET(self):
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 250))
+        keys = {"AccessKeyId": "a", "SecretAccessKey": "b", "Token": "t", "Expiration": end}
+        body = b"role" if self.path.endswith("/security-credentials/") else json.dumps(keys).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("delay", [0, 3])
+def test_role_of_an_instance_without_sessions_is_used_until_its_credentials_expire(servers, bucket, tmp_path, delay):
+    config = merge(FAST, bucket.config())
+    for key in ("access_key", "secret_key"):
+        del config["storage"]["trace"]["s3"][key]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as metadata:
+        metadata.delay, metadata.daemon_threads = delay, True
+        threading.Thread(target=metadata.serve_forever, daemon=True).start()
+        env = {"HOME": str(tmp_path), "AWS_METADATA_ENDPOINT": f"http://127.0.0.1:{metadata.server_port}"}
+        server = servers.start(config=config, env=env)
+        push_traces(server, 1)
+        server.flush()
+        eventually(bucket.blocks, "a block")
+        metadata.shutdown()
+    # Nobody listens there any more.
+    push_traces(server, 1)
+    server.flush()
+    eventually(lambda: len(bucket.blocks()) > 1, "a block with the credentials of before")
+    assert "the old ones are still valid" in server.logs()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rustls::crypto::{CryptoProvider, ring};
 use tactus_config::sections::cache::Redis as Section;
-use tactus_telemetry::error_text;
+use tactus_telemetry::{error_text, log_limited};
 
 use crate::breaker::{Breaker, BreakerSettings};
 use crate::store::{Error, Fetched, Result, Store, call_timeout, positive};
@@ -101,6 +101,10 @@ impl Redis {
             Err(Error::Redis(error)) if is_refusal(error) => {
                 let text = error.to_string();
                 let _ = self.breaker.succeeded();
+                // After a failover its address may lead to another server by now.
+                if error.code() == Some("READONLY") && slot.give_up(Instant::now()) {
+                    log_limited!(warn, "redis takes no writes here, connecting anew");
+                }
                 return Err(Error::Refused(text));
             }
             Err(error) => {

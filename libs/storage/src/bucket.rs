@@ -8,6 +8,7 @@ mod azure;
 mod check;
 mod client;
 mod conditional;
+mod credential_answers;
 mod credential_servers;
 mod credentials;
 mod diagnosis;
@@ -141,7 +142,7 @@ impl Bucket {
                 let (store, target) = s3::build(settings)?;
                 Inner {
                     transfer: Transfer::of_s3(settings),
-                    write_options: WriteOptions::of_s3(settings),
+                    write_options: WriteOptions::of_s3(settings)?,
                     ..Inner::remote(store, target, &settings.prefix)
                 }
             }
@@ -149,7 +150,7 @@ impl Bucket {
                 let (store, target) = gcs::build(settings)?;
                 Inner {
                     transfer: Transfer::of_gcs(settings),
-                    write_options: WriteOptions::of_gcs(settings),
+                    write_options: WriteOptions::of_gcs(settings)?,
                     ..Inner::remote(store, target, &settings.prefix)
                 }
             }

@@ -48,7 +48,7 @@ pub struct PollerSettings {
     pub stale_index_after: Option<Duration>,
     /// Further attempts for a tenant that failed.
     pub tolerate_consecutive_errors: usize,
-    /// Failed tenants after which the rest of a poll is skipped, their lists kept.
+    /// One more failed tenant, and the rest of a poll is skipped, their lists kept. The next poll begins with them.
     pub tolerate_tenant_failures: usize,
     /// Longest random pause before each meta is read, so that many processes that start at once do
     /// not all ask at once.
@@ -161,8 +161,9 @@ impl Poller {
         let mut tenants: BTreeSet<_> = start.before.keys().cloned().collect();
         tenants.extend(block_io::list_tenants(&self.bucket).await?);
         let mut not_new: NotNew = tenants.iter().map(|tenant| (tenant.clone(), None)).collect();
-        let tenants: Vec<String> = tenants.into_iter().collect();
+        let mut tenants: Vec<String> = tenants.into_iter().collect();
         self.memory.forget_other_tenants(&tenants);
+        self.memory.sort_by_turn(&mut tenants);
         let mut report = PollReport { tenants: tenants.len(), ..PollReport::default() };
         // Starts from the old lists, so that a tenant that is not reached keeps its own.
         let mut after = start.before.as_ref().clone();
@@ -191,6 +192,7 @@ impl Poller {
             })
             .buffer_unordered(concurrency);
         while let Some(((result, index_errors), tenant, previous_bytes)) = polls.next().await {
+            self.memory.set_polled(&tenant, result.is_err());
             let mut seen = TenantReport {
                 is_builder: self.is_builder(&tenant),
                 tenant: tenant.clone(),

@@ -151,12 +151,12 @@ async fn conditional_writes_have_one_winner(bucket: &Bucket) {
     let writers: Vec<_> = (0..8)
         .map(|number| {
             let (bucket, bytes) = (bucket.clone(), Bytes::from(format!("{number}")));
-            tokio::spawn(async move { bucket.put_if_absent("t/one", bytes).await.unwrap() })
+            tokio::spawn(async move { bucket.put_if_version("t/one", bytes, None).await.unwrap() })
         })
         .collect();
     let mut winners = Vec::new();
     for (number, writer) in writers.into_iter().enumerate() {
-        if writer.await.unwrap() {
+        if writer.await.unwrap().is_some() {
             winners.push(number.to_string());
         }
     }

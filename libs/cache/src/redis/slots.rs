@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+/// A connection that takes no writes is replaced only so often, because the next may lead to the same server.
+const GIVE_UP_PAUSE: Duration = Duration::from_secs(10);
+
 /// The connections.
 pub(super) struct Slots<C> {
     slots: Vec<Slot<C>>,
@@ -14,6 +17,8 @@ pub(super) struct Slots<C> {
 /// A place for a connection.
 pub(super) struct Slot<C> {
     held: Mutex<Option<Held<C>>>,
+    /// When a connection was given up last that works but takes no writes.
+    given_up: Mutex<Option<Instant>>,
     /// One connects, the others wait for it.
     connecting: tokio::sync::Mutex<()>,
     idle_timeout: Duration,
@@ -31,6 +36,7 @@ impl<C: Clone> Slots<C> {
     pub(super) fn new(slots: usize, idle_timeout: Duration, max_age: Duration) -> Self {
         let slot = |_| Slot {
             held: Mutex::new(None),
+            given_up: Mutex::new(None),
             connecting: tokio::sync::Mutex::default(),
             idle_timeout,
             max_age,
@@ -79,6 +85,17 @@ impl<C: Clone> Slot<C> {
     pub(super) fn clear(&self) {
         *self.held.lock() = None;
     }
+
+    /// Forgets a connection that works but takes no writes, once in a while. True if it did.
+    pub(super) fn give_up(&self, now: Instant) -> bool {
+        let mut given_up = self.given_up.lock();
+        if given_up.is_some_and(|at| now.saturating_duration_since(at) < GIVE_UP_PAUSE) {
+            return false;
+        }
+        *given_up = Some(now);
+        self.clear();
+        true
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +123,18 @@ mod tests {
         let slot = slots.next();
         assert_eq!(slot.get(async { Err::<u32, _>("no") }).await, Err("no"));
         assert_eq!(number(slot, 1).await, 1);
+    }
+
+    #[tokio::test]
+    async fn connection_that_takes_no_writes_is_replaced_once_in_a_while() {
+        let slots = Slots::new(1, Duration::ZERO, Duration::ZERO);
+        let (slot, now) = (slots.next(), Instant::now());
+        number(slot, 1).await;
+        assert!(slot.give_up(now));
+        assert_eq!(number(slot, 2).await, 2);
+        assert!(!slot.give_up(now + GIVE_UP_PAUSE / 2));
+        assert_eq!(number(slot, 3).await, 2);
+        assert!(slot.give_up(now + GIVE_UP_PAUSE));
     }
 
     #[tokio::test]

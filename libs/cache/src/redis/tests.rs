@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tactus_config::GoDuration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -48,6 +48,47 @@ async fn server_that_misbehaves_costs_a_bounded_time_and_is_then_left_alone() {
         }
         assert_eq!(connections.load(Ordering::Relaxed), before);
     }
+}
+
+/// A server that refuses whatever it is asked, as one that became a replica refuses writes.
+async fn replica() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 4096];
+                while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+                    // Each command begins with one.
+                    let commands = bytes[..count].iter().filter(|byte| **byte == b'*').count();
+                    let answers = b"-READONLY a replica\r\n".repeat(commands);
+                    if stream.write_all(&answers).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (address, connections)
+}
+
+#[tokio::test]
+async fn server_that_became_a_replica_is_connected_to_anew_and_not_with_each_write() {
+    let (address, connections) = replica().await;
+    let section = Section { pool_size: 1, timeout: GoDuration::seconds(5), ..settings(&address) };
+    let redis = Redis::new(&section).unwrap();
+    for _ in 0..2 {
+        let error = redis.set("a", Bytes::new()).await.unwrap_err();
+        assert!(matches!(error, Error::Refused(_)), "{error}");
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+    for _ in 0..10 {
+        redis.set("a", Bytes::new()).await.unwrap_err();
+    }
+    assert!(connections.load(Ordering::Relaxed) < 5);
 }
 
 #[tokio::test]

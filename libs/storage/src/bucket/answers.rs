@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
+use http::StatusCode;
 use object_store::client::{HttpError, HttpErrorKind, HttpResponse, HttpResponseBody};
 use object_store::path::Path as ObjectPath;
 use object_store::{GetResult, GetResultPayload};
@@ -49,7 +50,15 @@ pub(super) async fn bounded(asked: Asked, answer: HttpResponse) -> Result<HttpRe
     let (parts, body) = answer.into_parts();
     let is_error = parts.status.is_client_error() || parts.status.is_server_error();
     let body = match asked {
-        _ if is_error => start_of(body).await.into(),
+        _ if is_error => {
+            let start = start_of(body).await;
+            if parts.status == StatusCode::BAD_REQUEST && names_request_timeout(&start) {
+                // Of this kind so that the request is sent again.
+                let text = String::from_utf8_lossy(&start).into_owned();
+                return Err(HttpError::new_boxed(HttpErrorKind::Interrupted, text.into()));
+            }
+            start.into()
+        }
         Asked::Object => body,
         Asked::Document => whole(body).await?.into(),
         Asked::Listing if parts.status.is_success() => {
@@ -68,6 +77,11 @@ async fn start_of(body: HttpResponseBody) -> Bytes {
     let _ = tokio::time::timeout(ERROR_TIME, read_first(body, MAX_ERROR_BYTES, &mut start)).await;
     // The client refuses an answer that is no text.
     String::from_utf8_lossy(&start).into_owned().into()
+}
+
+/// True for S3's refusal of a body that stalled, which may pass although its status says that the request is bad.
+fn names_request_timeout(refusal: &[u8]) -> bool {
+    String::from_utf8_lossy(refusal).contains("<Code>RequestTimeout</Code>")
 }
 
 async fn whole(body: HttpResponseBody) -> Result<Bytes, HttpError> {
@@ -303,6 +317,21 @@ mod tests {
             let error = bounded(asked, answer(200)).await.unwrap_err();
             assert_eq!(error.kind(), HttpErrorKind::Decode);
         }
+    }
+
+    #[tokio::test]
+    async fn body_that_stalled_is_sent_again_and_a_bad_request_is_not() {
+        let answer = |text: &str| {
+            let mut answer = HttpResponse::new(text.to_owned().into());
+            *answer.status_mut() = StatusCode::BAD_REQUEST;
+            answer
+        };
+        let stalled = answer("<Error><Code>RequestTimeout</Code></Error>");
+        let error = bounded(Asked::Object, stalled).await.unwrap_err();
+        assert_eq!(error.kind(), HttpErrorKind::Interrupted);
+        assert!(error.to_string().contains("RequestTimeout"), "{error}");
+        let bad = answer("<Error><Code>InvalidArgument</Code></Error>");
+        assert_eq!(bounded(Asked::Object, bad).await.unwrap().status(), StatusCode::BAD_REQUEST);
     }
 
     proptest! {

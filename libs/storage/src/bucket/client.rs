@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::{HeaderValue, Method, Uri};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
     ReqwestConnector,
@@ -13,6 +14,7 @@ use tactus_config::GoDuration;
 use tactus_config::sections::client::ClientTls as ClientTlsSection;
 use tactus_config::sections::object_store::S3;
 use tactus_tls::{ClientTls, ClientTlsSettings};
+use tokio::time::timeout;
 
 use super::answers::{self, Asked};
 use super::credential_servers::CredentialServers;
@@ -22,10 +24,14 @@ use crate::error::{Error, Result};
 
 /// Time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for one attempt, from sending it to the last byte of the answer.
+/// Time for one attempt, from sending it to the last byte of the answer. An upload has more, by its length.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// No repetition starts after this time since the first attempt.
+/// Bytes a second of the slowest upload that is waited for. A dozen of them may share a line.
+const SLOWEST_UPLOAD: u64 = 64 << 10;
+/// The library starts no repetition after this time since the first attempt.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// An attempt is not repeated with the same signature after this time: stores accept it for 15 minutes.
+const SIGNATURE_TIME: Duration = Duration::from_secs(600);
 
 /// Repetitions after the first attempt, and their pauses, where none are configured.
 pub(super) const MAX_RETRIES: u32 = 10;
@@ -60,22 +66,40 @@ impl Client {
             .with_allow_http(self.insecure)
             .with_no_system_certificates(self.never_tls)
             .with_connect_timeout(CONNECT_TIMEOUT)
-            .with_timeout(REQUEST_TIMEOUT)
             .with_allow_invalid_certificates(self.any_certificate)
     }
 }
 
 /// This many repetitions after the first attempt, with pauses from `first` up to `longest`.
 pub(super) fn retry(max_retries: u32, first: GoDuration, longest: GoDuration) -> RetryConfig {
+    // The library panics if the first pause is nothing, or more than twice the longest one.
+    let first = first.as_std().max(Duration::from_millis(1));
+    let longest = longest.as_std().max(first);
     RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: first.as_std(),
-            max_backoff: longest.as_std(),
-            base: 2.0,
-        },
+        backoff: BackoffConfig { init_backoff: first, max_backoff: longest, base: 2.0 },
         max_retries: max_retries as usize,
         retry_timeout: RETRY_TIMEOUT,
     }
+}
+
+/// Refuses an address that the library would panic on.
+pub(super) fn check_address(what: &'static str, address: &str) -> Result<()> {
+    let refuse = |reason: String| {
+        Error::invalid(what, format!("{address:?} is no address of a store: {reason}"))
+    };
+    // It reads the address as the one and then as the other.
+    let uri = address.parse::<Uri>().map_err(|error| refuse(error.to_string()))?;
+    let url = reqwest::Url::parse(&uri.to_string());
+    url.map(drop).map_err(|error| refuse(error.to_string()))
+}
+
+pub(super) const NO_HEADER: &str =
+    "it has a character that no HTTP header can have, such as a line break";
+
+/// Refuses the value of a header that the library would panic on.
+pub(super) fn check_header(what: &'static str, value: &str) -> Result<()> {
+    let read = HeaderValue::from_str(value);
+    read.map(drop).map_err(|_| Error::invalid(what, NO_HEADER))
 }
 
 /// Makes clients that count their requests, for the store and for the servers that give credentials for it.
@@ -123,33 +147,55 @@ fn is_usual(tls: &ClientTlsSection) -> bool {
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = match &self.tls {
-            None => ReqwestConnector::default().connect(options)?,
-            Some(tls) => HttpClient::new(client_with(tls).map_err(|error| {
-                object_store::Error::Generic { store: "HTTP client", source: error.into() }
-            })?),
-        };
         let credential_servers = CredentialServers::besides(&self.store);
         Ok(HttpClient::new(Counted {
-            client,
+            client: self.client(options, Some(REQUEST_TIMEOUT))?,
+            uploads: self.client(options, None)?,
             credential_servers,
             encryption: self.encryption.clone(),
         }))
     }
 }
 
-fn client_with(tls: &ClientTls) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+impl Connector {
+    /// `time`: for one attempt.
+    fn client(
+        &self,
+        options: &ClientOptions,
+        time: Option<Duration>,
+    ) -> object_store::Result<HttpClient> {
+        let Some(tls) = &self.tls else {
+            let options = options.clone();
+            let options = match time {
+                Some(time) => options.with_timeout(time),
+                None => options.with_timeout_disabled(),
+            };
+            return ReqwestConnector::default().connect(&options);
+        };
+        let client = client_with(tls, time).map_err(|error| object_store::Error::Generic {
+            store: "HTTP client",
+            source: error.into(),
+        })?;
+        Ok(HttpClient::new(client))
+    }
+}
+
+fn client_with(tls: &ClientTls, time: Option<Duration>) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
         .http1_only()
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
-        .tls_backend_preconfigured(ClientConfig::clone(&tls.config()))
-        .build()
+        .tls_backend_preconfigured(ClientConfig::clone(&tls.config()));
+    match time {
+        Some(time) => builder.timeout(time).build(),
+        None => builder.build(),
+    }
 }
 
 #[derive(Debug)]
 struct Counted {
     client: HttpClient,
+    /// Has no limit of time itself.
+    uploads: HttpClient,
     credential_servers: CredentialServers,
     encryption: Option<Arc<EncryptionContext>>,
 }
@@ -164,11 +210,65 @@ impl HttpService for Counted {
             let done = encryption.apply(&mut request).await;
             done.map_err(|source| HttpError::new_boxed(HttpErrorKind::Unknown, source))?;
         }
-        let (method, started) = (request.method().clone(), Instant::now());
-        let asked = Asked::of(method.as_str(), request.uri().query().unwrap_or_default());
-        let answer = self.client.execute(request).await;
-        let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
-        metrics::request(method.as_str(), status, started.elapsed());
-        answers::bounded(asked, answer?).await
+        let started = Instant::now();
+        let answer = self.attempt(request.clone()).await;
+        // The library counts its time from the first attempt, which is over if that was a long upload.
+        if upload_time(&request).is_none()
+            || has_condition(&request)
+            || !is_repeated(&answer, started.elapsed())
+        {
+            return answer;
+        }
+        self.attempt(request).await
     }
 }
+
+impl Counted {
+    async fn attempt(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let (method, started) = (request.method().clone(), Instant::now());
+        let asked = Asked::of(method.as_str(), request.uri().query().unwrap_or_default());
+        let time = upload_time(&request);
+        let late = |late| Err(HttpError::new(HttpErrorKind::Timeout, late));
+        let answer = match time {
+            None => self.client.execute(request).await,
+            Some(time) => timeout(time, self.uploads.execute(request)).await.unwrap_or_else(late),
+        };
+        let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+        metrics::request(method.as_str(), status, started.elapsed());
+        let bounded = answers::bounded(asked, answer?);
+        match time {
+            None => bounded.await,
+            // The client of uploads would wait for ever for the rest of an answer.
+            Some(_) => timeout(REQUEST_TIMEOUT, bounded).await.unwrap_or_else(late),
+        }
+    }
+}
+
+/// Time for an upload, until the answer to it begins; `None` for all other requests.
+fn upload_time(request: &HttpRequest) -> Option<Duration> {
+    let seconds = request.body().content_length() as u64 / SLOWEST_UPLOAD;
+    (request.method() == Method::PUT).then(|| REQUEST_TIMEOUT + Duration::from_secs(seconds))
+}
+
+/// True if the store writes the object only in the place of a certain version. Whoever asks for that must learn what
+/// became of each attempt.
+fn has_condition(request: &HttpRequest) -> bool {
+    let conditions = ["if-match", "if-none-match", "x-goog-if-generation-match"];
+    conditions.iter().any(|name| request.headers().contains_key(*name))
+}
+
+/// True if an upload that took so long is sent once more, because the library would not do it. One that used up its time
+/// is not: its line is too slow, or the store hangs.
+fn is_repeated(answer: &Result<HttpResponse, HttpError>, took: Duration) -> bool {
+    let may_pass = match answer {
+        Ok(answer) => matches!(answer.status().as_u16(), 408 | 429 | 500..=599),
+        Err(error) => matches!(
+            error.kind(),
+            HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Interrupted
+        ),
+    };
+    may_pass && (RETRY_TIMEOUT..SIGNATURE_TIME).contains(&took)
+}
+
+#[cfg(test)]
+mod tests;

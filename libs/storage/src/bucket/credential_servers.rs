@@ -1,18 +1,22 @@
 //! Limits what credential servers may answer: a cloud's metadata and token services.
 //!
 //! The store's client treats their errors as errors of the store, where a 404 means that an object does not exist. It
-//! reads their answers whatever their length, and panics on values that a header cannot have.
+//! reads their answers whatever their length, and panics on values that a header cannot have. It asks for new
+//! credentials when the old ones are valid for five minutes more, and uses these no more until it has an answer. All
+//! requests to the store wait for that, one after the other.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Uri;
+use http::{StatusCode, Uri};
+use jiff::Timestamp;
 use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse};
 use parking_lot::Mutex;
-use serde_json::Value;
+use tactus_telemetry::{error_text, log_limited};
 
 use super::answers::read_first;
+use super::credential_answers::{Form, Kept};
 
 /// Longer than any answer with credentials.
 const MAX_BYTES: usize = 64 << 10;
@@ -20,17 +24,19 @@ const MAX_BYTES: usize = 64 << 10;
 const MAX_SHOWN: usize = 300;
 /// Time for one answer. Every request to the store waits for it when the credentials have expired.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// A server that did not answer is not asked again for this long, because all who wait would otherwise wait one after
-/// the other.
+/// Time for the token of a session with the EC2 instance's metadata. In a container it often never arrives.
+const SESSION_TIME: Duration = Duration::from_secs(1);
+/// A server that did not answer is not asked again for this long, and so is one that refused for as long: all who wait
+/// would otherwise wait one after the other.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Seconds, or a time in seconds, that the client can add to its clock.
-const LATEST: u64 = 1 << 50;
 
 /// Why a credential server gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CredentialServerError {
     #[error("the credential server {server} does not answer in time")]
     Silent { server: String },
+    #[error("the credential server {server} has failed and is not asked for some seconds")]
+    Paused { server: String },
     #[error("the credential server {server} answers with status {status}: {text}")]
     Status { server: String, status: u16, text: String },
     #[error("the credential server {server} answers with more than {MAX_BYTES} bytes")]
@@ -59,18 +65,31 @@ impl CredentialServerError {
 }
 
 /// The servers that are not the store.
-#[derive(Debug)]
 pub(super) struct CredentialServers {
     /// Host and port of the store.
     store: Option<(String, u16)>,
-    /// When each server failed to answer. There are only as many as the environment names.
-    silent: Mutex<HashMap<String, Instant>>,
+    /// There are only as many as the environment names.
+    servers: Mutex<HashMap<String, Server>>,
+}
+
+tactus_telemetry::debug_of!(CredentialServers { store });
+
+/// What is known of a server.
+#[derive(Default)]
+struct Server {
+    /// Its last usable answers.
+    role: Option<Bytes>,
+    credentials: Option<Kept>,
+    /// When those failures began that no answer has interrupted.
+    failing_since: Option<Instant>,
+    paused_until: Option<Instant>,
+    no_session_until: Option<Instant>,
 }
 
 impl CredentialServers {
     /// `store`: scheme and host of the store.
     pub(super) fn besides(store: &str) -> Self {
-        Self { store: store.parse().ok().as_ref().map(place), silent: Mutex::default() }
+        Self { store: store.parse().ok().as_ref().map(place), servers: Mutex::default() }
     }
 
     /// The credential server that a request goes to; `None` if it goes to the store.
@@ -83,45 +102,146 @@ impl CredentialServers {
         (!is_store || is_sts).then(|| format!("{}:{}", asked.0, asked.1))
     }
 
-    /// The answer, if it contains credentials that the client can read, or a step on the way to them.
+    /// The answer, if it contains credentials that the client can read, or a step on the way to them. If there is none, the
+    /// last one counts while its credentials are valid.
     pub(super) async fn ask(
         &self,
         server: String,
         client: &HttpClient,
         request: HttpRequest,
     ) -> Result<HttpResponse, HttpError> {
-        let was_silent = self.silent.lock().get(&server).is_some_and(|at| at.elapsed() < PAUSE);
-        if was_silent {
-            return Err(CredentialServerError::Silent { server }.into_http());
-        }
         let form = Form::of(request.uri().path());
+        let error = match self.ask_now(&server, form, client, request).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let (kept, has_credentials) = self.with(&server, |known| {
+            let now = Timestamp::now();
+            (known.kept(form, now), known.kept(Form::Document, now).is_some())
+        });
+        if has_credentials && let Some(kept) = kept {
+            if form == Form::Document {
+                let error = error_text(&error);
+                log_limited!(
+                    warn,
+                    server,
+                    error,
+                    "no new credentials, the old ones are still valid"
+                );
+            }
+            return Ok(HttpResponse::new(kept.into()));
+        }
+        // The client asks again after these.
+        let is_repeated = matches!(
+            error.kind(),
+            HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Interrupted
+        );
+        if form == Form::Session && (has_credentials || !is_repeated) {
+            // To the client this means that it can do without a session, as IMDSv1 does.
+            let mut answer = HttpResponse::new(Bytes::new().into());
+            *answer.status_mut() = StatusCode::FORBIDDEN;
+            return Ok(answer);
+        }
+        Err(error)
+    }
+
+    async fn ask_now(
+        &self,
+        server: &str,
+        form: Form,
+        client: &HttpClient,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, HttpError> {
+        let started = Instant::now();
+        let name = || server.to_owned();
+        if self.with(server, |known| known.is_paused(form, started)) {
+            return Err(CredentialServerError::Paused { server: name() }.into_http());
+        }
         let answer = async {
             let (parts, body) = client.execute(request).await?.into_parts();
             let mut start = Vec::new();
             read_first(body, MAX_BYTES + 1, &mut start).await?;
             Ok::<_, HttpError>((parts, start))
         };
-        let (parts, bytes) = match tokio::time::timeout(ANSWER_TIME, answer).await {
+        let time = if form == Form::Session { SESSION_TIME } else { ANSWER_TIME };
+        let failed = |is_silent| {
+            self.with(server, |known| known.failed(form, started, Instant::now(), is_silent));
+        };
+        let (parts, bytes) = match tokio::time::timeout(time, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) if error.kind() != HttpErrorKind::Timeout => return Err(error),
+            Ok(Err(error)) if error.kind() != HttpErrorKind::Timeout => {
+                failed(false);
+                return Err(error);
+            }
             _ => {
-                self.silent.lock().insert(server.clone(), Instant::now());
-                return Err(CredentialServerError::Silent { server }.into_http());
+                failed(true);
+                return Err(CredentialServerError::Silent { server: name() }.into_http());
             }
         };
-        let status = parts.status;
-        if !status.is_success() {
+        let status = parts.status.as_u16();
+        if !parts.status.is_success() {
             let text = shown(&bytes);
-            return Err(
-                CredentialServerError::Status { server, status: status.as_u16(), text }.into_http()
-            );
+            let error = CredentialServerError::Status { server: name(), status, text }.into_http();
+            if error.kind() == HttpErrorKind::Interrupted {
+                failed(false);
+            }
+            return Err(error);
         }
         if bytes.len() > MAX_BYTES {
-            return Err(CredentialServerError::TooLong { server }.into_http());
+            return Err(CredentialServerError::TooLong { server: name() }.into_http());
         }
-        match form.checked(&bytes) {
+        let is_new = |bytes: &Bytes| {
+            self.with(server, |known| known.answered(form, bytes, Timestamp::now()))
+        };
+        match form.checked(&bytes).filter(is_new) {
             Some(bytes) => Ok(HttpResponse::from_parts(parts, bytes.into())),
-            None => Err(CredentialServerError::Odd { server }.into_http()),
+            None => Err(CredentialServerError::Odd { server: name() }.into_http()),
+        }
+    }
+
+    fn with<T>(&self, server: &str, act: impl FnOnce(&mut Server) -> T) -> T {
+        act(self.servers.lock().entry(server.to_owned()).or_default())
+    }
+}
+
+impl Server {
+    fn is_paused(&self, form: Form, now: Instant) -> bool {
+        let is_ahead = |until: Option<Instant>| until.is_some_and(|until| now < until);
+        is_ahead(self.paused_until) || form == Form::Session && is_ahead(self.no_session_until)
+    }
+
+    /// Notes that a question of `started` got no answer. One that is refused at once is asked again by the client, which
+    /// helps if the server is back soon.
+    fn failed(&mut self, form: Form, started: Instant, now: Instant, is_silent: bool) {
+        if form == Form::Session {
+            // A server without sessions may answer everything else.
+            self.no_session_until = is_silent.then(|| now + PAUSE);
+            return;
+        }
+        let since = *self.failing_since.get_or_insert(started);
+        if is_silent || now.duration_since(since) >= PAUSE {
+            self.paused_until = Some(now + PAUSE);
+        }
+    }
+
+    /// Notes an answer. False if it has no credentials: these always say until when they are valid.
+    fn answered(&mut self, form: Form, bytes: &Bytes, now: Timestamp) -> bool {
+        match (form, Kept::of(bytes, now)) {
+            (Form::Session, _) => return true,
+            (Form::Role, _) => self.role = Some(bytes.clone()),
+            (Form::Document, Some(kept)) => self.credentials = Some(kept),
+            (Form::Document, None) => return false,
+        }
+        (self.failing_since, self.paused_until) = (None, None);
+        true
+    }
+
+    /// What it has answered before, if that still counts.
+    fn kept(&self, form: Form, now: Timestamp) -> Option<Bytes> {
+        match form {
+            Form::Session => None,
+            Form::Role => self.role.clone(),
+            Form::Document => self.credentials.as_ref()?.given_at(now),
         }
     }
 }
@@ -138,133 +258,5 @@ fn shown(bytes: &[u8]) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// What an answer is read as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// One word: the token of a session with the EC2 instance's metadata, the name of its role.
-    Word,
-    /// JSON or XML.
-    Document,
-}
-
-impl Form {
-    fn of(path: &str) -> Self {
-        let is_word =
-            path.ends_with("/latest/api/token") || path.ends_with("/security-credentials/");
-        if is_word { Self::Word } else { Self::Document }
-    }
-
-    /// What the client may read; `None` where it would panic.
-    fn checked(self, bytes: &[u8]) -> Option<Bytes> {
-        let text = std::str::from_utf8(bytes).ok()?.trim();
-        let is_good = match self {
-            // The client makes a path of it.
-            Self::Word => is_name(text),
-            Self::Document if text.starts_with('<') => is_plain_xml(text),
-            Self::Document => is_plain_json(&serde_json::from_str(text).ok()?),
-        };
-        is_good.then(|| Bytes::copy_from_slice(text.as_bytes()))
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-/:~".contains(c);
-    !text.is_empty() && text.chars().all(is_part)
-}
-
-/// True for what can be in a header.
-fn is_visible(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
-}
-
-/// True if the text of every element can be in a header.
-fn is_plain_xml(text: &str) -> bool {
-    text.split('<').skip(1).all(|tag| {
-        let Some((tag, after)) = tag.split_once('>') else { return false };
-        // Entities and marked sections may hide what the text is.
-        !tag.starts_with("![")
-            && (after.trim().is_empty() || is_visible(after) && !after.contains("&#"))
-    })
-}
-
-fn is_plain_json(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(_) => true,
-        Value::Number(number) => number.as_f64().is_some_and(|number| number < LATEST as f64),
-        Value::String(text) => is_visible(text),
-        Value::Array(values) => values.iter().all(is_plain_json),
-        Value::Object(fields) => fields.iter().all(|(name, value)| {
-            let time = value.as_str().filter(|_| name.starts_with("expires"));
-            let is_late =
-                time.is_some_and(|time| time.parse().is_ok_and(|time: u64| time >= LATEST));
-            is_plain_json(value) && !is_late
-        }),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use object_store::client::HttpRequestBody;
-
-    use super::*;
-
-    fn asked(store: &str, url: &str) -> Option<String> {
-        let mut request = HttpRequest::new(HttpRequestBody::empty());
-        *request.uri_mut() = url.parse().unwrap();
-        CredentialServers::besides(store).asked_by(&request)
-    }
-
-    #[test]
-    fn requests_to_the_store_and_to_others_are_told_apart() {
-        for (store, url) in [
-            ("http://minio:9000", "http://minio:9000/traces/x"),
-            ("https://MinIO:443", "https://minio/traces/x"),
-            ("http://127.0.0.1:1/acme", "http://127.0.0.1:1/acme/traces/x?Action=y"),
-            ("http://[::1]:1", "http://[::1]:1/x"),
-            ("http://127.1:1", "http://127.1:1/x"),
-            ("http://[0::1]", "http://[0::1]:80/x"),
-        ] {
-            assert_eq!(asked(store, url), None, "{url}");
-        }
-        let sts = "https://minio/?Action=AssumeRoleWithWebIdentity&RoleArn=x";
-        assert_eq!(asked("https://minio", sts).unwrap(), "minio:443");
-        let instance = "http://169.254.169.254/latest/api/token";
-        assert_eq!(asked("https://minio", instance).unwrap(), "169.254.169.254:80");
-        assert_eq!(asked("http://minio:9000", "http://minio:9001/x").unwrap(), "minio:9001");
-    }
-
-    fn is_taken(path: &str, text: &str) -> bool {
-        Form::of(path).checked(text.as_bytes()).is_some()
-    }
-
-    #[test]
-    fn what_no_header_or_path_can_have_is_not_taken() {
-        let role = "/latest/meta-data/iam/security-credentials/";
-        assert!(is_taken(role, "team+a=b,c.d@e_f-g\n"));
-        for text in ["", "a b", "a\nb", "<html>", "{}", "é", "a?b", "a#b"] {
-            assert!(!is_taken(role, text), "{text:?}");
-        }
-        for text in [
-            r#"{"Token": "a b", "Expiration": "2026-01-01T00:00:00Z", "n": [null, true]}"#,
-            r#"{"access_token": "t", "expires_in": 3600, "expires_on": "1800000000"}"#,
-            "<?xml version=\"1.0\"?>\n<R>\n <Token>a&amp;b</Token>\n</R>\n",
-        ] {
-            assert!(is_taken("/x", text), "{text:?}");
-        }
-        for text in [
-            "",
-            "x",
-            r#"{"Token": "a\nb"}"#,
-            r#"{"Token": ["é"]}"#,
-            r#"{"expires_in": 18446744073709551615}"#,
-            r#"{"expires_in": 1e300}"#,
-            r#"{"expires_on": "18446744073709551615"}"#,
-            "<Token>a&#10;b</Token>",
-            "<Token>a\nb</Token>",
-            "<Token><![CDATA[a\nb]]></Token>",
-            "<Token",
-        ] {
-            assert!(!is_taken("/x", text), "{text:?}");
-        }
-    }
-}
+mod tests;

@@ -3,9 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use http::HeaderValue;
 use object_store::aws::AmazonS3ConfigKey;
 use serde_json::Value;
 use tactus_config::sections::object_store::S3;
+
+use super::client::NO_HEADER;
+use crate::error::{Error, Result};
 
 const AWS_VARIABLES: &str = "the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 const MINIO_VARIABLES: &str = "the MINIO_… environment variables";
@@ -45,6 +49,17 @@ impl Found {
         }
     }
 
+    /// Refuses keys that no header can have.
+    pub(super) fn check(&self) -> Result<()> {
+        let Self::Keys { from, access_key, token, .. } = self else { return Ok(()) };
+        for (name, text) in [("access key", access_key), ("session token", token)] {
+            HeaderValue::from_str(text).map_err(|_| {
+                Error::invalid("s3 credentials", format!("the {name} of {from}: {NO_HEADER}"))
+            })?;
+        }
+        Ok(())
+    }
+
     /// False if no setting, variable or file names any credentials.
     pub(super) fn is_configured(&self) -> bool {
         use AmazonS3ConfigKey as Key;
@@ -77,9 +92,11 @@ pub(super) fn find(settings: &S3, environment: Environment<'_>) -> Found {
         .unwrap_or_else(|| from_cloud(environment))
 }
 
+/// Without the line breaks that files with secrets often end with.
 fn keys(from: &'static str, access_key: &str, secret_key: &str, token: &str) -> Found {
-    let (access_key, secret_key) = (access_key.to_owned(), secret_key.to_owned());
-    Found::Keys { from, access_key, secret_key, token: token.to_owned() }
+    let [access_key, secret_key, token] =
+        [access_key, secret_key, token].map(|text| text.trim().to_owned());
+    Found::Keys { from, access_key, secret_key, token }
 }
 
 fn from_aws_environment(environment: Environment<'_>) -> Option<Found> {
@@ -195,6 +212,22 @@ mod tests {
         let mut both = minio.to_vec();
         both.extend([("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")]);
         assert_eq!(find_in(&both), keys(AWS_VARIABLES, "a", "s", ""));
+    }
+
+    #[test]
+    fn line_breaks_around_keys_are_dropped_and_others_refused() {
+        let lines = [
+            ("AWS_ACCESS_KEY_ID", "a\n"),
+            ("AWS_SECRET_ACCESS_KEY", " s\n"),
+            ("AWS_SESSION_TOKEN", "t\r\n"),
+        ];
+        let found = find_in(&lines);
+        assert_eq!(found, keys(AWS_VARIABLES, "a", "s", "t"));
+        assert!(found.check().is_ok() && find_in(&[]).check().is_ok());
+        for (access_key, token) in [("a\nb", ""), ("a", "t\nu")] {
+            let error = keys(AWS_VARIABLES, access_key, "s", token).check().unwrap_err();
+            assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error}");
+        }
     }
 
     #[test]

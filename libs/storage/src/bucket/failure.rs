@@ -27,12 +27,6 @@ pub(super) fn from_io(key: &str, error: io::Error) -> Error {
     }
 }
 
-/// True for S3's answer to concurrent conditional writes of which none has won yet.
-pub(super) fn is_undecided(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::AlreadyExists { .. })
-        && causes(error).any(|cause| cause.to_string().contains("ConditionalRequestConflict"))
-}
-
 pub(super) fn from_store(key: &str, error: object_store::Error) -> Error {
     use object_store::Error as Store;
     let invalid = |reason: String| Error::Invalid { what: "storage request", reason };
@@ -72,8 +66,8 @@ fn from_generic(key: &str, source: Source) -> Error {
         416 => Error::Corrupt { what: "object length", key, offset: 0 },
         501 => Error::Unsupported { key, source },
         507 => Error::Full { key, source },
-        // S3 answers 400 to a body that came too slowly and to a token that has just expired.
-        400 if says("RequestTimeout") || says("ExpiredToken") => Error::Unavailable { key, source },
+        // S3 answers so to a token that has just expired.
+        400 if says("ExpiredToken") => Error::Unavailable { key, source },
         400 | 405 | 411 | 413 => Error::Invalid {
             what: "storage request",
             reason: format!("{key}: {}", text.as_deref().unwrap_or_default()),
@@ -125,7 +119,7 @@ mod tests {
     #[test]
     fn bad_requests_are_invalid_unless_they_pass() {
         assert!(matches!(answered("400 Bad Request: InvalidBucketName"), Error::Invalid { .. }));
-        assert!(answered("400 Bad Request: <Code>RequestTimeout</Code>").is_retryable());
+        assert!(answered("400 Bad Request: <Code>ExpiredToken</Code>").is_retryable());
     }
 
     #[test]
@@ -137,16 +131,6 @@ mod tests {
     #[test]
     fn call_that_the_store_does_not_know_is_unsupported() {
         assert!(matches!(answered("501 Not Implemented: "), Error::Unsupported { .. }));
-    }
-
-    #[test]
-    fn conflict_of_conditional_writes_is_undecided_and_a_held_key_is_not() {
-        let held = |text: &str| object_store::Error::AlreadyExists {
-            path: "k".into(),
-            source: format!("{STATUS_WORDS}409 Conflict: {text}").into(),
-        };
-        assert!(is_undecided(&held("<Code>ConditionalRequestConflict</Code>")));
-        assert!(!is_undecided(&held("<Code>BlobAlreadyExists</Code>")));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) fn build(settings: &Gcs) -> Result<(GoogleCloudStorage, Target)> {
     }
     client::check_tls_provider()?;
     let endpoint = resolve_endpoint(settings, &process_environment)?;
+    client::check_address("gcs endpoint", &endpoint.url)?;
     let plain = endpoint.url.starts_with("http://");
     let client = Client {
         retry: retry(settings.max_retries, FIRST_PAUSE, LONGEST_PAUSE),
@@ -52,8 +53,12 @@ pub(super) fn build(settings: &Gcs) -> Result<(GoogleCloudStorage, Target)> {
     }
     let store = builder.build().map_err(|error| {
         // The client says what is wrong with a credentials file in the causes of its error.
-        let cause = failure::causes(&error).last().map(ToString::to_string);
-        Error::invalid("gcs credentials", format!("{name}: {}", cause.unwrap_or_default()))
+        let cause = failure::causes(&error).last().map(ToString::to_string).unwrap_or_default();
+        let known = match cause.contains("unknown variant") {
+            true => "; only a key of a service account, or the file of gcloud, can be used",
+            false => "",
+        };
+        Error::invalid("gcs credentials", format!("{name}: {cause}{known}"))
     })?;
     let credentials = Credentials {
         name,

@@ -194,13 +194,6 @@ pub(super) fn put_bytes(target: &Path, bytes: &[u8]) -> io::Result<()> {
     staged.publish()
 }
 
-/// Writes a whole file like [`put_bytes`] if there is none of this name; false when there is.
-pub(super) fn put_if_absent(target: &Path, bytes: &[u8]) -> io::Result<bool> {
-    let mut staged = Staged::create(target)?;
-    staged.write_all(bytes)?;
-    staged.publish_if_absent()
-}
-
 /// A file that is being written; removed again when it is dropped unpublished.
 #[derive(Debug)]
 pub(super) struct Staged {
@@ -234,24 +227,6 @@ impl Staged {
         sync_parent(&self.target)
     }
 
-    fn publish_if_absent(mut self) -> io::Result<bool> {
-        self.sync()?;
-        match fs::hard_link(&self.path, &self.target) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            Err(error) if has_no_links(&error) => {
-                match rename_if_absent(&self.path, &self.target) {
-                    Ok(()) => self.published = true,
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-                    Err(error) => return Err(error),
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        sync_parent(&self.target)?;
-        Ok(true)
-    }
-
     fn sync(&mut self) -> io::Result<()> {
         self.file.flush()?;
         self.file.get_ref().sync_all()
@@ -275,16 +250,6 @@ impl Drop for Staged {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// True for the errors of file systems without hard links.
-fn has_no_links(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
-}
-
-fn rename_if_absent(from: &Path, to: &Path) -> io::Result<()> {
-    let flags = rustix::fs::RenameFlags::NOREPLACE;
-    Ok(rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags)?)
 }
 
 /// Renames within one directory and makes the new file's modification time now.

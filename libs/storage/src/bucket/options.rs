@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http::HeaderName;
 use object_store::{Attribute, Attributes, PutMode, PutMultipartOptions, PutOptions, TagSet};
 
 use tactus_config::GoDuration;
 use tactus_config::sections::object_store::{Azure, Gcs, S3};
+
+use super::client::check_header;
+use crate::error::{Error, Result};
 
 /// Smallest part that S3 and Google take in a multipart upload, except the last.
 pub(super) const MIN_PART_BYTES: u64 = 5 << 20;
@@ -88,25 +92,27 @@ pub(super) struct WriteOptions {
 }
 
 impl WriteOptions {
-    pub(super) fn of_s3(settings: &S3) -> Self {
-        let mut attributes = metadata(&settings.metadata);
+    pub(super) fn of_s3(settings: &S3) -> Result<Self> {
+        let mut attributes = metadata("s3 metadata", &settings.metadata)?;
         if !settings.storage_class.is_empty() {
+            check_header("s3 storage_class", &settings.storage_class)?;
             attributes.insert(Attribute::StorageClass, settings.storage_class.clone().into());
         }
         let mut tags = TagSet::default();
         for (key, value) in &settings.tags {
             tags.push(key, value);
         }
-        Self { attributes, tags }
+        Ok(Self { attributes, tags })
     }
 
-    pub(super) fn of_gcs(settings: &Gcs) -> Self {
-        let mut attributes = metadata(&settings.object_metadata);
+    pub(super) fn of_gcs(settings: &Gcs) -> Result<Self> {
+        let mut attributes = metadata("gcs object_metadata", &settings.object_metadata)?;
         let control = &settings.object_cache_control;
         if !control.is_empty() {
+            check_header("gcs object_cache_control", control)?;
             attributes.insert(Attribute::CacheControl, control.clone().into());
         }
-        Self { attributes, tags: TagSet::default() }
+        Ok(Self { attributes, tags: TagSet::default() })
     }
 
     pub(super) fn put(&self, mode: PutMode) -> PutOptions {
@@ -127,12 +133,16 @@ impl WriteOptions {
     }
 }
 
-fn metadata(entries: &BTreeMap<String, String>) -> Attributes {
+/// Errors: a name or a value that no header can have.
+fn metadata(what: &'static str, entries: &BTreeMap<String, String>) -> Result<Attributes> {
     let mut attributes = Attributes::new();
     for (key, value) in entries {
+        HeaderName::from_bytes(key.as_bytes())
+            .map_err(|_| Error::invalid(what, format!("{key:?} is no name of a header")))?;
+        check_header(what, value)?;
         attributes.insert(Attribute::Metadata(key.clone().into()), value.clone().into());
     }
-    attributes
+    Ok(attributes)
 }
 
 #[cfg(test)]
@@ -155,5 +165,30 @@ mod tests {
         assert_eq!(size(9999), 8 << 4);
         assert!((0..10_000).map(size).sum::<u64>() > 8 * 2 * MAX_PARTS - 8 * 2000);
         assert!(size(u64::MAX) < 8 << 9);
+    }
+
+    #[test]
+    fn what_no_header_can_have_is_refused_with_its_key() {
+        let pair = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let s3 = |metadata, storage_class: &str| {
+            let storage_class = storage_class.to_owned();
+            WriteOptions::of_s3(&S3 { metadata, storage_class, ..S3::default() })
+        };
+        let gcs = |object_metadata, control: &str| {
+            let object_cache_control = control.to_owned();
+            WriteOptions::of_gcs(&Gcs { object_metadata, object_cache_control, ..Gcs::default() })
+        };
+        assert!(s3(pair("team-name", "tracing"), "STANDARD_IA").is_ok());
+        assert!(gcs(pair("team", "x y"), "no-store").is_ok());
+        for (options, key) in [
+            (s3(pair("team name", "x"), ""), "s3 metadata"),
+            (s3(pair("team", "x\n"), ""), "s3 metadata"),
+            (s3(BTreeMap::new(), "STANDARD\n"), "s3 storage_class"),
+            (gcs(pair("a:b", "x"), ""), "gcs object_metadata"),
+            (gcs(BTreeMap::new(), "no-store\n"), "gcs object_cache_control"),
+        ] {
+            let error = options.unwrap_err();
+            assert!(matches!(error, Error::Invalid { what, .. } if what == key), "{error}");
+        }
     }
 }

@@ -21,7 +21,11 @@ pub(super) fn build(settings: &S3) -> Result<(AmazonS3, Target)> {
     validate(settings)?;
     client::check_tls_provider()?;
     let endpoint = resolve_endpoint(settings, &credentials::process_environment)?;
+    let address = format!("{}/{}", endpoint.url, settings.bucket);
+    client::check_address("s3 endpoint or bucket", &address)?;
+    client::check_header("s3 region", &endpoint.region)?;
     let found = credentials::find(settings, &credentials::process_environment);
+    found.check()?;
     let client = Client {
         retry: retry(
             settings.retry_max_attempts,
@@ -53,9 +57,7 @@ pub(super) fn build(settings: &S3) -> Result<(AmazonS3, Target)> {
             let builder = builder.with_access_key_id(access_key).with_secret_access_key(secret_key);
             if token.is_empty() { builder } else { builder.with_token(token) }
         }
-        Found::Chain(keys) => {
-            keys.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value))
-        }
+        Found::Chain(keys) => with_chain(builder, keys, &endpoint.region),
     };
     let store = encrypt(builder, &settings.sse)?
         .build()
@@ -75,6 +77,22 @@ pub(super) fn build(settings: &S3) -> Result<(AmazonS3, Target)> {
         },
     };
     Ok((store, target))
+}
+
+/// Credentials of a cloud, with what the environment says about it.
+fn with_chain(
+    builder: AmazonS3Builder,
+    keys: Vec<(AmazonS3ConfigKey, String)>,
+    region: &str,
+) -> AmazonS3Builder {
+    // In containers, and behind other programs that answer for the instance's metadata, often only the first version does.
+    let mut builder = builder.with_imdsv1_fallback();
+    // The client knows the domain of the other regions only.
+    if region.starts_with("cn-") {
+        let sts = format!("https://sts.{region}.{}", aws_domain(region));
+        builder = builder.with_config(AmazonS3ConfigKey::StsEndpoint, sts);
+    }
+    keys.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value))
 }
 
 /// Refuses what can never work.
@@ -123,6 +141,7 @@ fn resolve_endpoint(settings: &S3, environment: Environment<'_>) -> Result<Endpo
         .or_else(|| RegionalName::of(host).map(|name| name.region.to_owned()))
         .or_else(|| of_environment().filter(|_| is_aws))
         .unwrap_or_else(|| DEFAULT_REGION.to_owned());
+    let region = region.trim().to_owned();
     let host = match host {
         // The global name answers other regions with redirects.
         "" | "s3.amazonaws.com" => format!("s3.{region}.{}", aws_domain(&region)),
@@ -333,6 +352,26 @@ mod tests {
         assert_eq!(region("", "us-2"), "us-2");
         assert_eq!(region("s3.ap-south-1.amazonaws.com", ""), "ap-south-1");
         assert_eq!(region("minio:9000", ""), DEFAULT_REGION);
+    }
+
+    #[test]
+    fn web_identities_of_china_are_asked_for_in_china_unless_the_environment_says_otherwise() {
+        let sts = |keys, region| {
+            let builder = with_chain(AmazonS3Builder::new(), keys, region);
+            builder.get_config_value(&AmazonS3ConfigKey::StsEndpoint)
+        };
+        let china = "https://sts.cn-north-1.amazonaws.com.cn";
+        assert_eq!(sts(Vec::new(), "cn-north-1").unwrap(), china);
+        assert_eq!(sts(Vec::new(), "eu-west-1"), None);
+        let own = vec![(AmazonS3ConfigKey::StsEndpoint, "https://sts.local".to_owned())];
+        assert_eq!(sts(own, "cn-north-1").unwrap(), "https://sts.local");
+    }
+
+    #[test]
+    fn instance_metadata_of_the_first_version_may_be_asked() {
+        let builder = with_chain(AmazonS3Builder::new(), Vec::new(), "eu-west-1");
+        let value = builder.get_config_value(&AmazonS3ConfigKey::ImdsV1Fallback);
+        assert_eq!(value.as_deref(), Some("true"));
     }
 
     #[test]

@@ -169,6 +169,9 @@ fn s3_clients_for_https_and_http_are_built() {
     })
     .unwrap();
     s3(|settings| settings.tls.tls_min_version = "VersionTLS13".into()).unwrap();
+    for endpoint in ["[::1]:9000", "127.0.0.1:9000", "minio"] {
+        s3(|settings| settings.endpoint = endpoint.into()).unwrap();
+    }
 }
 
 #[test]
@@ -184,7 +187,14 @@ fn prefix_that_no_object_can_have_is_invalid() {
 
 #[test]
 fn bad_s3_settings_are_invalid() {
-    let cases: [fn(&mut S3); 9] = [
+    let cases: [fn(&mut S3); 16] = [
+        |settings| settings.bucket = "my bucket".into(),
+        |settings| settings.endpoint = "127.0.0.1:99000".into(),
+        |settings| settings.endpoint = "::1:9000".into(),
+        |settings| settings.region = "eu\nwest".into(),
+        |settings| settings.access_key = "a\nb".into(),
+        |settings| settings.session_token = Secret::new("a\nb"),
+        |settings| settings.metadata = [("a b".to_owned(), "c".to_owned())].into(),
         |settings| {
             settings.tls.tls_cert_path = "/nonexistent/a".into();
             settings.tls.tls_key_path = "/nonexistent/b".into();
@@ -236,6 +246,7 @@ fn gcs_and_azure_clients_are_built_and_bad_settings_refused() {
     for refused in [
         gcs(|settings| settings.bucket_name.clear()),
         gcs(|settings| settings.endpoint = "ftp://x".into()),
+        gcs(|settings| settings.endpoint = "http://127.0.0.1:99000".into()),
         azure(|settings| settings.container_name.clear()),
         azure(|settings| settings.storage_account_key = Secret::new("not base64!")),
     ] {
@@ -282,7 +293,6 @@ async fn local_store_whose_volume_is_away_is_unavailable_until_it_is_back() {
             bucket.list_files("t").await.map(drop),
             bucket.list_directories("").await.map(drop),
             bucket.put("t/x", bytes()).await,
-            bucket.put_if_absent("t/x", bytes()).await.map(drop),
             bucket.put_if_version("t/x", bytes(), None).await.map(drop),
             bucket.writer("t/x", 1, &runtime).map(drop),
             streamed.finish().map(drop),
@@ -323,6 +333,14 @@ async fn local_volume_may_be_mounted_later_or_with_another_device_number() {
     }
 }
 
+#[tokio::test]
+async fn pauses_that_grow_the_wrong_way_end_in_an_error() {
+    for (first, longest) in [(3, 1), (0, 1), (0, 0)] {
+        let bucket = unreachable(GoDuration::millis(first), GoDuration::millis(longest));
+        assert!(bucket.get("t/x").await.unwrap_err().is_retryable());
+    }
+}
+
 #[test]
 fn secrets_are_not_shown() {
     let settings = S3 { secret_key: Secret::new("hush"), ..S3::default() };
@@ -332,50 +350,23 @@ fn secrets_are_not_shown() {
     assert_eq!(format!("{bucket:?}"), "Bucket(AmazonS3(traces))");
 }
 
-#[tokio::test]
-async fn store_that_does_not_answer_is_unavailable_within_the_bounds() {
+fn unreachable(first_pause: GoDuration, longest_pause: GoDuration) -> Bucket {
     // Nothing listens on a port that was just given back.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let bucket = s3(|settings| {
+    s3(|settings| {
         settings.endpoint = format!("127.0.0.1:{port}");
         settings.insecure = true;
-        settings.retry_max_attempts = 1;
-        settings.retry_backoff_initial = GoDuration::millis(1);
-        settings.retry_backoff_max = GoDuration::millis(2);
+        settings.retry_max_attempts = 2;
+        settings.retry_backoff_initial = first_pause;
+        settings.retry_backoff_max = longest_pause;
     })
-    .unwrap();
+    .unwrap()
+}
+
+#[tokio::test]
+async fn store_that_does_not_answer_is_unavailable_within_the_bounds() {
+    let bucket = unreachable(GoDuration::millis(1), GoDuration::millis(2));
     let error = bucket.get("t/x").await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     assert!(bucket.check().await.unwrap_err().is_retryable());
-}
-
-#[tokio::test]
-async fn put_if_absent_writes_once_and_keeps_what_is_there() {
-    let (_directory, bucket) = local();
-    assert!(bucket.put_if_absent("t/x", Bytes::from_static(b"first")).await.unwrap());
-    assert!(!bucket.put_if_absent("t/x", Bytes::from_static(b"second")).await.unwrap());
-    assert_eq!(bucket.get("t/x").await.unwrap(), "first");
-    let directory = bucket.local_path("t/x").unwrap();
-    let files = std::fs::read_dir(directory.parent().unwrap()).unwrap().count();
-    assert_eq!(files, 1, "no staged file stays");
-}
-
-#[tokio::test]
-async fn of_many_conditional_writers_one_wins() {
-    let (_directory, bucket) = local();
-    let writers: Vec<_> = (0..20)
-        .map(|number| {
-            let bucket = bucket.clone();
-            let bytes = Bytes::from(format!("{number}"));
-            tokio::spawn(async move { bucket.put_if_absent("t/x", bytes).await.unwrap() })
-        })
-        .collect();
-    let mut winners = Vec::new();
-    for (number, writer) in writers.into_iter().enumerate() {
-        if writer.await.unwrap() {
-            winners.push(number.to_string());
-        }
-    }
-    assert_eq!(winners.len(), 1);
-    assert_eq!(bucket.get("t/x").await.unwrap(), winners[0].as_bytes());
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
@@ -28,6 +29,8 @@ struct OfTenant {
     index: Option<Timestamp>,
     /// This process knows the blocks from an index that may lack keys of their metas.
     is_of_old_form: bool,
+    /// Whether the last poll of the tenant failed, and when that was.
+    polled: Option<(bool, Instant)>,
 }
 
 impl Memory {
@@ -54,6 +57,21 @@ impl Memory {
     /// Forgets all tenants but these, which are sorted.
     pub(super) fn forget_other_tenants(&self, tenants: &[String]) {
         self.tenants.lock().retain(|tenant, _| tenants.binary_search(tenant).is_ok());
+    }
+
+    /// Notes the outcome of a poll of the tenant.
+    pub(super) fn set_polled(&self, tenant: &str, failed: bool) {
+        self.of(tenant).polled = Some((failed, Instant::now()));
+    }
+
+    /// Puts those first that were not reached for the longest time, and last those that failed, so that no number of tenants
+    /// that fail keeps the others, or each other, from being polled.
+    pub(super) fn sort_by_turn(&self, tenants: &mut [String]) {
+        let known = self.tenants.lock();
+        tenants.sort_by_key(|tenant| {
+            let polled = known.get(tenant).and_then(|of| of.polled);
+            (polled.is_some_and(|(failed, _)| failed), polled.map(|(_, at)| at))
+        });
     }
 
     /// Notes whether the tenant's blocks are known from an index of a form before [`META_FORM`].

@@ -143,6 +143,31 @@ async fn too_many_failing_tenants_end_the_poll_and_all_keep_their_lists() {
 }
 
 #[tokio::test]
+async fn tenants_that_fail_do_not_keep_others_or_each_other_from_being_polled() {
+    let store = Store::new();
+    for tenant in ["a", "b", "c", "y", "z"] {
+        store.add(tenant).await;
+    }
+    store.builder().poll_once().await.unwrap();
+    for tenant in ["a", "b", "c"] {
+        store.bucket.put(&format!("{tenant}/index.pb.zst"), Bytes::new()).await.unwrap();
+    }
+    let reader = store.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
+    let poll = async || {
+        let report = reader.poll_once().await.unwrap();
+        assert!(report.abandoned);
+        report.by_tenant.into_iter().map(|seen| seen.tenant).collect::<Vec<_>>()
+    };
+    assert_eq!(poll().await, ["a", "b"]);
+    assert_eq!(poll().await, ["c", "y", "z", "a"]);
+    for [third, fourth] in [["b", "c"], ["a", "b"], ["c", "a"]] {
+        assert_eq!(poll().await, ["y", "z", third, fourth]);
+    }
+    store.builder().poll_once().await.unwrap();
+    assert!(!reader.poll_once().await.unwrap().abandoned);
+}
+
+#[tokio::test]
 async fn jitter_delays_reads_and_changes_nothing() {
     let store = Store::new();
     store.add("t").await;
