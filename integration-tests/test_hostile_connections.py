@@ -21,6 +21,7 @@ from test_memory import bounded, push_small_spans, server  # noqa: F401  (fixtur
 CONTINUATION = 9
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+HEALTH = "/grpc.health.v1.Health/Check"
 GRPC = {"content-type": "application/grpc", "te": "trailers"}
 
 
@@ -65,16 +66,72 @@ def headers(stream, block, end_stream=False):
     return frames
 
 
-@pytest.mark.parametrize("port", ["http", "otlp_http"])
-def test_heads_that_never_end(server, port):  # noqa: F811
+@pytest.mark.parametrize(("port", "method"), [("http", b"GET"), ("otlp_http", b"GET"), ("grpc", b"PRIX")])
+def test_heads_that_never_end(server, port, method):  # noqa: F811
     """Two thousand of 120 kB: those that do not go on make room for others."""
     before = server.resident_bytes()
-    head = b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 120_000
+    head = method + b" / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 120_000
     with contextlib.ExitStack() as opened:
         for _ in range(2_000):
             send(connect(opened, getattr(server, f"{port}_port")), head)
         grown = server.peak_resident_bytes() - before
         assert grown < 180 << 20, f"{grown >> 20} MiB"
+
+
+@pytest.mark.parametrize("port", ["http", "grpc", "otlp_grpc"])
+def test_heads_over_http2_that_never_end(server, port):  # noqa: F811
+    """Fifteen hundred of 4 kB, which take 290 kB each: a header line may be a byte."""
+    before = server.resident_bytes()
+    head = PREFACE + frame(SETTINGS, 0, 0, b"") + frame(HEADERS, 0, 1, fields("/") + LINES)
+    with contextlib.ExitStack() as opened:
+        for _ in range(1_500):
+            send(connect(opened, getattr(server, f"{port}_port")), head)
+        time.sleep(2)
+        grown = server.peak_resident_bytes() - before
+        assert grown < 200 << 20, f"{grown >> 20} MiB"
+
+
+def is_open(connection):
+    connection.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        try:
+            while connection.recv(65_536):
+                pass
+        except ConnectionError:
+            pass
+        return False
+    return True
+
+
+def test_heads_that_never_end_have_a_time_limit_in_both_versions(servers):
+    started = servers.start(config={"server": {"http_server_read_header_timeout": "2s"}})
+    heads = [PREFACE + frame(SETTINGS, 0, 0, b"") + frame(HEADERS, 0, 1, fields("/")), b"PRIX / HTTP/1.1\r\nX-A: a", b"GET / HTTP/1.1\r\nX-A: a"]
+    with contextlib.ExitStack() as opened:
+        connections = [connect(opened, started.grpc_port) for _ in heads]
+        assert all(send(*one) for one in zip(connections, heads))
+        eventually(lambda: not any(is_open(connection) for connection in connections), "all are cut", 20)
+
+
+def test_many_short_heads_do_not_cost_a_reader_its_answer(servers):
+    """Each is below what is left alone, but together they are more than the bound: one after another has to go."""
+    started = servers.start(config={"server": {"max_connection_bytes": 2 << 20}})
+    trace_id = b"\x31" * 16
+    started.must_push(otlp.export(otlp.span(trace_id=trace_id, attributes={f"k{number}": "v" * 2000 for number in range(2_200)})))
+    ask = f"GET /api/traces/{trace_id.hex()} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "
+    with contextlib.ExitStack() as opened:
+        begun = [connect(opened, started.otlp_http_port) for _ in range(320)]
+        for connection in begun:
+            send(connection, head + b"a" * (7_900 - len(head)))
+        for _ in range(3):
+            reader = connect(opened, started.http_port, receive_bytes=8192)
+            send(reader, ask)
+            got = bytearray()
+            while piece := reader.recv(65_536):
+                got += piece
+                time.sleep(0.002)
+            assert len(got) > 4 << 20, "it is whole"
+        assert 100 < sum(is_open(connection) for connection in begun) < 320
 
 
 def first_window(opened, port):
@@ -124,9 +181,10 @@ LINES = b"\x40\x01a\x00" + b"\xbe" * 3_800
 
 @pytest.mark.parametrize(("port", "path", "streams", "more"), [
     ("otlp_grpc", EXPORT, 500, GRPC),
+    ("otlp_grpc", HEALTH, 500, GRPC),
     ("grpc", "/tempopb.StreamingQuerier/Search", 100, GRPC),
     ("otlp_http", "/v1/traces", 100, {"content-type": "application/x-protobuf"}),
-], ids=["otlp_grpc", "grpc", "otlp_http"])
+], ids=["otlp_grpc", "health", "grpc", "otlp_http"])
 def test_calls_of_thousands_of_header_lines(server, port, path, streams, more):  # noqa: F811
     """Each has 3 800 lines in 4 kB, and takes a hundred times that; none ends."""
     before = server.resident_bytes()

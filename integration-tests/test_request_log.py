@@ -1,7 +1,9 @@
 """Lines of the log about requests: server.log_request_*, server.log_source_ips_*, query_frontend.log_query_request_headers."""
+import hashlib
 import json
 import re
 
+import grpc
 import pytest
 import requests
 
@@ -10,7 +12,8 @@ from harness.streaming import StreamingClient
 from harness.waiting import eventually
 
 SECRETS = {
-    "Authorization": "Bearer hunter2", "Cookie": "session=hunter2", "X-Api-Key": "hunter2", "Proxy-Authorization": "hunter2", "X-Tactus-Internal-Token": "hunter2"}
+    "Authorization": "Bearer hunter2", "Cookie": "session=hunter2", "X-Api-Key": "hunter2", "Proxy-Authorization": "hunter2",
+    "X-Tactus-Internal-Token": "hunter2", "X-Functions-Key": "hunter2", "Api_Key": "hunter2", "X-Amzn-Oidc-Data": "hunter2"}
 
 
 def lines(server, message, part):
@@ -44,6 +47,32 @@ def test_requests_are_listed_with_headers_and_addresses(servers):
     found = line(server, "request", "/tempopb.StreamingQuerier/Search")
     assert (found["method"], found["status"], found["sourceIPs"]) == ("POST", "Ok", "127.0.0.1")
     assert "hunter2" not in server.logs()
+
+
+def test_calls_that_are_refused_are_listed_and_counted(servers):
+    users = servers.directory / "users.yaml"
+    token = hashlib.sha256(b"token-of-op").hexdigest()
+    users.write_text(json.dumps({"users": [{"name": "op", "token_sha256": token, "tenants": "*", "roles": ["read"]}]}))
+    server = servers.start(config={
+        "server": {"log_format": "json", "log_request_at_info_level_enabled": True},
+        "auth": {"enabled": True, "users_file": str(users), "public_paths": ["/ready", "/metrics"]}})
+    search = "/tempopb.StreamingQuerier/Search"
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        for path, secret, code in [
+                (search, None, "UNAUTHENTICATED"), (search, "guess", "UNAUTHENTICATED"), ("/made.up/Name", "guess", "UNAUTHENTICATED"), (search, "token-of-op", "OK")]:
+            metadata = [("authorization", f"Bearer {secret}")] if secret else None
+            try:
+                list(channel.unary_stream(path)(b"", timeout=20, metadata=metadata))
+                got = "OK"
+            except grpc.RpcError as error:
+                got = error.code().name
+            assert got == code, path
+    found = eventually(lambda: len(lines(server, "request", search)) == 3 and lines(server, "request", search), "a line for each")
+    assert sorted(json.loads(one)["status"] for one in found) == ["Ok", "Unauthenticated", "Unauthenticated"]
+    assert line(server, "request", "/made.up/Name")["status"] == "Unauthenticated"
+    counted = {name: value for name, value in server.metrics().items() if name.startswith("tempo_request_duration_seconds_count{method=\"gRPC\"")}
+    assert sum(value for name, value in counted.items() if 'route="other",status_code="error"' in name) == 3, counted
+    assert not any("made.up" in name for name in counted)
 
 
 def test_requests_have_lines_at_level_debug_and_none_by_default(servers):

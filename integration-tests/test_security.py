@@ -306,6 +306,14 @@ def test_start_with_a_broken_users_file_fails_and_names_it(tmp_path):
     assert "hunter2" not in server.logs()
 
 
+def test_certificate_without_its_key_does_not_start_in_plain_text(servers):
+    tls = {"cert_file": "/tls/tls.crt", "client_ca_file": "/tls/ca.crt", "client_auth_type": "RequireAndVerifyClientCert"}
+    server = servers.new(config={"server": {"http_tls_config": tls}})
+    server.spawn()
+    assert server.process.wait(30) != 0
+    assert "server.http_tls_config.key_file is not set" in server.logs()
+
+
 # --- ports of Jaeger's and Zipkin's clients ---------------------------------------------------------------------------
 
 
@@ -593,6 +601,11 @@ def test_receiver_with_an_authority_wants_client_certificates(tmp_path):
         assert answer.status_code == 200
         with pytest.raises(requests.ConnectionError):
             requests.post(url, data=body, headers=headers, verify=str(certificates.authority), timeout=10)
+        eventually(lambda: server.metric("tactus_server_tls_handshake_failures_total") >= 2, "refusals are counted")
+        refused = [line for line in server.logs().splitlines() if "a TLS handshake failed" in line]
+        assert {port for port in (server.otlp_grpc_port, server.otlp_http_port) if any(f"port={port} " in line for line in refused)} == {
+            server.otlp_grpc_port, server.otlp_http_port}
+        assert all("level=warn" in line and "reason=no_certificate" in line for line in refused), refused
     finally:
         server.close()
 

@@ -4,6 +4,7 @@ use crate::duration::GoDuration;
 use crate::sections::cache::Memcached;
 use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use crate::sections::root::Config;
+use crate::sections::server::ServerTls;
 use crate::show::leaves;
 use crate::target::{joins, services_of, single_binary};
 use crate::validate;
@@ -87,6 +88,14 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
         "Local backend will not correctly retrieve traces with a distributed deployment \
          unless all components have access to the same disk",
     );
+    for (section, tls) in tls_sections(config) {
+        let text = format!(
+            "{section}: client_ca_file and client_auth_type have no effect without cert_file and key_file: \
+             the port has no TLS and asks nobody for a certificate"
+        );
+        let is_without_tls = tls.wants_certificates() && !tls.enabled();
+        check(is_without_tls, &[section], Remedy::Decide, &text);
+    }
     check(
         config.query_frontend.mcp_server.enabled,
         &["query_frontend.mcp_server.enabled"],
@@ -238,6 +247,19 @@ fn v2_keys_set(config: &Config) -> impl Iterator<Item = &'static str> {
     V2_KEYS.into_iter().filter(move |key| ours.get(*key) != defaults.get(*key))
 }
 
+/// The TLS of ports that are open.
+fn tls_sections(config: &Config) -> Vec<(&'static str, &ServerTls)> {
+    let (server, internal) = (&config.server, &config.internal_server);
+    let mut sections = vec![
+        ("server.http_tls_config", &server.http_tls_config),
+        ("server.grpc_tls_config", &server.grpc_tls_config),
+    ];
+    if internal.enable {
+        sections.push(("internal_server.http_tls_config", &internal.server.http_tls_config));
+    }
+    sections
+}
+
 /// Sections of memcached servers that are found by the name of a service, and have none; with the host.
 fn hosts_without_service(config: &Config) -> Vec<(String, &str)> {
     let trace = &config.storage.trace;
@@ -284,6 +306,23 @@ fn same_store_for_overrides(config: &Config) -> bool {
 mod tests {
     use super::*;
     use crate::from_yaml;
+
+    #[test]
+    fn certificates_that_are_wanted_of_clients_without_tls_are_suspect() {
+        let keys = |tls: &str| -> Vec<String> {
+            let text = format!("server: {{grpc_tls_config: {{{tls}}}}}");
+            let found = suspects(&from_yaml(&text).unwrap()).into_iter();
+            found
+                .filter(|it| it.text.contains("the port has no TLS"))
+                .flat_map(|it| it.keys)
+                .collect()
+        };
+        for half in ["client_ca_file: a", "client_auth_type: RequireAndVerifyClientCert"] {
+            assert_eq!(keys(half), ["server.grpc_tls_config"], "{half}");
+            assert!(keys(&format!("{half}, cert_file: c, key_file: k")).is_empty(), "{half}");
+        }
+        assert!(keys("client_auth_type: NoClientCert").is_empty());
+    }
 
     #[test]
     fn memcached_host_without_a_service_is_suspect() {

@@ -119,19 +119,19 @@ pub(crate) async fn open(
     }
     if let Some(GrpcPort { port, messages }) = jaeger_grpc {
         let services = with_reflection(query_services(served.answering.clone(), messages));
-        let router = opening.grpc_router(&services, is_serving.clone(), QUERY_HEALTH);
-        opening.grpc(port, guard_grpc(router, STANDARD_GRPC, authenticator), messages).await?;
+        let router = grpc_services(&services, is_serving.clone(), QUERY_HEALTH);
+        let guarded = guard_grpc(router, STANDARD_GRPC, authenticator);
+        opening.grpc(port, guarded, messages, None).await?;
     }
     for GrpcPort { port, messages } in storage {
         let services = storage_services(served.answering.clone(), served.write.clone(), messages);
-        let router = opening.grpc_router(&services, is_serving.clone(), STORAGE_HEALTH);
+        let router = grpc_services(&services, is_serving.clone(), STORAGE_HEALTH);
         let bearer = match authenticator {
             Some(_) => BearerToken::Credential,
             None => BearerToken::Tenant,
         };
         let guarded = guard_grpc(router, STORAGE_GRPC, authenticator);
-        let translated = guarded.layer(from_fn_with_state(bearer, translate));
-        opening.grpc(port, translated, messages).await?;
+        opening.grpc(port, guarded, messages, Some(bearer)).await?;
     }
     if let Some(port) = zipkin {
         let router = guard(served.zipkin, Access::Read, authenticator).merge(served.zipkin_pages);
@@ -200,32 +200,38 @@ impl Opening<'_> {
         Ok(())
     }
 
+    /// `bearer`: of a storage port, whose calls are translated.
     async fn grpc(
         &mut self,
         port: Port,
         router: Router,
         messages: MessageLimits,
+        bearer: Option<BearerToken>,
     ) -> Result<(), Error> {
         let Some(socket) = port.bind().await? else { return Ok(()) };
         let (memory, max_bytes) = (self.limits.memory.bodies(), messages.received);
         let router = grpc::with_counted_bodies(router, memory, LONG_CALLS, max_bytes);
+        let router = grpc::observed(router, self.metrics.clone());
+        let router = match bearer {
+            Some(bearer) => router.layer(from_fn_with_state(bearer, translate)),
+            None => router,
+        };
         let bound = grpc::serve_quietly(socket, port.listener.clone(), router, self.stop.clone())?;
         port.note(bound.local_addr(), self.addresses);
         self.bound.push(bound);
         Ok(())
     }
+}
 
-    fn grpc_router(
-        &self,
-        add: &AddGrpc,
-        serving: watch::Receiver<bool>,
-        names: &'static [&'static str],
-    ) -> Router {
-        let mut routes = RoutesBuilder::default();
-        routes.add_service(health_service_of(serving, names));
-        add(&mut routes);
-        grpc::router(routes.routes(), self.metrics.clone())
-    }
+fn grpc_services(
+    add: &AddGrpc,
+    serving: watch::Receiver<bool>,
+    names: &'static [&'static str],
+) -> Router {
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(health_service_of(serving, names));
+    add(&mut routes);
+    grpc::services(routes.routes())
 }
 
 /// Adds the reflection service, in both versions that clients use, which tells what the query services take and answer.

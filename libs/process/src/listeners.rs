@@ -258,9 +258,11 @@ fn grpc_router(
     for add in services {
         add(&mut routes);
     }
-    let router = grpc::router(routes.routes(), metrics.clone());
-    let guarded = guard_grpc(router, STANDARD_GRPC, process.authenticator());
+    let services = grpc::services(routes.routes());
+    let guarded = guard_grpc(services, STANDARD_GRPC, process.authenticator());
     // Pushes of one process to another may be twice as large.
     let max_bytes = process.config().server.grpc_server_max_recv_msg_size.saturating_mul(2);
-    grpc::with_counted_bodies(guarded, process.port_memory().bodies(), LONG_CALLS, max_bytes)
+    let memory = process.port_memory().bodies();
+    let counted = grpc::with_counted_bodies(guarded, memory, LONG_CALLS, max_bytes);
+    grpc::observed(counted, metrics.clone())
 }

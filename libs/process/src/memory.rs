@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tactus_server::bodies::Bodies;
+use tactus_server::bodies::{Bodies, SharedMemory};
 use tactus_telemetry::metrics::{Kind, Registry};
 use tactus_work::memory::{Budget, QueryMemory};
 
@@ -56,6 +56,8 @@ pub struct PortMemory {
     of_queries: Arc<Budget>,
     /// Of each port.
     ports: Arc<Mutex<Vec<Arc<Budget>>>>,
+    /// The bodies of a port that stall make room for all ports.
+    shared: Arc<SharedMemory>,
     max_bytes: u64,
 }
 
@@ -67,7 +69,8 @@ impl PortMemory {
         let common = Budget::new(max_bytes / 2 - own);
         let of_queries = Budget::share(&common, max_bytes / 2, own);
         let queries = QueryMemory::within(&of_queries);
-        Self { queries, of_queries, common, ports: Arc::default(), max_bytes }
+        let (ports, shared) = (Arc::default(), Arc::default());
+        Self { queries, of_queries, common, ports, shared, max_bytes }
     }
 
     /// Shows what is in use; once in a process.
@@ -98,7 +101,7 @@ impl PortMemory {
         let port = Budget::share(&self.common, self.max_bytes, own);
         let large = Budget::within(&self.common, self.max_bytes);
         self.ports.lock().extend([Arc::clone(&port), Arc::clone(&large)]);
-        Bodies::with_large(&port, &large)
+        Bodies::with_large(&port, &large, &self.shared)
     }
 }
 
@@ -146,6 +149,8 @@ fn total_of(meminfo: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use tactus_server::bodies::Outgoing;
+
     use super::*;
 
     #[test]
@@ -180,6 +185,21 @@ mod tests {
         assert_eq!(files, expected.map(PathBuf::from));
         assert_eq!(group_files("0::/\n"), [PathBuf::from("/sys/fs/cgroup/memory.max")]);
         assert!(group_files("").is_empty());
+    }
+
+    #[tokio::test]
+    async fn request_that_stalls_at_a_port_makes_room_for_a_large_answer_of_another() {
+        let memory = PortMemory::new(32 << 20);
+        let (port, other) = (memory.bodies(), memory.bodies());
+        let stalled = port.begin(&http::HeaderMap::new()).await.unwrap();
+        stalled.unfinished();
+        stalled.take(13 << 20).await.unwrap();
+        let left = tokio::spawn(async move {
+            stalled.cut_off().await;
+            drop(stalled);
+        });
+        assert!(Outgoing::hold(&other, 2 << 20, ()).await.is_ok());
+        left.await.unwrap();
     }
 
     #[test]

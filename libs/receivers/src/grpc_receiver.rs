@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -12,7 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use tactus_server::auth::{Access, PUBLIC_GRPC};
-use tactus_server::bodies::Held;
+use tactus_server::bodies::{Bodies, Held, NoRoom};
 use tactus_server::health::{health_service_of, serving_until};
 use tactus_server::listener::{
     self, BoundListener, ConnectionInfo, Http2Settings, ListenerSettings, Protocols, ReceivedBody,
@@ -22,6 +23,7 @@ use tonic::Code;
 use tonic::service::Routes;
 use tower::ServiceExt;
 
+use crate::body::{BodyError, within};
 use crate::compression::{DecompressError, Encoding, decompress};
 use crate::http_receiver::{RequestBody, decode_within};
 use crate::metrics::{ReceiverMetrics, SpanCounters};
@@ -86,15 +88,16 @@ pub(crate) async fn serve_grpc_receiver<C: SpanCall>(
     tracing::info!(address = %socket.local_addr()?, "{name} receiver listens");
     let listener_settings =
         ListenerSettings { protocols: Protocols::Http2, ..settings.listener.clone() };
+    let (bodies, time_limit) = (Arc::clone(&settings.bodies), settings.read_timeout);
     let receiver = Arc::new(Receiver::<C>::new(settings, sink, metrics));
     let health = health_service_of(serving_until(shutdown.clone()), C::HEALTH_NAMES);
     let health = Routes::new(health).into_axum_router();
     let service = service_fn(move |request: Request<ReceivedBody>| {
         let health = request.uri().path().starts_with(PUBLIC_GRPC).then(|| health.clone());
-        let receiver = Arc::clone(&receiver);
+        let (receiver, bodies) = (Arc::clone(&receiver), Arc::clone(&bodies));
         async move {
             let response = match health {
-                Some(health) => other_call(health, request).await,
+                Some(health) => health_call(health, request, &bodies, time_limit).await,
                 None => receiver.handle(request).await,
             };
             Ok::<_, Infallible>(response)
@@ -219,6 +222,27 @@ async fn export_request<C: SpanCall>(
 
 fn malformed(reason: &str) -> Refusal {
     Refusal::new(Code::Internal, format!("grpc: error unmarshalling request: {reason}"))
+}
+
+/// A question about health, which anybody may ask. Until its answer begins, for which there is a time limit, its head counts; its
+/// message is small.
+async fn health_call(
+    health: Router,
+    request: Request<ReceivedBody>,
+    bodies: &Arc<Bodies>,
+    time_limit: Option<Duration>,
+) -> Response<tonic::body::Body> {
+    let call = async {
+        let held = bodies.begin(request.headers()).await?;
+        tokio::select! {
+            response = other_call(health, request) => Ok(response),
+            () = held.cut_off() => Err(NoRoom.into()),
+        }
+    };
+    within(time_limit, call).await.unwrap_or_else(|error| match error {
+        BodyError::NoRoom(no_room) => Refusal::from(no_room).to_grpc_status().into_http(),
+        error => tonic::Status::deadline_exceeded(error.to_string()).into_http(),
+    })
 }
 
 async fn other_call<B: RequestBody>(

@@ -54,6 +54,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The age that a new body counts with from the start.
 const LEAST_AGE: Duration = Duration::from_millis(50);
 
+/// A body that is cut off is gone by then, unless nobody looks at it.
+const CUT_OFF_WITHIN: Duration = Duration::from_millis(100);
+
 /// Answers and heads are in memory while they wait for it: no more of them than this part of the budget, others are refused at once.
 /// A slice of a large trace takes half of that.
 const WAITING_SHARE: u64 = 8;
@@ -81,15 +84,29 @@ pub struct Bodies {
     arriving: Arc<Budget>,
     /// Answers and heads that are there and wait for memory.
     waiting: Arc<Budget>,
-    next: AtomicU64,
-    unfinished: Mutex<HashMap<u64, Arc<Unfinished>>>,
-    freed: Notify,
+    shared: Arc<SharedMemory>,
     refusals: Counter,
+}
+
+/// What ports have in common whose budgets have a part in common: bodies of each are cut off for all of them.
+#[derive(Debug, Default)]
+pub struct SharedMemory {
+    next: AtomicU64,
+    unfinished: Mutex<AllUnfinished>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct AllUnfinished {
+    bodies: HashMap<u64, Arc<Unfinished>>,
+    last_cut: Option<Instant>,
 }
 
 /// A body of which more is to come.
 #[derive(Debug)]
 struct Unfinished {
+    /// Of the port.
+    all: Arc<Budget>,
     since: Instant,
     bytes: AtomicU64,
     cut: CancellationToken,
@@ -128,30 +145,37 @@ struct Holding {
 impl Bodies {
     /// Bodies within a budget that others may use as well.
     pub fn within(all: &Arc<Budget>) -> Arc<Self> {
-        Self::new(all, all, Counter::default())
+        Self::counting(all, Counter::default())
     }
 
     /// As [`Self::within`]; counts what is refused.
     pub fn counting(all: &Arc<Budget>, refusals: Counter) -> Arc<Self> {
-        Self::new(all, all, refusals)
+        Self::new(all, all, Arc::default(), refusals)
     }
 
     /// As [`Self::within`], with another budget for answers of a mebibyte and more: what it does not have is left to small
-    /// answers.
-    pub fn with_large(all: &Arc<Budget>, large: &Arc<Budget>) -> Arc<Self> {
-        Self::new(all, large, Counter::default())
+    /// answers. `shared`: with other ports, which use the same outer budget.
+    pub fn with_large(
+        all: &Arc<Budget>,
+        large: &Arc<Budget>,
+        shared: &Arc<SharedMemory>,
+    ) -> Arc<Self> {
+        Self::new(all, large, Arc::clone(shared), Counter::default())
     }
 
-    fn new(all: &Arc<Budget>, large: &Arc<Budget>, refusals: Counter) -> Arc<Self> {
+    fn new(
+        all: &Arc<Budget>,
+        large: &Arc<Budget>,
+        shared: Arc<SharedMemory>,
+        refusals: Counter,
+    ) -> Arc<Self> {
         Arc::new(Self {
             refusals,
             all: Arc::clone(all),
             large: Arc::clone(large),
             arriving: Budget::within(all, all.max_bytes() / 2),
             waiting: Budget::new(all.max_bytes() / WAITING_SHARE),
-            next: AtomicU64::new(0),
-            unfinished: Mutex::default(),
-            freed: Notify::new(),
+            shared,
         })
     }
 
@@ -200,6 +224,7 @@ impl Bodies {
     /// No memory yet.
     fn nothing(self: &Arc<Self>) -> Held {
         let unfinished = Unfinished {
+            all: Arc::clone(&self.all),
             since: Instant::now(),
             bytes: AtomicU64::new(0),
             cut: CancellationToken::new(),
@@ -208,7 +233,7 @@ impl Bodies {
         };
         Held(Arc::new(Holding {
             bodies: Arc::clone(self),
-            number: self.next.fetch_add(1, Relaxed),
+            number: self.shared.next.fetch_add(1, Relaxed),
             unfinished: Arc::new(unfinished),
             sent: Mutex::new(self.arriving.nothing()),
             made: Mutex::new(self.all.nothing()),
@@ -218,18 +243,32 @@ impl Bodies {
 
     /// Cuts off the most expensive unfinished body, unless that is number `asker` or one is on its way out already.
     fn cut_off_another(&self, asker: u64, kind: Asker) {
-        let unfinished = self.unfinished.lock();
-        if unfinished.values().any(|body| body.cut.is_cancelled()) {
+        let mut unfinished = self.shared.unfinished.lock();
+        let now = Instant::now();
+        let is_cut = |body: &Unfinished| body.cut.is_cancelled();
+        let is_soon = |cut: Instant| now.saturating_duration_since(cut) <= CUT_OFF_WITHIN;
+        if unfinished.last_cut.is_some_and(is_soon)
+            && unfinished.bodies.values().any(|body| is_cut(body))
+        {
             return;
         }
-        let now = Instant::now();
-        let taking = unfinished.iter().filter(|(_, body)| body.bytes.load(Relaxed) > 0);
-        let taking = taking.filter(|(_, body)| kind == Asker::Request || body.stands_still(now));
-        if let Some((number, body)) = taking.max_by_key(|(_, body)| body.cost(now))
+        let others = unfinished.bodies.iter().filter(|(_, body)| !is_cut(body));
+        let useful = others.filter(|(_, body)| self.may_cut_off(body, kind, now));
+        if let Some((number, body)) = useful.max_by_key(|(_, body)| body.cost(now))
             && *number != asker
         {
             body.cut.cancel();
+            unfinished.last_cut = Some(now);
         }
+    }
+
+    /// Whether a body holds memory that somebody at this port may have. Of another port only what that does not have to itself,
+    /// and no answer that is read: those who ask much of a port must not cost another one its answers.
+    fn may_cut_off(&self, body: &Unfinished, kind: Asker, now: Instant) -> bool {
+        let is_of_this_port = Arc::ptr_eq(&body.all, &self.all);
+        body.bytes.load(Relaxed) > 0
+            && (is_of_this_port || body.holds_common_memory())
+            && (is_of_this_port && kind == Asker::Request || body.stands_still(now))
     }
 }
 
@@ -237,6 +276,13 @@ impl Unfinished {
     fn cost(&self, now: Instant) -> u128 {
         let age = now.saturating_duration_since(self.since).max(LEAST_AGE);
         u128::from(self.bytes.load(Relaxed)) * age.as_millis()
+    }
+
+    /// Whether other ports have more once it is gone.
+    fn holds_common_memory(&self) -> bool {
+        let is_answer = self.moved.lock().is_some();
+        // Large answers have no part of what the port has to itself.
+        self.all.uses_outer() || is_answer && self.bytes.load(Relaxed) >= LARGE_ANSWER
     }
 
     /// Somebody takes something of an answer.
@@ -258,7 +304,8 @@ impl Held {
     /// More of the body is to come: from now on it may be cut off for the sake of others.
     pub fn unfinished(&self) {
         let Holding { bodies, number, unfinished, .. } = &*self.0;
-        bodies.unfinished.lock().entry(*number).or_insert_with(|| Arc::clone(unfinished));
+        let mut all = bodies.shared.unfinished.lock();
+        all.bodies.entry(*number).or_insert_with(|| Arc::clone(unfinished));
     }
 
     /// Returns when the body is cut off.
@@ -268,7 +315,7 @@ impl Held {
 
     /// The body is there: it is not cut off any more.
     pub fn arrived(&self) {
-        self.0.bodies.unfinished.lock().remove(&self.0.number);
+        self.0.bodies.shared.unfinished.lock().bodies.remove(&self.0.number);
     }
 
     /// Takes memory for the body as it comes. Errors: there is none, even after a moment, or the body was cut off.
@@ -297,7 +344,7 @@ impl Held {
     /// What is made of the body takes only this many bytes from now on.
     pub fn keep_of_work(&self, bytes: usize) {
         self.0.made.lock().shrink_to(bytes as u64);
-        self.0.bodies.freed.notify_waiters();
+        self.0.bodies.shared.freed.notify_waiters();
     }
 
     /// As [`Self::wait`], for this many bytes that are in memory while they wait. Errors: also if so many wait already that these have
@@ -331,7 +378,7 @@ impl Held {
         }
         let deadline = Instant::now() + longest;
         loop {
-            let mut freed = std::pin::pin!(self.0.bodies.freed.notified());
+            let mut freed = std::pin::pin!(self.0.bodies.shared.freed.notified());
             freed.as_mut().enable();
             if try_take() {
                 return Ok(());
@@ -352,11 +399,11 @@ impl Held {
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        self.bodies.unfinished.lock().remove(&self.number);
+        self.bodies.shared.unfinished.lock().bodies.remove(&self.number);
         self.sent.get_mut().shrink_to(0);
         self.made.get_mut().shrink_to(0);
         self.large.get_mut().shrink_to(0);
-        self.bodies.freed.notify_waiters();
+        self.bodies.shared.freed.notify_waiters();
     }
 }
 

@@ -23,11 +23,21 @@ use crate::observe::{self, RequestMetrics};
 ///
 /// Limits of message sizes are set on each service: the default of tonic is 4 MiB for requests.
 pub fn router(routes: Routes, metrics: RequestMetrics) -> Router {
+    observed(services(routes), metrics)
+}
+
+/// As [`router`], for layers that may refuse a call: [`observed`] comes around them.
+pub fn services(routes: Routes) -> Router {
     routes
         .prepare()
         .into_axum_router()
         .layer(middleware::from_fn(say_too_large))
-        .layer(middleware::from_fn_with_state(metrics, observe::observe_grpc))
+        .layer(middleware::from_fn(observe::note_reached))
+}
+
+/// Puts request metrics, and the log of requests, around [`services`] and the layers that they have.
+pub fn observed(router: Router, metrics: RequestMetrics) -> Router {
+    router.layer(middleware::from_fn_with_state(metrics, observe::observe_grpc))
 }
 
 /// Middleware: a message above a service's limit gets the status that gRPC has for it. The library's is OUT_OF_RANGE,

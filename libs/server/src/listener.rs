@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 mod activity;
 mod backlog;
 mod connection;
+mod frames;
 mod lenient;
 mod linger;
 mod places;
@@ -77,7 +78,7 @@ pub struct ListenerSettings {
     pub max_connections: usize,
     /// After a shutdown began, requests in flight may take this long.
     pub drain_timeout: Duration,
-    /// Longest time for the first bytes of a connection, and for each request head of HTTP/1.1.
+    /// Longest time for the first bytes of a connection, and for each request head.
     pub header_timeout: Option<Duration>,
     /// Longest time without a request in flight.
     pub idle_timeout: Option<Duration>,

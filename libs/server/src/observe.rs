@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,9 @@ const GRPC_METHOD: &str = "gRPC";
 
 /// Route label of HTTP requests that match no route.
 const UNMATCHED: &str = "notfound";
+
+/// Route label of calls of gRPC that no service has, or that none saw because they were refused before.
+const OTHER: &str = "other";
 
 /// Templates of requests that come all the time, so that their traces would only be noise.
 const UNTRACED: [&str; 2] = ["/metrics", "/ready"];
@@ -151,16 +156,28 @@ pub(crate) async fn observe_http(
     flight.follow(response)
 }
 
+/// In the extensions of a call of gRPC: whether it came as far as the services.
+#[derive(Debug, Clone, Default)]
+struct Reached(Arc<AtomicBool>);
+
+/// Middleware next to the gRPC services, of which [`observe_grpc`] is around everything.
+pub(crate) async fn note_reached(request: Request<Body>, next: Next) -> Response<Body> {
+    if let Some(Reached(reached)) = request.extensions().get::<Reached>() {
+        reached.store(true, Relaxed);
+    }
+    next.run(request).await
+}
+
 /// Middleware of the gRPC router.
 pub(crate) async fn observe_grpc(
     State(metrics): State<RequestMetrics>,
-    request: Request<Body>,
+    mut request: Request<Body>,
     next: Next,
 ) -> Response<Body> {
     // Whether the method exists is not known yet, only whether the service does.
     let service = match request.extensions().get::<MatchedPath>() {
         Some(path) => path.as_str().trim_end_matches("/{*rest}"),
-        None => "other",
+        None => OTHER,
     };
     let inflight = metrics.inflight.with([GRPC_METHOD, service]);
     let path = request.uri().path();
@@ -169,6 +186,9 @@ pub(crate) async fn observe_grpc(
     let logged = metrics.log.as_ref().and_then(|log| log.begin(&request));
     let mut flight = Flight::start(metrics, inflight, GRPC_METHOD, route, span.clone());
     flight.logged = logged;
+    let reached = Reached::default();
+    flight.reached = Some(reached.clone());
+    request.extensions_mut().insert(reached);
     let response = next.run(request).instrument(span).await;
     flight.note_grpc_status(response.headers());
     flight.follow(response)
@@ -265,6 +285,8 @@ struct Flight {
     started: Instant,
     span: Span,
     logged: Option<LoggedRequest>,
+    /// `None`: its route is known.
+    reached: Option<Reached>,
 }
 
 impl Flight {
@@ -278,7 +300,8 @@ impl Flight {
         inflight.inc();
         let started = Instant::now();
         let outcome = Outcome::Open;
-        Self { metrics, inflight, method, route, outcome, started, span, logged: None }
+        let (logged, reached) = (None, None);
+        Self { metrics, inflight, method, route, outcome, started, span, logged, reached }
     }
 
     /// Tells the span how the request ended.
@@ -319,16 +342,19 @@ impl Flight {
 
     /// The labels `route` and `status_code`.
     fn labels(&self) -> (&str, Cow<'static, str>) {
-        match self.outcome {
-            Outcome::Open if self.method == GRPC_METHOD => (&self.route, "cancel".into()),
-            Outcome::Open => (&self.route, "499".into()),
-            Outcome::Http(status) => (&self.route, status.as_u16().to_string().into()),
-            Outcome::Grpc(Code::Ok) => (&self.route, "success".into()),
-            Outcome::Grpc(Code::Cancelled) => (&self.route, "cancel".into()),
-            // Names of methods that do not exist are the client's choice.
-            Outcome::Grpc(Code::Unimplemented) => ("other", "error".into()),
-            Outcome::Grpc(_) => (&self.route, "error".into()),
-        }
+        // Names of methods that do not exist are the client's choice.
+        let is_unknown = matches!(self.outcome, Outcome::Grpc(Code::Unimplemented))
+            || self.reached.as_ref().is_some_and(|Reached(reached)| !reached.load(Relaxed));
+        let route = if is_unknown { OTHER } else { &*self.route };
+        let status: Cow<'static, str> = match self.outcome {
+            Outcome::Open if self.method == GRPC_METHOD => "cancel".into(),
+            Outcome::Open => "499".into(),
+            Outcome::Http(status) => status.as_u16().to_string().into(),
+            Outcome::Grpc(Code::Ok) => "success".into(),
+            Outcome::Grpc(Code::Cancelled) => "cancel".into(),
+            Outcome::Grpc(_) => "error".into(),
+        };
+        (route, status)
     }
 }
 

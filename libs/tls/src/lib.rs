@@ -24,7 +24,7 @@ pub use client::{ClientTls, ClientTlsSettings};
 pub use error::Error;
 pub use pem::Pem;
 pub use policy::ProtocolPolicy;
-pub use server::{ClientAuth, ServerTls, ServerTlsSettings};
+pub use server::{ClientAuth, ServerTls, ServerTlsSettings, refusal_reason};
 
 /// How often certificate files are checked if the configuration does not say.
 pub const DEFAULT_RELOAD_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);

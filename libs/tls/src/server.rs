@@ -180,5 +180,18 @@ impl ServerTls {
     }
 }
 
+/// Why a handshake failed, in a word for metrics. `None`: no side refused the other, the connection only ended.
+pub fn refusal_reason(error: &std::io::Error) -> Option<&'static str> {
+    use rustls::Error;
+    let error = error.get_ref()?.downcast_ref::<Error>()?;
+    Some(match error {
+        Error::NoCertificatesPresented => "no_certificate",
+        Error::InvalidCertificate(_) => "invalid_certificate",
+        Error::AlertReceived(_) => "client_refused",
+        Error::PeerIncompatible(_) => "incompatible",
+        _ => "other",
+    })
+}
+
 #[cfg(test)]
 mod tests;

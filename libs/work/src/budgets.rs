@@ -43,9 +43,16 @@ pub struct Budgets {
 
 #[derive(Debug, Default)]
 struct State {
-    of_query: HashMap<u64, Arc<Budget>>,
-    /// The queries in order of their first task.
+    of_query: HashMap<u64, Known>,
+    /// The queries in the order in which they are looked at when there are too many.
     order: VecDeque<u64>,
+}
+
+#[derive(Debug)]
+struct Known {
+    budget: Arc<Budget>,
+    /// It had another task since the last look.
+    is_in_use: bool,
 }
 
 impl Budgets {
@@ -66,18 +73,37 @@ impl Budgets {
             return Some(new());
         }
         let mut state = self.state.lock();
-        if let Some(known) = state.of_query.get(&query) {
-            return Some(Arc::clone(known));
+        if let Some(known) = state.of_query.get_mut(&query) {
+            known.is_in_use = true;
+            return Some(Arc::clone(&known.budget));
         }
-        if state.order.len() >= MOST_BUDGETS
-            && let Some(oldest) = state.order.pop_front()
-        {
-            state.of_query.remove(&oldest);
-        }
+        while state.order.len() >= MOST_BUDGETS && state.forget_one() {}
         let budget = new();
         state.order.push_back(query);
-        state.of_query.insert(query, Arc::clone(&budget));
+        let known = Known { budget: Arc::clone(&budget), is_in_use: false };
+        state.of_query.insert(query, known);
         Some(budget)
+    }
+}
+
+impl State {
+    /// Forgets a query that had no task for long. False if all have one now: no more are kept than there are tasks.
+    fn forget_one(&mut self) -> bool {
+        // The first round may find that all had another task since the last look.
+        for _ in 0..2 * self.order.len() {
+            let Some(query) = self.order.pop_front() else { break };
+            match self.of_query.get_mut(&query) {
+                Some(known) if known.is_in_use || Arc::strong_count(&known.budget) > 1 => {
+                    known.is_in_use = false;
+                    self.order.push_back(query);
+                }
+                _ => {
+                    self.of_query.remove(&query);
+                    return true;
+                }
+            }
+        }
+        false
     }
 }
 
@@ -97,10 +123,37 @@ mod tests {
         assert!(budgets.of(1, Duration::ZERO).is_none());
         drop((one, two));
         assert!(budgets.of(1, limit).unwrap().over().is_some(), "its next task");
-        for query in 3..3 + MOST_BUDGETS as u64 {
-            budgets.of(query, limit);
+    }
+
+    #[test]
+    fn query_without_a_task_for_long_is_forgotten_and_one_that_goes_on_is_not() {
+        let budgets = Budgets::default();
+        let limit = Duration::from_secs(1);
+        let is_over = |query| budgets.of(query, limit).unwrap().over().is_some();
+        let (running, over) = (1, [1, 2, 3]);
+        let task = budgets.of(running, limit).unwrap();
+        for query in over {
+            budgets.of(query, limit).unwrap().add(limit * 2);
         }
+        for query in 10..10 + 3 * MOST_BUDGETS as u64 {
+            budgets.of(query, limit);
+            // It has a task now and then.
+            assert!(query % 1000 != 0 || is_over(2), "{query}");
+        }
+        assert_eq!(over.map(is_over), [true, true, false]);
         assert_eq!(budgets.state.lock().of_query.len(), MOST_BUDGETS);
-        assert!(budgets.of(1, limit).unwrap().over().is_none());
+        drop(task);
+    }
+
+    #[test]
+    fn queries_that_all_have_a_task_are_all_known() {
+        let budgets = Budgets::default();
+        let limit = Duration::from_secs(1);
+        let ask = |query| budgets.of(query, limit).unwrap();
+        let tasks: Vec<_> = (1..=MOST_BUDGETS as u64 + 9).map(ask).collect();
+        assert_eq!(budgets.state.lock().order.len(), MOST_BUDGETS + 9);
+        drop(tasks);
+        ask(MOST_BUDGETS as u64 + 10);
+        assert_eq!(budgets.state.lock().order.len(), MOST_BUDGETS);
     }
 }

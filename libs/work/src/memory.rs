@@ -99,6 +99,11 @@ impl Budget {
         self.max_bytes
     }
 
+    /// Whether some of what is in use counts in an outer budget.
+    pub fn uses_outer(&self) -> bool {
+        self.outer.as_ref().is_some_and(|outer| self.used() > outer.own)
+    }
+
     /// Takes `bytes` more. `own`: what the reservation holds already; if that is everything in use, it is alone and may
     /// exceed the limit. `None`: it may never exceed the limit.
     fn take(&self, bytes: u64, own: Option<u64>) -> bool {

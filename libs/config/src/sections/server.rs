@@ -18,7 +18,7 @@ section! {
         internal_grpc_listen_port: u16, "separate port for calls between Tactus processes, which members advertise; 0 is grpc_listen_port";
         grpc_listen_conn_limit: i64, "most connections at a time on the gRPC port; no port has more than three eighths of the files that the process may open, and 0 or less is that";
         max_inflight_bytes: u64, "memory for requests, answers and running queries together, at all ports but those of receivers; a request counts from its first byte, an answer until it is sent; queries use half of it at most; a sixteenth is reserved for each port, but not for answers of 1 MiB and more; beyond the limit requests get 503; 0 takes a tenth of the memory, 256 MiB at most";
-        max_connection_bytes: u64 = 67_108_864, "memory for buffers of all connections: unfinished request heads of HTTP/1.1 and unsent parts of answers; beyond the limit the connection is closed that holds most without progress (bytes times time); the same amount again is for the flow-control windows of HTTP/2, which shrink as connections are added; the port for calls between services has limits of its own, as large; 0 is no limit";
+        max_connection_bytes: u64 = 67_108_864, "memory for buffers of all connections: unfinished request heads and unsent parts of answers; beyond the limit the connection is closed that holds most without progress (bytes times time), one that holds less than 8 KiB only if those together hold most; the same amount again is for the flow-control windows of HTTP/2, which shrink as connections are added; the port for calls between services has limits of its own, as large; 0 is no limit";
         proxy_protocol_enabled: bool, "accept the PROXY protocol, version 1 or 2, on both listeners; a connection without its header is taken as direct";
         tls_cipher_suites: Vec<String>, "cipher suites of both listeners, by Go's names";
         tls_reload_interval: GoDuration = seconds(10), "interval at which certificate files are checked for changes";
@@ -147,9 +147,21 @@ impl Server {
 impl ServerTls {
     /// True when a certificate and a key are both given, as file or text: TLS is on.
     pub fn enabled(&self) -> bool {
-        let certificate = !self.cert_file.is_empty() || !self.cert.is_empty();
-        let key = !self.key_file.is_empty() || !self.key.is_empty();
-        certificate && key
+        self.has_certificate() && self.has_key()
+    }
+
+    pub(crate) fn has_certificate(&self) -> bool {
+        !self.cert_file.is_empty() || !self.cert.is_empty()
+    }
+
+    pub(crate) fn has_key(&self) -> bool {
+        !self.key_file.is_empty() || !self.key.is_empty()
+    }
+
+    /// True when something is wanted of the certificates of clients.
+    pub(crate) fn wants_certificates(&self) -> bool {
+        let has_authorities = !self.client_ca_file.is_empty() || !self.client_ca.is_empty();
+        has_authorities || !matches!(self.client_auth_type.as_str(), "" | "NoClientCert")
     }
 }
 

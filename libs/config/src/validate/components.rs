@@ -59,7 +59,12 @@ pub(super) fn server(config: &Config) -> Result<(), Invalid> {
         return Err(Invalid::new(key, text));
     }
     server_tls("server.http_tls_config", &server.http_tls_config)?;
-    server_tls("server.grpc_tls_config", &server.grpc_tls_config)
+    server_tls("server.grpc_tls_config", &server.grpc_tls_config)?;
+    let internal = &config.internal_server;
+    if internal.enable {
+        server_tls("internal_server.http_tls_config", &internal.server.http_tls_config)?;
+    }
+    Ok(())
 }
 
 /// What calls to other services may be compressed by.
@@ -103,6 +108,18 @@ fn server_tls(key: &str, tls: &ServerTls) -> Result<(), Invalid> {
             return Err(Invalid::new(&key, text));
         }
     };
+    let missing = match (tls.has_certificate(), tls.has_key()) {
+        (true, false) if tls.cert_file.is_empty() => "key",
+        (true, false) => "key_file",
+        (false, true) if tls.key_file.is_empty() => "cert",
+        (false, true) => "cert_file",
+        _ => "",
+    };
+    if !missing.is_empty() {
+        let key = format!("{key}.{missing}");
+        let text = format!("{key} is not set: TLS needs both a certificate and its private key");
+        return Err(Invalid::new(&key, text));
+    }
     let has_authorities = !tls.client_ca_file.is_empty() || !tls.client_ca.is_empty();
     ensure(
         key,

@@ -66,6 +66,16 @@ fn rules_of_components_have_their_texts() {
             "client CA's have been configured without a Client Auth Policy",
         ),
         (
+            "server: {http_tls_config: {cert_file: c, client_auth_type: RequireAndVerifyClientCert}}",
+            "server.http_tls_config.key_file is not set: TLS needs both",
+        ),
+        ("server: {grpc_tls_config: {cert: c}}", "server.grpc_tls_config.key is not set"),
+        ("server: {grpc_tls_config: {key: k}}", "server.grpc_tls_config.cert is not set"),
+        (
+            "internal_server: {enable: true, http_tls_config: {key_file: k}}",
+            "internal_server.http_tls_config.cert_file is not set",
+        ),
+        (
             "compactor: {ring: {kvstore: {store: consul}}}",
             "compactor.ring.kvstore.store: consul is not supported: rings are kept by memberlist",
         ),

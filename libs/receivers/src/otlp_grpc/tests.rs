@@ -1,8 +1,11 @@
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
 use ::http::Request;
 use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use prost::Message;
 use tactus_proto::google::rpc::{RetryInfo, Status as RpcStatus};
 use tactus_proto::grpc::health::v1::health_check_response::ServingStatus;
@@ -10,7 +13,9 @@ use tactus_proto::grpc::health::v1::{HealthCheckRequest, health_client::HealthCl
 use tactus_proto::otlp::trace_service_client::TraceServiceClient;
 use tactus_proto::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse, ResourceSpans};
 use tactus_server::auth::{AuthSettings, Authenticator, hash_token};
+use tactus_server::bodies::Bodies;
 use tactus_server::tenancy::Tenancy;
+use tactus_work::memory::Budget;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
@@ -312,4 +317,30 @@ async fn health_is_told_to_whoever_asks_and_ends_with_the_port() {
     assert!(known.message().await.unwrap().is_none());
     assert!(unknown.message().await.unwrap().is_none());
     listener.stopped().await;
+}
+
+#[tokio::test]
+async fn question_about_health_counts_and_has_to_come_in_time() {
+    let bodies = Bodies::within(&Budget::new(50_000));
+    let settings = PortSettings {
+        bodies: Arc::clone(&bodies),
+        read_timeout: Some(Duration::from_secs(2)),
+        ..grpc_port_at("127.0.0.1:0")
+    };
+    let (shutdown, sink) = (CancellationToken::new(), Recorder::accepting());
+    let listener = serve_otlp_grpc(settings, sink, &metrics().1, shutdown).await.unwrap();
+    let url = format!("http://{}/grpc.health.v1.Health/Check", listener.local_addr());
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let _held = bodies.hold_message(10_000).await.unwrap();
+    for (line, code) in [(10_000, Code::Unavailable), (10, Code::DeadlineExceeded)] {
+        let never = tokio_stream::pending::<Result<Bytes, Infallible>>();
+        let request = Request::post(&url).header("content-type", "application/grpc");
+        let request = request.header("line", "x".repeat(line));
+        let request = request.body(axum::body::Body::from_stream(never)).unwrap();
+        let response = client.request(request).await.unwrap();
+        let status = tonic::Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), code, "{line}");
+        let names_limit = status.message().contains("distributor.max_inflight_bytes");
+        assert_eq!(names_limit, code == Code::Unavailable, "{status}");
+    }
 }

@@ -46,6 +46,13 @@ struct Left {
     was_refused: Arc<AtomicBool>,
 }
 
+impl Drop for Left {
+    /// A body that nobody reads any more cannot be cut off.
+    fn drop(&mut self) {
+        self.held.arrived();
+    }
+}
+
 impl Left {
     async fn next(mut self) -> Step<Self> {
         let held = self.held.clone();
@@ -56,10 +63,7 @@ impl Left {
         };
         let frame = match next {
             Ok(Some(frame)) => frame,
-            last => {
-                held.arrived();
-                return last.map(|_| None);
-            }
+            last => return last.map(|_| None),
         };
         if let Some(chunk) = frame.data_ref()
             && held.take(COPIES * chunk.len() + CHUNK_BYTES).await.is_err()

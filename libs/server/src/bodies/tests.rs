@@ -198,7 +198,7 @@ async fn small_answers_find_room_beside_large_ones_that_have_taken_all() {
     let common = Budget::new(4 << 20);
     let port = Budget::share(&common, 8 << 20, 200_000);
     let large = Budget::within(&common, 8 << 20);
-    let bodies = Bodies::with_large(&port, &large);
+    let bodies = Bodies::with_large(&port, &large, &Arc::default());
     let alone = bodies.hold_answer(6 << 20).await.unwrap();
     let small = bodies.hold_answer(150_000).await.unwrap();
     assert_eq!((large.used(), port.used(), common.used()), (6 << 20, 150_000, 6 << 20));
@@ -208,4 +208,71 @@ async fn small_answers_find_room_beside_large_ones_that_have_taken_all() {
     assert!(bodies.hold_answer(100_000).await.is_ok());
     drop(small);
     assert_eq!((large.used(), port.used(), common.used()), (0, 0, 0));
+}
+
+/// A body of which so many bytes have come, and no more do. It leaves when it is cut off.
+async fn stall(bodies: &Arc<Bodies>, bytes: usize) -> Arc<Unfinished> {
+    let held = begin(bodies).await;
+    held.unfinished();
+    held.take(bytes).await.unwrap();
+    let unfinished = Arc::clone(&held.0.unfinished);
+    tokio::spawn(async move {
+        held.cut_off().await;
+        drop(held);
+    });
+    unfinished
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_whose_body_nobody_reads_does_not_keep_stalled_ones_from_being_cut_off() {
+    let bodies = Bodies::within(&Budget::new(40_000));
+    let head = bodies.begin_with(9_000).await.unwrap();
+    drop(counted_body(Body::from("body"), head.clone(), Arc::default(), true));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let stalled = stall(&bodies, 9_000).await;
+    assert_eq!(begin(&bodies).await.take(9_000).await, Ok(()));
+    assert!(stalled.cut.is_cancelled() && !head.0.unfinished.cut.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_is_cut_off_where_the_first_one_does_not_leave() {
+    let bodies = Bodies::within(&Budget::new(40_000));
+    let deaf = begin(&bodies).await;
+    deaf.unfinished();
+    deaf.take(9_000).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let stalled = stall(&bodies, 9_000).await;
+    assert_eq!(begin(&bodies).await.take(9_000).await, Ok(()));
+    assert!(stalled.cut.is_cancelled() && deaf.0.unfinished.cut.is_cancelled());
+}
+
+/// Three ports that have a mebibyte each, and four together.
+fn ports() -> [Arc<Bodies>; 3] {
+    let (common, shared) = (Budget::new(4 << 20), Arc::default());
+    [(); 3].map(|()| {
+        let all = Budget::share(&common, 16 << 20, 1 << 20);
+        Bodies::with_large(&all, &Budget::within(&common, 16 << 20), &shared)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn stalled_body_makes_room_for_another_port_but_not_with_what_its_port_has_to_itself() {
+    let [modest, greedy, port] = ports();
+    let modest = stall(&modest, 1 << 20).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let greedy = stall(&greedy, 4 << 20).await;
+    assert!(Outgoing::hold(&port, 2 << 20, ()).await.is_ok());
+    assert!(greedy.cut.is_cancelled() && !modest.cut.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_cut_off_an_answer_of_another_port_only_if_nobody_reads_it() {
+    let [reading, port, _] = ports();
+    let answer = Outgoing::hold(&reading, 3 << 20, ()).await.unwrap();
+    let request = begin(&port).await;
+    assert_eq!(request.take(5 << 19).await, Err(NoRoom));
+    assert_eq!(answer.with(|()| ()), Some(()));
+    tokio::time::sleep(STANDSTILL).await;
+    assert_eq!(request.take(5 << 19).await, Ok(()));
+    assert_eq!(answer.with(|()| ()), None);
 }

@@ -114,3 +114,23 @@ async fn open_stream_that_its_client_leaves_is_measured_as_cancelled() {
     let cancelled = r#"route="/grpc.health.v1.Health/Watch",status_code="cancel""#;
     assert!(registry.encode().contains(cancelled), "{}", registry.encode());
 }
+
+async fn refuse(_: Request<Body>, _: Next) -> Response {
+    Status::unauthenticated("who are you?").into_http()
+}
+
+#[tokio::test]
+async fn calls_that_are_refused_before_a_service_sees_them_are_measured_and_share_a_label() {
+    let registry = Registry::new();
+    let services = services(Routes::new(health_service(watch::channel(true).1)));
+    let guarded = services.layer(middleware::from_fn(refuse));
+    let app = observed(guarded, RequestMetrics::register(&registry));
+    for path in ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/X", "/no.Service/X"] {
+        let call = Request::post(path).body(Body::empty()).unwrap();
+        assert_eq!(crate::testing::ask(&app, call).await.1["grpc-status"], "16");
+    }
+    let text = registry.encode();
+    let series = r#"{method="gRPC",route="other",status_code="error",ws="false"} 3"#;
+    assert!(text.contains(&format!("tempo_request_duration_seconds_count{series}\n")), "{text}");
+    assert!(!text.contains("/Check") && !text.contains("/X"), "{text}");
+}

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::ListenerSettings;
 use super::backlog::Share;
+use super::frames::{Frames, Unfinished};
 use super::places::Place;
 use super::socket::Socket;
 use super::windows::Window;
@@ -40,8 +41,12 @@ const LEFT_OPEN: &str = "the client does not close an idle connection";
 /// have any number of zeros before it.
 const MAX_FRUITLESS_BYTES: u64 = 4 << 20;
 
-/// First bytes of an HTTP/2 connection.
-const HTTP2_START: &[u8] = b"PRI";
+/// A byte of the head of a request of HTTP/2 may be a header line, of which the HTTP library keeps this much.
+const HTTP2_LINE_BYTES: u64 = 75;
+
+/// The HTTP library takes no more lines than fill a head of the largest size, at 33 bytes each. So all that it keeps is no
+/// more than this many times that size.
+const MOST_TIMES_HEAD: u64 = 3;
 
 /// Times are milliseconds since the connection began, plus one.
 #[derive(Debug)]
@@ -62,7 +67,7 @@ pub(super) struct Activity {
     sending: AtomicUsize,
     /// When the last request ended.
     idle_since: AtomicU64,
-    /// HTTP/1.1: when the first byte of the head that is being read came.
+    /// When the first byte of the head that is being read came. With HTTP/2, when the first read ended that left one unfinished.
     head_since: AtomicU64,
     /// When a response last made progress.
     wrote: AtomicU64,
@@ -70,8 +75,9 @@ pub(super) struct Activity {
     blocked_since: AtomicU64,
     /// The last request was not read to its end.
     is_unread: AtomicBool,
-    /// HTTP/1.1: bytes of the head that is being read.
+    /// What the head that is being read counts for: its bytes, or with HTTP/2 what may have become of them.
     head_bytes: AtomicU64,
+    max_head_bytes: u64,
     /// HTTP/1.1: bytes read during a request since a piece of its body came out of them.
     fruitless_bytes: AtomicU64,
     /// The memory of the connection.
@@ -90,8 +96,9 @@ pub(super) enum Expired {
 }
 
 impl Activity {
-    pub(super) fn new(share: Arc<Share>, window: Window) -> Arc<Self> {
+    pub(super) fn new(share: Arc<Share>, window: Window, max_head_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
+            max_head_bytes: max_head_bytes as u64,
             share,
             window: Mutex::new(Some(window)),
             head_bytes: AtomicU64::new(0),
@@ -117,16 +124,18 @@ impl Activity {
     }
 
     /// Notes what came. Errors: it is a body of which nothing comes.
-    pub(super) fn read(&self, bytes: &[u8], is_first: bool) -> io::Result<()> {
+    pub(super) fn read(&self, bytes: &[u8], is_first: bool, frames: &mut Frames) -> io::Result<()> {
         if is_first {
-            self.is_http2.store(bytes.starts_with(HTTP2_START), Relaxed);
             self.is_tls.store(begins_tls(bytes), Relaxed);
         }
         self.read.store(self.now(), Relaxed);
-        let count = bytes.len() as u64;
-        if self.is_http2.load(Relaxed) {
+        frames.pass(bytes);
+        if frames.are_there() {
+            self.is_http2.store(true, Relaxed);
+            self.note_http2_head(frames.unfinished_head());
             return Ok(());
         }
+        let count = bytes.len() as u64;
         if self.open.load(Relaxed) > 0 {
             let fruitless = self.fruitless_bytes.fetch_add(count, Relaxed) + count;
             return if fruitless <= MAX_FRUITLESS_BYTES {
@@ -141,6 +150,31 @@ impl Activity {
         self.head_bytes.fetch_add(count, Relaxed);
         self.share.add(count);
         Ok(())
+    }
+
+    /// Notes a head of HTTP/2 that has not ended.
+    fn note_http2_head(&self, head: Option<Unfinished>) {
+        let was_unfinished = self.head_since.load(Relaxed) != NONE;
+        if head.is_none() && !was_unfinished {
+            return;
+        }
+        let most = self.max_head_bytes.saturating_mul(MOST_TIMES_HEAD);
+        let counts = head.map_or(0, |Unfinished { bytes, .. }| {
+            bytes.saturating_mul(HTTP2_LINE_BYTES).min(most).max(bytes)
+        });
+        match head {
+            None => self.head_since.store(NONE, Relaxed),
+            Some(head) if head.is_new || !was_unfinished => {
+                self.head_since.store(self.now(), Relaxed);
+            }
+            Some(_) => {}
+        }
+        let before = self.head_bytes.swap(counts, Relaxed);
+        if counts > before {
+            self.share.add(counts - before);
+        } else {
+            self.share.remove(before - counts);
+        }
     }
 
     /// Notes that a piece of a request's body has come.
@@ -188,9 +222,12 @@ impl Activity {
         if self.open.fetch_add(1, Relaxed) == 0 {
             self.opened.notify_one();
         }
-        self.share.remove(self.head_bytes.swap(0, Relaxed));
         self.is_used.store(true, Relaxed);
-        self.head_since.store(NONE, Relaxed);
+        // With HTTP/2 the head of the next request may have begun.
+        if !self.is_http2.load(Relaxed) {
+            self.share.remove(self.head_bytes.swap(0, Relaxed));
+            self.head_since.store(NONE, Relaxed);
+        }
         self.is_unread.store(false, Relaxed);
         self.note_body();
     }
@@ -279,13 +316,21 @@ impl Activity {
         {
             return Some((blocked_since, limit, reason));
         }
+        let (http2, used) = (self.is_http2.load(Relaxed), self.is_used.load(Relaxed));
+        let head_since = self.head_since.load(Relaxed);
+        let no_head = Expired::Slow("no request head in time");
+        // Until it has ended, nothing else is read of the connection.
+        if http2
+            && head_since != NONE
+            && let Some(limit) = settings.header_timeout
+        {
+            return Some((head_since, limit, no_head));
+        }
         if self.open.load(Relaxed) > 0 {
             let sends = self.sending.load(Relaxed) > 0;
             let limit = settings.write_timeout.filter(|_| sends)?;
             return Some((self.wrote.load(Relaxed), limit, reason));
         }
-        let (http2, used) = (self.is_http2.load(Relaxed), self.is_used.load(Relaxed));
-        let head_since = self.head_since.load(Relaxed);
         // A connection that never had a request counts from its beginning.
         let limit = match (used, head_since) {
             (false, _) => settings.header_timeout.into_iter().chain(settings.idle_timeout).min(),
@@ -294,7 +339,7 @@ impl Activity {
         };
         if let Some(limit) = limit.filter(|_| !http2) {
             let since = if used { head_since } else { NONE };
-            return Some((since, limit, Expired::Slow("no request head in time")));
+            return Some((since, limit, no_head));
         }
         Some((self.idle_since(), settings.idle_timeout?, Expired::Idle))
     }
@@ -323,14 +368,15 @@ impl Activity {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frames::PREFACE;
     use super::super::places::Places;
     use super::*;
 
     fn of_http2() -> Arc<Activity> {
         let settings = ListenerSettings::default();
         let window = Window::take(&settings.backlog, settings.http2.connection_window);
-        let activity = Activity::new(settings.backlog.share(), window);
-        activity.read(HTTP2_START, true).unwrap();
+        let activity = Activity::new(settings.backlog.share(), window, settings.max_head_bytes);
+        activity.read(PREFACE, true, &mut Frames::new()).unwrap();
         activity
     }
 

@@ -3,10 +3,11 @@
 //!
 //! A single connection has little of that, because both are bounded, but thousands of connections whose clients do
 //! nothing else would have much. So there is a limit for all connections of a process together. Beyond it, the
-//! connection is cut that has cost the most so far: bytes times the time since it last made progress.
+//! connection is cut that has cost the most so far: bytes times the time since it last made progress. Connections that
+//! hold little are only cut if together they hold most: very many unfinished heads must not cost others their answers.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// Default limit for all connections of a process.
 const DEFAULT_MAX_BYTES: u64 = 64 << 20;
 
-/// Connections that hold less are left alone.
+/// Connections that hold less hold little.
 const SMALL: u64 = 8 << 10;
 
 /// Longer pieces are no memory of their own, but parts of a file in the program.
@@ -35,14 +36,16 @@ pub struct Backlog {
     /// Bytes that clients of HTTP/2 may send in advance: see [`Window`](super::windows::Window).
     pub(super) windows: AtomicU64,
     next: AtomicU64,
-    /// Connections that hold more than a little, by number.
-    large: Mutex<HashMap<u64, Arc<Holding>>>,
+    /// All connections, by number.
+    open: Mutex<HashMap<u64, Arc<Holding>>>,
+    /// A connection was cut and is not gone yet. Until then nobody looks through all of them again.
+    is_cutting: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Holding {
     bytes: AtomicU64,
-    /// When it last held less.
+    /// When it last held less, or began to hold something.
     got_on: Mutex<Instant>,
     cut: CancellationToken,
 }
@@ -63,7 +66,8 @@ impl Backlog {
             used: AtomicU64::new(0),
             windows: AtomicU64::new(0),
             next: AtomicU64::new(0),
-            large: Mutex::default(),
+            open: Mutex::default(),
+            is_cutting: AtomicBool::new(false),
         })
     }
 
@@ -92,38 +96,45 @@ impl Backlog {
             got_on: Mutex::new(Instant::now()),
             cut: CancellationToken::new(),
         };
-        Arc::new(Share {
-            backlog: Arc::clone(self),
-            number: self.next.fetch_add(1, Relaxed),
-            holding: Arc::new(holding),
-        })
+        let (number, holding) = (self.next.fetch_add(1, Relaxed), Arc::new(holding));
+        self.open.lock().insert(number, Arc::clone(&holding));
+        Arc::new(Share { backlog: Arc::clone(self), number, holding })
     }
 
-    /// Cuts the connection that has cost most, unless one is on its way out already.
+    /// Cuts the connection that has cost most, of those that hold much or of those that hold little, whichever hold more
+    /// together. Not if one is on its way out already.
     fn cut_one(&self) {
-        let large = self.large.lock();
-        if large.values().any(|holding| holding.cut.is_cancelled()) {
+        if self.is_cutting.swap(true, Relaxed) {
             return;
         }
+        let open = self.open.lock();
+        let of_large: u64 =
+            open.values().map(|holding| holding.bytes()).filter(|&bytes| bytes >= SMALL).sum();
+        let is_of_large = of_large >= self.used.load(Relaxed) / 2;
+        let chosen = open.values().filter(|holding| (holding.bytes() >= SMALL) == is_of_large);
         let now = Instant::now();
-        if let Some(most) = large.values().max_by_key(|holding| holding.cost(now)) {
-            most.cut.cancel();
+        match chosen.max_by_key(|holding| holding.cost(now)) {
+            Some(most) => most.cut.cancel(),
+            None => self.is_cutting.store(false, Relaxed),
         }
     }
 }
 
 impl Holding {
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
     fn cost(&self, now: Instant) -> u128 {
         let time = now.saturating_duration_since(*self.got_on.lock()).max(LEAST_TIME);
-        u128::from(self.bytes.load(Relaxed)) * time.as_millis()
+        u128::from(self.bytes()) * time.as_millis()
     }
 }
 
 impl Share {
     pub(super) fn add(&self, bytes: u64) {
-        let before = self.holding.bytes.fetch_add(bytes, Relaxed);
-        if before < SMALL && before + bytes >= SMALL {
-            self.note_size();
+        if self.holding.bytes.fetch_add(bytes, Relaxed) == 0 {
+            *self.holding.got_on.lock() = Instant::now();
         }
         let used = self.backlog.used.fetch_add(bytes, Relaxed) + bytes;
         if used > self.backlog.max_bytes.load(Relaxed) {
@@ -134,21 +145,8 @@ impl Share {
     pub(super) fn remove(&self, bytes: u64) {
         let before = self.holding.bytes.fetch_sub(bytes, Relaxed);
         self.backlog.used.fetch_sub(bytes, Relaxed);
-        if before >= SMALL {
+        if bytes > 0 && before > bytes {
             *self.holding.got_on.lock() = Instant::now();
-            if before - bytes < SMALL {
-                self.note_size();
-            }
-        }
-    }
-
-    /// Several tasks of a connection may come here at once: whoever is last finds what there is then.
-    fn note_size(&self) {
-        let mut large = self.backlog.large.lock();
-        if self.holding.bytes.load(Relaxed) >= SMALL {
-            large.insert(self.number, Arc::clone(&self.holding));
-        } else {
-            large.remove(&self.number);
         }
     }
 
@@ -160,8 +158,16 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.backlog.large.lock().remove(&self.number);
-        self.backlog.used.fetch_sub(self.holding.bytes.load(Relaxed), Relaxed);
+        self.backlog.open.lock().remove(&self.number);
+        let bytes = self.holding.bytes();
+        let left = self.backlog.used.fetch_sub(bytes, Relaxed) - bytes;
+        if self.holding.cut.is_cancelled() {
+            self.backlog.is_cutting.store(false, Relaxed);
+            // What came meanwhile may need more room than this connection left.
+            if left > self.backlog.max_bytes.load(Relaxed) {
+                self.backlog.cut_one();
+            }
+        }
     }
 }
 
@@ -228,6 +234,36 @@ mod tests {
         assert!(!quick.holding.cut.is_cancelled() && !small.holding.cut.is_cancelled());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn many_that_hold_little_do_not_cost_a_reader_its_answer() {
+        let backlog = Backlog::new(100_000);
+        let idle = backlog.share();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let begun: Vec<_> = (0..12).map(|_| backlog.share()).collect();
+        for share in &begun {
+            share.add(7_900);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // It was idle for long, and begins a request now.
+        idle.add(1_000);
+        let reader = backlog.share();
+        let _piece = Piece::new(&[0_u8; 40_000][..], &reader);
+        begun[0].cut().await;
+        let is_cut = |share: &Arc<Share>| share.holding.cut.is_cancelled();
+        assert!(!begun[1..].iter().chain([&idle, &reader]).any(is_cut));
+    }
+
+    #[test]
+    fn connections_are_cut_until_the_rest_is_within_the_limit() {
+        let backlog = Backlog::new(100_000);
+        let mut open: Vec<_> = (0..20).map(|_| backlog.share()).collect();
+        open.iter().for_each(|share| share.add(20_000));
+        while let Some(cut) = open.iter().position(|share| share.holding.cut.is_cancelled()) {
+            drop(open.swap_remove(cut));
+        }
+        assert_eq!(open.len(), 5);
+    }
+
     #[test]
     fn nothing_is_left_of_connections_that_ended() {
         let backlog = Backlog::new(1 << 20);
@@ -235,11 +271,11 @@ mod tests {
         let piece = Piece::new(&[0_u8; 20_000][..], &share);
         share.add(9_000);
         share.remove(4_000);
-        assert_eq!((backlog.used.load(Relaxed), backlog.large.lock().len()), (25_000, 1));
+        assert_eq!((backlog.used.load(Relaxed), backlog.open.lock().len()), (25_000, 1));
         drop(piece);
-        assert_eq!((backlog.used.load(Relaxed), backlog.large.lock().len()), (5_000, 0));
+        assert_eq!((backlog.used.load(Relaxed), backlog.open.lock().len()), (5_000, 1));
         drop(share);
-        assert_eq!(backlog.used.load(Relaxed), 0);
+        assert_eq!((backlog.used.load(Relaxed), backlog.open.lock().len()), (0, 0));
     }
 
     #[test]

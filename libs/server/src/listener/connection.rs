@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Expired, WatchedService};
+use super::frames::Frames;
 use super::lenient::LenientReads;
 use super::linger::ReceivedBody;
 use super::places::Place;
@@ -79,7 +80,7 @@ impl Connections {
         };
         let (stream, socket, info, mistake) = match begun {
             Ok(Ok(begun)) => begun,
-            Ok(Err(error)) => return tracing::debug!(%client, %error, "handshake failed"),
+            Ok(Err(error)) => return self.port.note_failed_handshake(client, &error),
             Err(_) => return tracing::debug!(%client, "handshake took too long"),
         };
         let http2 = &self.settings.http2;
@@ -89,12 +90,14 @@ impl Connections {
             .http2()
             .initial_stream_window_size(window.stream_bytes(http2))
             .initial_connection_window_size(window.bytes());
-        let activity = Activity::new(self.settings.backlog.share(), window);
+        let share = self.settings.backlog.share();
+        let activity = Activity::new(share, window, self.settings.max_head_bytes);
         let stream = WatchedStream {
             stream,
             lenient: LenientReads::new(self.settings.protocols),
             activity: activity.clone(),
             has_read: false,
+            frames: Frames::new(),
             linger: self.settings.linger,
             lingering: None,
             shutdown: self.shutdown.clone(),

@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::testing::{get, http2_client, read, read_until_frame, socket};
 
+mod http2_heads;
+
 const SHORT: Duration = Duration::from_millis(40);
 const LONG: Duration = Duration::from_secs(3600);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

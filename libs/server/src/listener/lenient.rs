@@ -5,7 +5,9 @@
 //! here, before hyper reads them, and only in request lines of HTTP/1.1.
 //!
 //! If a request has a body, or may switch the connection to another protocol, nothing after its head is changed any
-//! more. So nothing but a request line can ever be changed.
+//! more: on that connection, later URLs with such characters are refused. To go on, one would have to find the end of
+//! the body exactly where hyper does. But so nothing but a request line can ever be changed, not even if a client of a
+//! proxy that shares its connections means harm to the next.
 
 use std::io;
 use std::pin::Pin;

@@ -234,3 +234,13 @@ async fn bytes_of_neither_protocol_end_an_encrypted_connection() {
     let _reset = connection.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
 }
+
+#[tokio::test]
+async fn client_that_is_refused_is_counted() {
+    let authority = Authority::new();
+    let port = port(authority.listener(ClientAuth::RequireAndVerify)).await;
+    assert!(ask(&port, &authority.client("h2", false)).await.is_err());
+    let text = tactus_telemetry::metrics::Registry::global().encode();
+    let series = r#"tactus_server_tls_handshake_failures_total{reason="no_certificate"}"#;
+    assert!(text.contains(series), "{text}");
+}

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
+use super::frames::Frames;
 use super::lenient::LenientReads;
 use super::linger::{Linger, Lingering};
 
@@ -18,6 +19,7 @@ pub(super) struct WatchedStream<S> {
     pub(super) lenient: LenientReads,
     pub(super) activity: Arc<Activity>,
     pub(super) has_read: bool,
+    pub(super) frames: Frames,
     pub(super) linger: Linger,
     pub(super) lingering: Option<Lingering>,
     /// The shutdown of the port. From then on, nobody waits for slow clients.
@@ -36,7 +38,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
         let bytes = &buffer.filled()[before..];
         if !bytes.is_empty() {
             let is_first = !std::mem::replace(&mut this.has_read, true);
-            this.activity.read(bytes, is_first)?;
+            this.activity.read(bytes, is_first, &mut this.frames)?;
         }
         Poll::Ready(Ok(()))
     }

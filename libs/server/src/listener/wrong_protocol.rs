@@ -9,7 +9,7 @@ use std::error::Error as StdError;
 use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ::http::header::{CONNECTION, CONTENT_TYPE};
 use ::http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -20,10 +20,19 @@ use http_body::Body;
 use http_body_util::{Either as EitherBody, Full};
 use hyper::service::Service;
 use tactus_telemetry::logging::RateLimit;
+use tactus_telemetry::metrics::{CounterVec, Registry};
 use tokio::net::TcpStream;
 
 use super::linger::ReceivedBody;
 use super::{ListenerSettings, Protocols};
+
+static HANDSHAKE_FAILURES: LazyLock<CounterVec<1>> = LazyLock::new(|| {
+    Registry::global().counter_vec(
+        "tactus_server_tls_handshake_failures_total",
+        "TLS handshakes that failed: no_certificate, invalid_certificate, client_refused, incompatible, other.",
+        ["reason"],
+    )
+});
 
 /// The protocols of a port, in words for clients that expected another one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,6 +92,8 @@ pub(super) struct Port {
     text: String,
     /// By [`Mistake`].
     lines: [RateLimit; 4],
+    /// Of handshakes that failed.
+    handshakes: RateLimit,
 }
 
 impl Port {
@@ -96,7 +107,8 @@ impl Port {
         };
         let separator = if instead.is_empty() { "" } else { "; " };
         let text = format!("this port speaks {speaks}{separator}{instead}");
-        Self { address, protocols: settings.protocols, has_grpc, text, lines: Default::default() }
+        let (lines, handshakes) = Default::default();
+        Self { address, protocols: settings.protocols, has_grpc, text, lines, handshakes }
     }
 
     fn mistake_of<B>(&self, request: &Request<B>) -> Option<Mistake> {
@@ -116,6 +128,17 @@ impl Port {
         let Some(suppressed) = self.lines[mistake as usize].admit() else { return };
         let (port, sent, advice) = (self.address.port(), mistake.sent(), self.text(mistake));
         tracing::warn!(suppressed, port, %client, sent, advice, "a client speaks another protocol than its port");
+    }
+
+    /// Logs why there is no connection with a client, unless it only left, as probes do.
+    pub(super) fn note_failed_handshake(&self, client: SocketAddr, error: &io::Error) {
+        let Some(reason) = tactus_tls::refusal_reason(error) else {
+            return tracing::debug!(%client, %error, "handshake failed");
+        };
+        HANDSHAKE_FAILURES.with([reason]).inc();
+        let Some(suppressed) = self.handshakes.admit() else { return };
+        let port = self.address.port();
+        tracing::warn!(suppressed, port, %client, reason, %error, "a TLS handshake failed");
     }
 
     fn text(&self, mistake: Mistake) -> String {

@@ -5,12 +5,13 @@ use serde_json::{Map, Value};
 
 /// Parts of the names of headers with secrets: `authorization` and `proxy-authorization`, `cookie`, our own token
 /// between services, and the headers of gateways and clouds.
-const SECRET: [&str; 12] = [
+const SECRET: [&str; 15] = [
     "authorization",
     "cookie",
     "token",
     "secret",
     "password",
+    "passphrase",
     "credential",
     "api-key",
     "apikey",
@@ -18,12 +19,14 @@ const SECRET: [&str; 12] = [
     "signature",
     "session",
     "jwt",
+    "oidc-data",
+    "client-principal",
 ];
 
-/// True of names of headers that may carry a secret, in any case.
+/// True of names of headers that may carry a secret, in any case. Those of keys end so: `x-functions-key`.
 pub fn may_be_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET.iter().any(|secret| name.contains(secret))
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    name.ends_with("key") || SECRET.iter().any(|secret| name.contains(secret))
 }
 
 /// The headers that `wanted` says, by names in lower case, as a JSON object. Never one that may carry a secret.
@@ -55,6 +58,14 @@ mod tests {
             "x-amz-security-token",
             "x-goog-iap-jwt-assertion",
             "x-auth-password",
+            "x-auth-key",
+            "ocp-apim-subscription-key",
+            "x-functions-key",
+            "api_key",
+            "api_key_of_a_gateway",
+            "x-amzn-oidc-data",
+            "x-ms-client-principal",
+            "x-passphrase",
         ] {
             headers.insert(name, HeaderValue::from_static("hunter2"));
         }

@@ -161,3 +161,31 @@ fn client_auth_has_the_names_of_go() {
     assert_eq!(verified, Some(ClientAuth::RequireAndVerify));
     assert_eq!(ClientAuth::from_name("require"), None);
 }
+
+#[tokio::test]
+async fn handshake_that_a_side_refuses_has_a_reason() {
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    ours.sign("server");
+    other.sign("client");
+    let server = mutual(&ours, ClientAuth::RequireAndVerify);
+    let policy = ProtocolPolicy { max_version: "1.2".to_owned(), ..ProtocolPolicy::default() };
+    let old = ClientTlsSettings { policy, ..ours.client() };
+    let stranger = ClientTlsSettings { ca: Some(ours.ca()), ..other.client_with("client") };
+    let newest = ProtocolPolicy { min_version: "VersionTLS13".to_owned(), ..Default::default() };
+    let newest = ServerTlsSettings { policy: newest, ..ours.server("server") };
+    let newest = ServerTls::load(newest).unwrap();
+    for (server, client, reason) in [
+        (&server, ours.client(), "no_certificate"),
+        (&server, stranger, "invalid_certificate"),
+        (&server, other.client(), "client_refused"),
+        (&newest, old, "incompatible"),
+    ] {
+        let (a, b) = tokio::io::duplex(64 << 10);
+        let client = ClientTls::load(client).unwrap();
+        let (accepted, _) = tokio::join!(server.accept(a), client.connect("localhost", b));
+        assert_eq!(refusal_reason(&accepted.err().unwrap()), Some(reason));
+    }
+    let (a, b) = tokio::io::duplex(1);
+    drop(b);
+    assert_eq!(refusal_reason(&server.accept(a).await.err().unwrap()), None);
+}
