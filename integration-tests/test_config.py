@@ -196,6 +196,40 @@ def test_verify_of_a_suspect_value_exits_one(tmp_path):
     assert "complete_block_timeout" in done.stdout + done.stderr
 
 
+def test_verify_tells_what_a_start_warns_of_in_the_file_of_limits(tmp_path):
+    text = (
+        "storage: {trace: {backend: local, local: {path: ./b}, wal: {path: ./w}}}\n"
+        "overrides: {per_tenant_override_config: limits.yaml}\n")
+    limits = tmp_path / "limits.yaml"
+    limits.write_text("overrides: {a: {ingestion: {max_traces_per_user: ${MOST_OF_NOBODY}}}}\n")
+    done = verify(tmp_path, text, "-config.expand-env")
+    assert done.returncode == 0, done.stderr
+    assert "the environment has no MOST_OF_NOBODY" in done.stderr
+    assert "overrides of tenant a leave out ingestion.rate_limit_bytes" in done.stderr
+    limits.write_text("overrides: {team/a: {}, b: {metrics_generator: {processors: [span-metric]}, forwarders: [nowhere]}}\n")
+    done = verify(tmp_path, text)
+    assert done.returncode == 1 and "config ok" not in done.stdout
+    for told in (
+        "overrides of tenant team/a are ignored", 'overrides of tenant b: metrics_generator.processors: "span-metric" is not a processor',
+        'overrides of tenant b: forwarders: forwarder "nowhere" is not a known forwarder',
+    ):
+        assert told in done.stderr, done.stderr
+
+
+def test_a_group_of_a_regular_expression_that_is_taken_for_a_variable_is_told(tmp_path):
+    rules = "[{source_labels: [service], regex: '(.*)-canary', target_label: team, replacement: 'team-%s'}]"
+    text = (
+        "storage: {trace: {backend: local, local: {path: ./b}, wal: {path: ./w}}}\n"
+        "metrics_generator: {storage: {path: ./g, remote_write: [{url: 'http://127.0.0.1:1/w', write_relabel_configs: %s}]}}\n")
+    told = "write $${1} for the group of a regular expression"
+    for replacement, arguments, is_told in (
+        ("${1}", ["-config.expand-env"], True), ("$${1}", ["-config.expand-env"], False), ("$1", ["-config.expand-env"], False), ("${1}", [], False),
+    ):
+        done = verify(tmp_path, text % (rules % replacement), *arguments)
+        assert done.returncode == 0, done.stderr
+        assert (told in done.stderr) is is_told, (replacement, arguments, done.stderr)
+
+
 def test_variables_are_expanded_only_on_request(tmp_path, servers):
     (port,) = free_ports(1)
     config = {"server": {"http_listen_port": "${HTTP_PORT}", "log_level": "${LEVEL:-debug}"}}

@@ -491,6 +491,16 @@ def test_ingesters_that_are_scaled_flush_and_leave_one_by_one():
     assert triggers[0]["metadata"]["query"] == 'sum(tempo_query_frontend_queue_length{namespace="tracing"})'
 
 
+def test_a_component_that_may_have_many_pods_has_a_disruption_budget(tmp_path):
+    values = {
+        **S3, "mode": "distributed", "queryFrontend": {"replicas": 1}, "compactor": {"autoscaling": {"enabled": True, "maxReplicas": 1}},
+        "querier": {"autoscaling": {"enabled": True, "maxReplicas": 50, "keda": {"enabled": True, "triggers": [{"type": "cpu"}]}}},
+        "distributor": {"autoscaling": {"enabled": True, "maxReplicas": 20}}}
+    budgets = render(tmp_path, values).of("PodDisruptionBudget")
+    assert sorted(budgets) == [f"{FULLNAME}-{component}" for component in ("distributor", "ingester", "querier")]
+    assert budgets[f"{FULLNAME}-querier"]["spec"]["maxUnavailable"] == 1
+
+
 def test_pods_restart_with_their_configuration_and_not_with_limits(tmp_path):
     def checksums(values):
         return {

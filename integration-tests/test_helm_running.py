@@ -130,8 +130,8 @@ def test_ingesters_are_in_their_zones_and_one_zone_may_fail(pods):
 
 # --- one zone after another ------------------------------------------------------------------------------------------
 
-# Answers like kubectl from files: a directory a StatefulSet, a file a pod that holds its revision. A deleted pod comes back with the newest
-# revision at the second look, unless that is broken.
+# Answers like kubectl from a file of StatefulSets and their pods. A deleted pod is there again with the newest revision after some looks, and ready
+# after some more, unless that revision is broken.
 KUBECTL = r"""#!PYTHON -ISs
 import json, os, sys
 root = os.environ["FAKE_CLUSTER"]
@@ -150,23 +150,25 @@ for zone in state.values():
 down = [name for name, zone in state.items() if not all(pod["ready"] for pod in zone["pods"].values())]
 with open(root + "/down", "a") as seen:
     seen.write(",".join(sorted(down)) + "\n")
-def line(name, zone):
-    ready = sum(pod["ready"] for pod in zone["pods"].values())
-    return f"{name} {len(zone['pods'])} {ready or ''} {zone['revision']} 2 2"
 if words[2:4] == ["get", "statefulsets"]:
     assert words[words.index("--selector") + 1] == "app=tactus"
-    print("\n".join(line(name, state[name]) for name in sorted(state)))
+    for name, zone in sorted(state.items()):
+        print(name, name, len(zone["pods"]), 2, 2, zone["revision"], sep="|")
 elif words[2:4] == ["get", "statefulset"]:
     print(state[words[4]]["revision"] if "updateRevision" in words[-1] else words[4], end="")
 elif words[2:4] == ["get", "pods"]:
+    with open(root + "/calls") as calls:
+        if sum(" get pods " in call for call in calls) == int(os.environ.get("REFUSED_LIST", 0)):
+            sys.exit("The connection to the server 10.0.0.1:443 was refused - did you specify the right host or port?")
     zone = words[words.index("--selector") + 1].removeprefix("app=tactus,zone=")
     for name, pod in state[zone]["pods"].items():
-        print(name, pod["revision"])
+        if pod["looks"] <= 5:
+            print(name, pod["revision"], pod["ready"], "", sep="|")
 elif words[2:4] == ["delete", "pod"]:
     for name in words[4:]:
         for zone in state.values():
             if name in zone["pods"]:
-                zone["pods"][name] = {"revision": zone["revision"], "ready": False, "looks": 2}
+                zone["pods"][name] = {"revision": zone["revision"], "ready": False, "looks": 10}
 else:
     sys.exit(f"what is {words}?")
 with open(root + "/state.json", "w") as file:
@@ -190,9 +192,11 @@ class Zones:
             for index, zone in enumerate(("zone-a", "zone-b", "zone-c"))}
         (directory / "state.json").write_text(json.dumps(self.state))
 
-    def roll(self, seconds=60):
+    def roll(self, seconds=60, refused_list=0):
+        """`refused_list`: which list of pods the API server refuses, from one."""
         env = {
-            **os.environ, "FAKE_CLUSTER": str(self.directory), "PATH": f"{self.directory}:{os.environ['PATH']}", "ROLL_ZONES_PAUSE": "0"}
+            **os.environ, "FAKE_CLUSTER": str(self.directory), "REFUSED_LIST": str(refused_list),
+            "PATH": f"{self.directory}:{os.environ['PATH']}", "ROLL_ZONES_PAUSE": "0"}
         return subprocess.run(
             ["sh", CHART / "files" / "roll-zones.sh", "tracing", "app=tactus", str(seconds)], env=env, capture_output=True, text=True,
             timeout=120)
@@ -213,6 +217,14 @@ def test_zones_are_restarted_one_after_another(tmp_path):
     assert zones.down() == {"zone-a", "zone-b", "zone-c"}, "never two at a time"
     again = zones.roll()
     assert again.returncode == 0 and len(zones.deleted()) == 3, "nothing is left to do"
+
+
+@pytest.mark.parametrize("refused", range(1, 12))
+def test_a_zone_is_not_up_to_date_because_its_pods_cannot_be_listed(tmp_path, refused):
+    zones = Zones(tmp_path)
+    done = zones.roll(refused_list=refused)
+    assert done.returncode != 0 or len(zones.deleted()) == 3, done.stdout
+    assert zones.down() <= {"zone-a", "zone-b", "zone-c"}, "never two at a time"
 
 
 def test_a_rollout_goes_on_where_it_was(tmp_path):

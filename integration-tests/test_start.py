@@ -99,6 +99,19 @@ def test_sigquit_does_not_end_the_process(servers):
     assert server.get("/ready").status_code == 200
 
 
+def test_sigterm_ends_a_process_that_still_starts(servers):
+    """Its bucket takes connections and answers nothing, for which a start waits half a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as store:
+        store.settimeout(60)
+        s3 = {"bucket": "b", "endpoint": "127.0.0.1:%d" % store.getsockname()[1], "insecure": True, "access_key": "a", "secret_key": "s"}
+        server = servers.new(config={"storage": {"trace": {"backend": "s3", "s3": s3}}})
+        server.spawn()
+        with store.accept()[0]:
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(60) == 0, server.logs()
+    assert "tactus is ready" not in server.logs()
+
+
 def test_ports_are_free_again_after_stop(servers):
     server = servers.start()
     ports = (server.http_port, server.grpc_port, server.otlp_http_port, server.otlp_grpc_port)

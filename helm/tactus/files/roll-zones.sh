@@ -14,28 +14,42 @@ fail() {
   exit 1
 }
 
-# Lines of: name, replicas wanted, ready, revision wanted, generation, generation seen.
+# Lines of: name, zone, replicas wanted, generation, generation seen, revision wanted.
 sets() {
   kubectl --namespace "$namespace" get statefulsets --selector "$labels" --sort-by .metadata.name --output \
-    'jsonpath={range .items[*]}{.metadata.name} {.spec.replicas} {.status.readyReplicas} {.status.updateRevision} {.metadata.generation} {.status.observedGeneration}{"\n"}{end}'
+    'jsonpath={range .items[*]}{.metadata.name}|{.metadata.labels.zone}|{.spec.replicas}|{.metadata.generation}|{.status.observedGeneration}|{.status.updateRevision}{"\n"}{end}'
 }
 
-# Pods of a zone that are of another revision than the given one.
-outdated() {
+# Lines of the pods of a zone: name, revision, True if it is ready, when its deletion was asked for.
+pods() {
   kubectl --namespace "$namespace" get pods --selector "$labels,zone=$1" --output \
-    'jsonpath={range .items[*]}{.metadata.name} {.metadata.labels.controller-revision-hash}{"\n"}{end}' |
-    while read -r pod revision; do
-      if [ -n "$pod" ] && [ "$revision" != "$2" ]; then echo "$pod"; fi
-    done
+    'jsonpath={range .items[*]}{.metadata.name}|{.metadata.labels.controller-revision-hash}|{.status.conditions[?(@.type=="Ready")].status}|{.metadata.deletionTimestamp}{"\n"}{end}'
 }
 
-# All StatefulSets but the given one have been seen by their controller and have all their pods ready. No ready pods: the field is
-# not there, and the line too short.
+# Pods of a zone that are of another revision than the given one. Fails if they cannot be listed.
+outdated() {
+  found=$(pods "$1") || return 1
+  echo "$found" | while IFS='|' read -r pod revision rest; do
+    if [ -n "$pod" ] && [ "$revision" != "$2" ]; then echo "$pod"; fi
+  done
+}
+
+# The zone has as many ready pods as are wanted. The pods themselves are counted: the status of a StatefulSet is what its controller
+# wrote last, which may be from before they were deleted.
+is_whole() {
+  found=$(pods "$1") || return 1
+  ready=$(echo "$found" | while IFS='|' read -r pod revision state deleted; do
+    if [ "$state" = True ] && [ -z "$deleted" ]; then echo "$pod"; fi
+  done | wc -l)
+  [ "$ready" -eq "$2" ]
+}
+
+# All StatefulSets have been seen by their controller, and all but the given one have all their pods ready.
 whole_without() {
   state=$(sets) || return 1
-  echo "$state" | while read -r name wanted ready revision generation seen; do
-    if [ "$name" = "$1" ]; then continue; fi
-    [ -n "$seen" ] && [ "$ready" = "$wanted" ] && [ "$generation" = "$seen" ] || exit 1
+  echo "$state" | while IFS='|' read -r name zone wanted generation seen revision; do
+    [ "$generation" = "$seen" ] || exit 1
+    [ "$name" = "$1" ] || is_whole "$zone" "$wanted" || exit 1
   done
 }
 
@@ -52,20 +66,15 @@ await_whole_without() {
 names=$(sets) || fail "cannot read StatefulSets of $labels in $namespace"
 [ -n "$names" ] || fail "no StatefulSets have the labels $labels in $namespace"
 # First those that are not whole: a zone that does not start is what a correction is for.
-order=$(echo "$names" | while read -r name wanted ready rest; do
-  if [ "$wanted" = "$ready" ] && [ -n "$rest" ]; then echo "1 $name"; else echo "0 $name"; fi
+order=$(echo "$names" | while IFS='|' read -r name zone wanted rest; do
+  if is_whole "$zone" "$wanted"; then echo "1 $name"; else echo "0 $name"; fi
 done | sort | cut -d ' ' -f 2)
 for name in $order; do
   await_whole_without "$name"
-  until sets | while read -r set wanted ready revision generation seen; do
-    if [ "$set" = "$name" ]; then [ "$generation" = "${seen:-$generation}" ] || exit 1; fi
-  done; do
-    sleep "$pause"
-  done
   zone=$(kubectl --namespace "$namespace" get statefulset "$name" --output 'jsonpath={.metadata.labels.zone}')
   [ -n "$zone" ] || fail "$name has no label zone"
   revision=$(kubectl --namespace "$namespace" get statefulset "$name" --output 'jsonpath={.status.updateRevision}')
-  pods=$(outdated "$zone" "$revision")
+  pods=$(outdated "$zone" "$revision") || fail "cannot read the pods of $name"
   if [ -z "$pods" ]; then
     echo "$name: up to date"
     continue
@@ -73,7 +82,7 @@ for name in $order; do
   echo "$name: restarting" $pods
   # shellcheck disable=SC2086 # names of pods have no spaces
   kubectl --namespace "$namespace" delete pod $pods --wait=true
-  while [ -n "$(outdated "$zone" "$revision")" ]; do
+  until left=$(outdated "$zone" "$revision") && [ -z "$left" ]; do
     if [ "$(date +%s)" -ge "$deadline" ]; then fail "$name: pods of the former revision stay"; fi
     sleep "$pause"
   done

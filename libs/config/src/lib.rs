@@ -45,6 +45,7 @@ pub use validate::{
     MAX_BLOOM_SHARD_BYTES, PROCESSORS, increasing_buckets, is_trace_id_label, label_of_attribute,
     sanitized_label,
 };
+pub use variables::warnings as variable_warnings;
 pub use yaml::{
     Node as YamlNode, SyntaxError as YamlError, Value, emit as to_yaml_document,
     parse_alone as parse_yaml, read as read_yaml_document,

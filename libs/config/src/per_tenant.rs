@@ -8,7 +8,7 @@ use crate::sections::overrides::Limits;
 use crate::sections::root::Config;
 use crate::validate;
 use crate::yaml::{Node, Value, parse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use tactus_model::TenantId;
 
 /// The entry that stands for every tenant without one of its own.
@@ -25,9 +25,9 @@ pub struct PerTenantOverrides {
 pub struct PerTenantFile {
     /// The limits.
     pub overrides: PerTenantOverrides,
-    /// To be logged, one line each.
+    /// Mistakes; to be logged, one line each.
     pub warnings: Vec<String>,
-    /// Settings without effect, which are no mistake; to be logged, too.
+    /// What is no mistake by itself, such as settings without effect; to be logged, too.
     pub advice: Vec<String>,
 }
 
@@ -61,6 +61,10 @@ impl PerTenantOverrides {
         }
         file.warnings.extend(reading.reader.unitless());
         file.warnings.extend(reading.reader.doubtful());
+        let tenants = reading.root.get("overrides").and_then(Node::entries);
+        let entries: HashMap<&str, &Node> =
+            tenants.into_iter().flatten().map(|(key, node)| (key.text.as_str(), node)).collect();
+        let mut left_out: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut idle = Vec::new();
         for (tenant, mut limits) in reading.tenants {
             if let Err(reason) = check_name(&tenant) {
@@ -68,9 +72,10 @@ impl PerTenantOverrides {
                 continue;
             }
             check(&tenant, &limits, config).map_err(PerTenantError)?;
-            let entry = reading.root.get("overrides").and_then(|tenants| tenants.get(&tenant));
-            let left_out = fall_back(&mut limits, entry, config);
-            file.warnings.extend(left_out.iter().map(|left_out| left_out.warning(&tenant)));
+            let entry = entries.get(tenant.as_str()).copied();
+            for limit in fall_back(&mut limits, entry, config) {
+                left_out.entry(limit.key).or_default().push(limit.warning(&tenant));
+            }
             let ignored = validate::ignored_by_generator(&limits.metrics_generator);
             let warning = |(key, text): (&str, _)| {
                 let key = key.trim_start_matches("overrides.defaults.");
@@ -79,6 +84,9 @@ impl PerTenantOverrides {
             file.warnings.extend(ignored.map(warning));
             idle.extend(differences::without_effect(&limits, &format!("overrides.{tenant}")));
             file.overrides.tenants.insert(tenant, limits);
+        }
+        for (warning, more) in left_out.into_values().filter_map(first_of) {
+            file.advice.push(warning + &more);
         }
         if let Some((idle, more)) = first_of(idle) {
             file.advice.push(format!("{}{more}: {}", idle.key, idle.text));

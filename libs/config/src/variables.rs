@@ -1,5 +1,7 @@
 //! Warns of variables in a file that will not be replaced as the author expects.
 
+use std::collections::HashSet;
+
 /// A `${NAME}` of the text outside of comments.
 struct Variable<'a> {
     line: usize,
@@ -10,30 +12,32 @@ struct Variable<'a> {
 
 /// What is to be said of the variables in `text`, one line each, each name once: that they stay as they are written, or
 /// with `expand` that `env` does not have them.
-pub(crate) fn warnings(
-    text: &str,
-    expand: bool,
-    env: impl Fn(&str) -> Option<String>,
-) -> Vec<String> {
-    let mut named: Vec<&str> = Vec::new();
+pub fn warnings(text: &str, expand: bool, env: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut named: HashSet<&str> = HashSet::new();
     let mut found = Vec::new();
     for Variable { line, name, is_plain } in variables(text) {
-        if named.contains(&name) || (expand && (!is_plain || env(name).is_some())) {
+        // What is to stay is a group of a regular expression.
+        let is_group = name.starts_with(|c: char| c.is_ascii_digit());
+        let is_meant = if expand { !is_plain || env(name).is_some() } else { is_group };
+        if is_meant || !named.insert(name) {
             continue;
         }
-        named.push(name);
-        found.push(if expand {
-            format!("the environment has no {name}: ${{{name}}} is empty (line {line})")
-        } else {
-            format!(
+        found.push(match (expand, is_group) {
+            (true, true) => format!(
+                "${{{name}}} is a variable, too, and empty (line {line}): write $${{{name}}} for the group of a regular expression"
+            ),
+            (true, false) => {
+                format!("the environment has no {name}: ${{{name}}} is empty (line {line})")
+            }
+            (false, _) => format!(
                 "${{{name}}} stays as it is written (line {line}): -config.expand-env expands variables"
-            )
+            ),
         });
     }
     found
 }
 
-/// Names that begin with a digit are groups of a regular expression; `$${` is a dollar sign.
+/// `$${` is a dollar sign.
 fn variables(text: &str) -> impl Iterator<Item = Variable<'_>> {
     text.lines().enumerate().flat_map(|(index, line)| {
         let line = line.split_once(" #").map_or(line, |(before, _)| before);
@@ -42,10 +46,9 @@ fn variables(text: &str) -> impl Iterator<Item = Variable<'_>> {
             let (inner, _) = line[at + 2..].split_once('}')?;
             let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
             let name = &inner[..end.unwrap_or(inner.len())];
-            let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-            let is_escaped = line[..at].ends_with('$');
+            let is_expanded = !name.is_empty() && !line[..at].ends_with('$');
             let is_plain = name.len() == inner.len();
-            (is_name && !is_escaped).then_some(Variable { line: index + 1, name, is_plain })
+            is_expanded.then_some(Variable { line: index + 1, name, is_plain })
         })
     })
 }
@@ -58,7 +61,7 @@ mod tests {
 # ${COMMENT}
 a: ${KEY} # ${NOTE}
 b: ${KEY}${OTHER}
-c: ${KEY:-default} ${1} $HOME $${ESCAPED} ${} ${WITH:-default}
+c: ${KEY:-default} ${1} $HOME $${ESCAPED} ${} ${WITH:-default} $${2} ${3:-x} $4
 ";
 
     #[test]
@@ -78,7 +81,10 @@ c: ${KEY:-default} ${1} $HOME $${ESCAPED} ${} ${WITH:-default}
         let env = |name: &str| (name == "KEY").then(String::new);
         assert_eq!(
             warnings(TEXT, true, env),
-            ["the environment has no OTHER: ${OTHER} is empty (line 3)"]
+            [
+                "the environment has no OTHER: ${OTHER} is empty (line 3)",
+                "${1} is a variable, too, and empty (line 4): write $${1} for the group of a regular expression",
+            ]
         );
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tactus_config::{
     Config, Environment, ExpandError, PerTenantFile, PerTenantOverrides, Value, expand,
-    read_yaml_document, to_yaml_document,
+    read_yaml_document, to_yaml_document, variable_warnings,
 };
 use tactus_operator_files::{Content, Location, WatchedFile, read_bounded};
 
@@ -33,14 +33,19 @@ pub(crate) fn parse(
         bytes.to_vec()
     };
     let mut text = String::from_utf8(unpacked).map_err(|error| error.to_string())?;
+    let env = |name: &str| std::env::var(name).ok();
+    let of_variables = variable_warnings(&text, expand_env, env);
     let mut hint = "";
     if expand_env {
-        let expanded = expand_texts(&text, &|name: &str| std::env::var(name).ok());
+        let expanded = expand_texts(&text, &env);
         if let Some(expanded) = expanded.map_err(|error| error.to_string())? {
             (text, hint) = (expanded, " (lines as they are after variables are expanded)");
         }
     }
-    PerTenantOverrides::parse(&text, config).map_err(|error| format!("{error}{hint}"))
+    let parsed = PerTenantOverrides::parse(&text, config);
+    let mut file = parsed.map_err(|error| format!("{error}{hint}"))?;
+    file.advice.extend(of_variables);
+    Ok(file)
 }
 
 /// The file with variables expanded; `None` if there is nothing to expand. As in Tempo, the file is read before that: comments
@@ -111,6 +116,15 @@ mod tests {
             _ => None,
         };
         expand_texts(text, &env).unwrap()
+    }
+
+    #[test]
+    fn variables_that_are_not_set_are_told() {
+        let text = "overrides: {a: {ingestion: {max_traces_per_user: ${TACTUS_NOT_SET}}}}";
+        let content = Content::new(text.as_bytes().to_vec());
+        let file = parse("limits.yaml", &content, &Config::default(), true).unwrap();
+        let expected = "the environment has no TACTUS_NOT_SET: ${TACTUS_NOT_SET} is empty (line 1)";
+        assert!(file.advice.iter().any(|told| told == expected), "{:?}", file.advice);
     }
 
     #[test]

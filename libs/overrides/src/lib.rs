@@ -17,4 +17,4 @@ pub mod status;
 mod user;
 
 pub use of_limits::{LimitsOf, OfLimits};
-pub use overrides::{Error, LimitsCheck, Overrides, Settings};
+pub use overrides::{Error, LimitsCheck, Overrides, Settings, Warnings};

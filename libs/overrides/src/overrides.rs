@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use tactus_config::sections::overrides::Limits;
 use tactus_config::{Config, PerTenantOverrides, without_passwords};
 use tactus_model::{TenantId, bytes_to_hex};
-use tactus_operator_files::WatchedFile;
+use tactus_operator_files::{Content, WatchedFile};
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,11 @@ use crate::metrics::Metrics;
 use crate::of_limits::LimitsOf;
 use crate::snapshot::{Snapshot, Stored};
 use crate::user::store::Store;
+
+/// How long a start waits for what tenants set. Everything works without it, and it is read again at once.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
+/// Of a file with more to say, the log has the first warnings each time that it is read.
+const MAX_LOGGED_WARNINGS: usize = 100;
 
 /// Rejects limits for a reason that the configuration cannot know, worded for the operator.
 pub type LimitsCheck = Arc<dyn Fn(&Limits) -> Result<(), String> + Send + Sync>;
@@ -67,6 +73,15 @@ pub enum Error {
     Defaults(String),
 }
 
+/// What there is to say of a configuration that works.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings {
+    /// What is wrong, and holds back nothing else.
+    pub mistakes: Vec<String>,
+    /// What may be meant, such as settings without effect.
+    pub advice: Vec<String>,
+}
+
 /// The limits of all tenants. One for each process.
 pub struct Overrides {
     pub(crate) settings: Settings,
@@ -75,15 +90,19 @@ pub struct Overrides {
     /// Locked while a snapshot is made from the previous one.
     changing: Mutex<()>,
     pub(crate) store: Option<Store>,
+    /// The start did not wait for what tenants set.
+    is_store_late: AtomicBool,
     pub(crate) metrics: Metrics,
+    /// Of the file in use.
+    file_warnings: Mutex<Warnings>,
     unusable_defaults: Option<String>,
 }
 
 tactus_telemetry::debug_of!(Overrides { settings });
 
 impl Overrides {
-    /// Reads the file, if one is configured, and the limits that tenants set. If the bucket does not answer, this is
-    /// logged, and it is asked again later.
+    /// Reads the file, if one is configured, and the limits that tenants set. If the bucket does not answer in time, this
+    /// is logged, and [`Self::watch`] asks it again.
     ///
     /// Errors: the file is missing or rejected; the text says what is wrong.
     pub async fn load(settings: Settings, registry: &Registry) -> Result<Arc<Self>, Error> {
@@ -107,13 +126,21 @@ impl Overrides {
             current: ArcSwap::from_pointee(empty),
             changing: Mutex::new(()),
             store: settings.bucket.clone().map(Store::new),
+            is_store_late: AtomicBool::new(false),
             metrics: Metrics::register(registry),
+            file_warnings: Mutex::default(),
             unusable_defaults,
             settings,
         });
         overrides.metrics.show(&overrides.snapshot());
         overrides.read_file().await.map_err(refused)?;
-        overrides.read_stored().await;
+        if tokio::time::timeout(STORE_PATIENCE, overrides.read_stored()).await.is_err() {
+            overrides.is_store_late.store(true, Ordering::Relaxed);
+            overrides.metrics.user_reload_failed.inc();
+            tracing::error!(
+                "limits set by tenants are not in effect yet: their object storage does not answer"
+            );
+        }
         Ok(overrides)
     }
 
@@ -147,16 +174,30 @@ impl Overrides {
         let file_period = section.per_tenant_override_period.as_std();
         let store_period = section.user_configurable_overrides.poll_interval.as_std();
         let file = async {
-            while self.file.is_some() && pause(file_period, &stop).await {
+            while self.file.is_some() && !file_period.is_zero() {
+                tokio::time::sleep(file_period).await;
                 self.reload_file().await;
             }
         };
         let store = async {
-            while self.store.is_some() && pause(store_period, &stop).await {
+            if self.is_store_late.load(Ordering::Relaxed) {
+                self.read_stored().await;
+            }
+            while self.store.is_some() && !store_period.is_zero() {
+                tokio::time::sleep(store_period).await;
                 self.read_stored().await;
             }
         };
-        tokio::join!(file, store);
+        // The end does not wait for a disk or a server that hangs: a read that is dropped changes nothing.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = async { tokio::join!(file, store) } => {}
+        }
+    }
+
+    /// What the log was told of the file that is in use.
+    pub fn file_warnings(&self) -> Warnings {
+        self.file_warnings.lock().clone()
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -187,7 +228,7 @@ impl Overrides {
     }
 
     /// Reads the file again. If it is rejected, logs that once.
-    async fn reload_file(&self) {
+    async fn reload_file(self: &Arc<Self>) {
         let Some(watched) = &self.file else { return };
         let file = without_passwords(watched.place());
         match self.read_file().await {
@@ -207,30 +248,45 @@ impl Overrides {
     }
 
     /// Reads the file if it has changed since the last time. True if it has.
-    async fn read_file(&self) -> Result<bool, String> {
+    async fn read_file(self: &Arc<Self>) -> Result<bool, String> {
         let Some(watched) = &self.file else { return Ok(false) };
         let content = watched.read().await.map_err(|error| error.to_string())?;
-        let sha256 = bytes_to_hex(&content.sha256);
         if watched.is_used(&content) {
-            self.metrics.file_read(&sha256);
+            self.metrics.file_read(&bytes_to_hex(&content.sha256));
             return Ok(false);
         }
-        let Settings { config, expand_env, .. } = &self.settings;
-        let mut file = file::parse(watched.place(), &content, config, *expand_env)?;
+        // A file of many tenants takes seconds.
+        let overrides = Arc::clone(self);
+        let used = tokio::task::spawn_blocking(move || overrides.use_file(&content)).await;
+        used.map_err(|error| error.to_string())?.map(|()| true)
+    }
+
+    /// Puts the limits of the file in effect.
+    fn use_file(&self, content: &Content) -> Result<(), String> {
+        let Some(watched) = &self.file else { return Ok(()) };
+        let Settings { config, expand_env, check, fits, .. } = &self.settings;
+        let mut file = file::parse(watched.place(), content, config, *expand_env)?;
         for (tenant, limits) in file.overrides.entries() {
-            (self.settings.check)(limits)
+            check(limits)
                 .map_err(|reason| format!("validating overrides for {tenant} failed: {reason}"))?;
-            if let Err(reason) = (self.settings.fits)(limits) {
+            if let Err(reason) = fits(limits) {
                 file.warnings.push(format!("overrides of tenant {tenant}: {reason}"));
             }
         }
-        for warning in file.warnings.iter().chain(&file.advice) {
+        for warning in file.warnings.iter().chain(&file.advice).take(MAX_LOGGED_WARNINGS) {
             tracing::warn!("{warning}");
         }
+        let more = (file.warnings.len() + file.advice.len()).saturating_sub(MAX_LOGGED_WARNINGS);
+        if more > 0 {
+            tracing::warn!(
+                "{more} more warnings of per-tenant overrides: -config.verify tells all"
+            );
+        }
         self.replace(|_, user| (Arc::new(file.overrides), user));
-        self.metrics.file_read(&sha256);
-        watched.used(&content);
-        Ok(true)
+        *self.file_warnings.lock() = Warnings { mistakes: file.warnings, advice: file.advice };
+        self.metrics.file_read(&bytes_to_hex(&content.sha256));
+        watched.used(content);
+        Ok(())
     }
 
     /// Reads what tenants set by the API.
@@ -276,11 +332,6 @@ fn check_defaults(defaults: &Limits, check: &LimitsCheck) -> Result<Option<Strin
     };
     check(&without).map_err(Error::Defaults)?;
     Ok(Some(format!("overrides.defaults.{reason}")))
-}
-
-/// False when it is time to stop.
-async fn pause(period: Duration, stop: &CancellationToken) -> bool {
-    !period.is_zero() && stop.run_until_cancelled(tokio::time::sleep(period)).await.is_some()
 }
 
 #[cfg(test)]

@@ -27,6 +27,11 @@ use crate::Cluster;
 /// How long one process may take to hear of a block.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A process that took at least this long and did not confirm is asked again only after a while: others that have blocks to
+/// tell of wait for it as well.
+const SLOW: Duration = Duration::from_millis(500);
+const LEFT_ALONE: Duration = Duration::from_secs(10);
+
 /// The pause between attempts to tell processes of blocks that they missed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -100,6 +105,8 @@ struct Recent {
     blocks: VecDeque<Announced>,
     bytes: usize,
     next: u64,
+    /// Processes that did not answer, and when each was last asked.
+    silent: BTreeMap<String, Instant>,
 }
 
 #[derive(Debug)]
@@ -122,7 +129,8 @@ impl Announcer {
         Self { cluster, channels, recent: Arc::default(), found_by_polls }
     }
 
-    /// Tells them of a block, all at a time. Returns when they know, or after two seconds.
+    /// Tells them of a block, all at a time. Returns when they know, or after two seconds. Does not wait for a process that
+    /// did not answer a moment ago: it finds the block by itself, or is told before this one leaves.
     pub fn tell(&self, meta: BlockMeta) -> BoxFuture<'static, ()> {
         let this = self.clone();
         let meta: Bytes = meta.to_json().into();
@@ -132,9 +140,13 @@ impl Announcer {
             }
             let number = this.recent.lock().add(meta.clone(), this.found_by_polls);
             let tell = async |address: String| {
-                if !this.tell_one(&address, vec![(number, meta.clone())]).await {
-                    this.recent.lock().miss(address, number);
+                let is_asked = this.recent.lock().asks(&address);
+                let asked = Instant::now();
+                if is_asked && this.tell_one(&address, vec![(number, meta.clone())]).await {
+                    return;
                 }
+                let is_silent = is_asked && asked.elapsed() >= SLOW;
+                this.recent.lock().miss(address, number, is_silent);
             };
             join_all(this.cluster.block_readers().into_iter().map(tell)).await;
         })
@@ -217,14 +229,29 @@ impl Recent {
         number
     }
 
+    /// False for a process that did not answer a moment ago. If it is time to ask it again, one call does.
+    fn asks(&mut self, address: &str) -> bool {
+        let Some(asked) = self.silent.get_mut(address) else { return true };
+        let is_due = asked.elapsed() >= LEFT_ALONE;
+        if is_due {
+            *asked = Instant::now();
+        }
+        is_due
+    }
+
     fn confirm(&mut self, address: &str, numbers: &[u64]) {
+        self.silent.remove(address);
         for block in self.blocks.iter_mut().filter(|block| numbers.contains(&block.number)) {
             block.missed.remove(address);
             block.confirmed.insert(address.to_owned());
         }
     }
 
-    fn miss(&mut self, address: String, number: u64) {
+    fn miss(&mut self, address: String, number: u64, is_silent: bool) {
+        if is_silent {
+            self.silent.retain(|_, asked| asked.elapsed() < LEFT_ALONE);
+            self.silent.insert(address.clone(), Instant::now());
+        }
         if let Some(block) = self.blocks.iter_mut().find(|block| block.number == number) {
             block.missed.insert(address);
         }
@@ -291,6 +318,23 @@ mod tests {
         assert!(recent.blocks.len() < 12 && recent.bytes <= RECENT_BYTES, "{}", recent.bytes);
         recent.add(meta(9), Duration::ZERO);
         assert_eq!((recent.blocks.len(), recent.bytes), (1, 9));
+    }
+
+    #[test]
+    fn process_that_did_not_answer_is_left_alone_for_a_while_and_misses_blocks_meanwhile() {
+        let (mut recent, long) = (Recent::default(), Duration::from_secs(3600));
+        let numbers = [1, 2].map(|_| recent.add(Bytes::from_static(b"x"), long));
+        recent.miss("refuses".to_owned(), numbers[0], false);
+        recent.miss("silent".to_owned(), numbers[0], true);
+        assert_eq!(["refuses", "silent"].map(|address| recent.asks(address)), [true, false]);
+        recent.miss("silent".to_owned(), numbers[1], false);
+        assert!(recent.blocks.iter().all(|block| block.missed.contains("silent")));
+        assert_eq!(recent.missed_by("silent", long).len(), 2);
+        // Whoever comes first then asks for all.
+        recent.silent.insert("silent".to_owned(), Instant::now() - LEFT_ALONE);
+        assert_eq!([1, 2].map(|_| recent.asks("silent")), [true, false]);
+        recent.confirm("silent", &numbers);
+        assert!(recent.asks("silent"));
     }
 
     #[tokio::test]

@@ -38,13 +38,14 @@ const LOOK: Duration = Duration::from_secs(1);
 const STOOD_STILL: Duration = Duration::from_secs(10);
 
 /// Polls the block list until `stop`, in the background. Returns after the first poll, or when it takes long: until it has ended,
-/// answers are partial. `owns`: which tenant indexes this process writes.
+/// answers are partial. Returns at once when the process is told to end. `owns`: which tenant indexes this process writes.
 pub(crate) async fn start(
     config: &Config,
     bucket: Bucket,
     blocklist: Arc<Blocklist>,
     owns: Owns,
     stop: CancellationToken,
+    shutdown: &CancellationToken,
 ) -> JoinHandle<()> {
     let poller = Poller::new(bucket, Arc::clone(&blocklist), settings::poller(config), owns);
     let interval = settings::poll_interval(&config.storage.trace);
@@ -74,7 +75,8 @@ pub(crate) async fn start(
             () = polls => {}
         }
     });
-    if tokio::time::timeout(FIRST_POLL_PATIENCE, first_poll).await.is_err() {
+    let first_poll = tokio::time::timeout(FIRST_POLL_PATIENCE, first_poll);
+    if let Some(Err(_)) = shutdown.run_until_cancelled(first_poll).await {
         tracing::error!(
             "the first poll of the block list takes long, answers are partial until it has ended"
         );

@@ -1,6 +1,7 @@
 //! Checks before a start: `-config.verify`, and ports that other programs use.
 
 use tactus_config::{Config, Loaded, target::services_of};
+use tactus_overrides::Warnings;
 use tactus_server::listener::Backlog;
 use tactus_storage::{Bucket, BucketSettings};
 
@@ -10,7 +11,7 @@ use crate::{Error, PlannedPort, Process, Program, address_of, bucket, cluster, s
 /// warn of, beside the warnings of `loaded`.
 ///
 /// Errors: the one that a start would end with.
-pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<Option<String>, Error> {
+pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<Warnings, Error> {
     let process = Process::quiet(loaded, program.check_limits).await?;
     let config = process.config();
     settings::http("server", &config.server)?;
@@ -23,9 +24,10 @@ pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<Option<S
     settings::open_caches(config, process.registry())?;
     refuse_mistakes(&planned_ports(config, program)?)?;
     let checked = (program.check)(&process).await;
-    let unusable = process.overrides().unusable_defaults().map(str::to_owned);
+    let mut warnings = process.overrides().file_warnings();
+    warnings.mistakes.extend(process.overrides().unusable_defaults().map(str::to_owned));
     process.end().await;
-    checked.map(|()| unusable)
+    checked.map(|()| warnings)
 }
 
 /// The settings of the bucket, if a process of this target opens it. Errors: those that opening it would end with, except

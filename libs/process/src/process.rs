@@ -87,17 +87,26 @@ pub struct Store {
 tactus_telemetry::debug_of!(it: Process { target = it.config.target });
 
 impl Process {
-    /// Reads the limits and joins the cluster.
-    pub(crate) async fn start(loaded: &Loaded, check: CheckLimits) -> Result<Self, Error> {
-        Self::new(loaded, check, true).await
+    /// Reads the limits and joins the cluster. `shutdown`: cancelled when the process is told to end.
+    pub(crate) async fn start(
+        loaded: &Loaded,
+        check: CheckLimits,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Error> {
+        Self::new(loaded, check, true, shutdown).await
     }
 
     /// A process that talks to nobody: its settings are those of the configuration, no more of it starts.
     pub(crate) async fn quiet(loaded: &Loaded, check: CheckLimits) -> Result<Self, Error> {
-        Self::new(loaded, check, false).await
+        Self::new(loaded, check, false, CancellationToken::new()).await
     }
 
-    async fn new(loaded: &Loaded, check: CheckLimits, talks: bool) -> Result<Self, Error> {
+    async fn new(
+        loaded: &Loaded,
+        check: CheckLimits,
+        talks: bool,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Error> {
         let mut settings = settings::overrides(loaded, check)?;
         if !talks {
             settings.bucket = None;
@@ -124,7 +133,7 @@ impl Process {
         let process = Self {
             configless: loaded.configless,
             states,
-            shutdown: CancellationToken::new(),
+            shutdown,
             leaves_for_good: Mark::default(),
             failed: Mark::default(),
             tasks: Mutex::default(),
@@ -244,7 +253,12 @@ impl Process {
                     false => bucket.check().await,
                 }
             };
-            match tokio::time::timeout(BUCKET_PATIENCE, check).await {
+            let checked = tokio::select! {
+                // Who is told to end meanwhile starts with what there is, and stops in order.
+                () = self.shutdown.cancelled() => Ok(Ok(())),
+                checked = tokio::time::timeout(BUCKET_PATIENCE, check) => checked,
+            };
+            match checked {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.is_retryable() => {
                     let error = error_text(&error);
@@ -273,6 +287,7 @@ impl Process {
                 Arc::clone(&blocklist),
                 self.cluster.builds_tenant_index(),
                 self.background.clone(),
+                &self.shutdown,
             );
             let polling = polling.await;
             self.spawn(async move { drop(polling.await) });

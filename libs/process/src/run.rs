@@ -65,17 +65,15 @@ pub fn main(program: Program) -> ExitCode {
     }
     if loaded.verify_only {
         loaded.warnings.iter().cloned().for_each(tell);
-        let code = match in_runtime(preflight::verify(&loaded, program)) {
+        let warnings = match in_runtime(preflight::verify(&loaded, program)) {
             Err(error) => {
                 tell(format!("tactus cannot start: {}", error_text(&error)));
                 return ExitCode::FAILURE;
             }
-            Ok(Some(warning)) => {
-                tell(warning);
-                1
-            }
-            Ok(None) => loaded.verify_exit_code(),
+            Ok(warnings) => warnings,
         };
+        let code = if warnings.mistakes.is_empty() { loaded.verify_exit_code() } else { 1 };
+        warnings.mistakes.into_iter().chain(warnings.advice).for_each(tell);
         if code == 0 {
             say("config ok\n");
         }
@@ -175,24 +173,35 @@ async fn run(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
     for warning in others {
         tracing::warn!("{warning}");
     }
-    let signals = Signals::install()?;
+    let stop = CancellationToken::new();
+    Signals::install()?.cancel(stop.clone());
     preflight::refuse_taken_ports(&loaded.config, program).await?;
-    let process = Process::start(loaded, program.check_limits).await?;
+    let starting = Box::pin(Process::start(loaded, program.check_limits, stop.clone()));
+    let Some(process) = stop.run_until_cancelled(starting).await else {
+        tracing::info!("stopping");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let process = process?;
     let mut parts = (program.build)(&process).await?;
     for part in &parts {
         process.states().set(part.name, ServiceState::Starting);
     }
     let listeners = Listeners::start(&process, &mut parts).await?;
     for part in &mut parts {
-        if let Some(start) = part.start.take() {
-            start.await?;
+        // Who is told to end meanwhile waits for no more of this: parts stop as well where they did not start.
+        if let Some(start) = part.start.take()
+            && let Some(started) = stop.run_until_cancelled(start).await
+        {
+            started?;
         }
         process.states().set(part.name, ServiceState::Running);
     }
-    process.states().set("server", ServiceState::Running);
-    tracing::info!(address = %listeners.http_address(), version = VERSION, target = process.config().target, "tactus is ready");
-    process.announce(listeners.http_address());
-    signals.wait_for_stop(process.shutdown()).await;
+    if !stop.is_cancelled() {
+        process.states().set("server", ServiceState::Running);
+        tracing::info!(address = %listeners.http_address(), version = VERSION, target = process.config().target, "tactus is ready");
+        process.announce(listeners.http_address());
+    }
+    stop.cancelled().await;
     tracing::info!("stopping");
     process.states().stop();
     listeners.not_serving();
@@ -230,14 +239,14 @@ impl Signals {
         })
     }
 
-    /// Returns at the first signal or when `stop` is cancelled. A second signal ends the process at once: what is not
-    /// in object storage is on local disk.
-    async fn wait_for_stop(mut self, stop: &CancellationToken) {
-        tokio::select! {
-            _ = self.next() => {}
-            () = stop.cancelled() => {}
-        }
+    /// Cancels `stop` at the first signal. The next one, or the first after `stop` was cancelled, ends the process at
+    /// once: what is not in object storage is on local disk.
+    fn cancel(mut self, stop: CancellationToken) {
         tokio::spawn(async move {
+            tokio::select! {
+                _ = self.next() => stop.cancel(),
+                () = stop.cancelled() => {}
+            }
             let number = self.next().await;
             tracing::warn!("second signal: not waiting for flushes");
             flush_log();

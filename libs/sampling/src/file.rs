@@ -66,10 +66,10 @@ impl StrategyFile {
         }
     }
 
-    /// Reloads each `reload_interval` until `stop`.
+    /// Reloads each `reload_interval` until `stop`, which does not wait for a disk or a server that hangs.
     pub(crate) async fn watch(&self, stop: &CancellationToken) {
         while pause(self.settings.reload_interval.as_std(), stop).await {
-            self.reload().await;
+            stop.run_until_cancelled(self.reload()).await;
         }
     }
 }
@@ -156,7 +156,7 @@ impl TenantFiles {
             };
             for (path, file) in files {
                 if file.current.load().is_some() {
-                    self.read(&path, &file).await;
+                    stop.run_until_cancelled(self.read(&path, &file)).await;
                 }
             }
         }

@@ -36,8 +36,8 @@ section! {
         list_blocks_concurrency: usize = 3, "listings at a time";
         native_aws_auth_enabled: bool, "no effect here";
         retry_max_attempts: u32 = 10, "attempts of a call";
-        retry_backoff_initial: GoDuration = millis(200), "first delay";
-        retry_backoff_max: GoDuration = seconds(1), "longest delay";
+        retry_backoff_initial: GoDuration = millis(200), "first delay; 0 is 1ms";
+        retry_backoff_max: GoDuration = seconds(1), "longest delay; never less than the first";
         @inline {
             tls: ClientTls = ClientTls { tls_min_version: text("VersionTLS12"), ..ClientTls::default() }, "certificates";
         }

@@ -70,7 +70,7 @@ section! {
     TraceFiles {
         max_bytes: usize = 16_777_216, "largest file, in bytes, decompressed";
         max_spans: usize = 200_000, "most spans of a file; a larger one is refused";
-        max_inflight_bytes: u64, "memory of files that are read at a time, each counted as eight times its bytes; a further one gets 429; 0 takes a tenth of the memory, 256 MiB at most";
+        max_inflight_bytes: u64, "memory of files that are read at a time, each counted as it arrives and as eight times its bytes once it is there; those of one tenant leave an eighth of it to others; a further one gets 429; 0 takes a tenth of the memory, 256 MiB at most";
     }
 
     /// A link from what a page shows to logs, metrics, profiles or anything else.

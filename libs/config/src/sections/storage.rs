@@ -31,7 +31,7 @@ section! {
         blocklist_poll_stale_tenant_index: GoDuration, "an older tenant index is not used; 0 is two polls, 10 minutes at least. With the fallback it is at most three quarters of ingester.complete_block_timeout less one poll, without it 0 is never";
         blocklist_poll_jitter_ms: u64, "random delay before a block is polled, in milliseconds";
         blocklist_poll_tolerate_consecutive_errors: usize = 1, "failed polls in a row before giving up";
-        blocklist_poll_tolerate_tenant_failures: usize = 1, "failed tenants of a poll";
+        blocklist_poll_tolerate_tenant_failures: usize = 1, "failed tenants of a poll; one more ends it, and the next poll begins with the tenants that it did not reach";
         blocklist_max_bytes: u64, "memory of the block list, about; blocks that find no room are left out, and queries say that they are partial; 0 takes a quarter of the memory, 256 MiB at most";
         empty_tenant_deletion_enabled: bool, "delete tenants without blocks";
         empty_tenant_deletion_age: GoDuration, "age of an empty tenant at which it is deleted; 0 is 12h";

@@ -2,7 +2,7 @@
 
 use super::seconds;
 use crate::duration::GoDuration;
-use crate::field::{Field, Reader, section};
+use crate::field::{Field, Opaque, Reader, section};
 use crate::yaml::{Node, Value, parse};
 
 section! {
@@ -40,6 +40,7 @@ section! {
         not: Option<NotPolicy>, "traces that a policy does not sample";
         drop: Option<DropPolicy>, "drops the traces that all policies sample, whatever others say";
         composite: Option<CompositePolicy>, "policies that share a rate of spans";
+        ottl_condition: Opaque, "refused with the type ottl_condition: traceql takes its place";
     }
 
     /// Traces that a query finds.
@@ -230,6 +231,12 @@ policies:
         let subs = &section.policies[1].and.as_ref().unwrap().and_sub_policy.0;
         let not = subs[1].not.as_ref().unwrap().not_sub_policy.0.as_deref().unwrap();
         assert_eq!(not.string_attribute.as_ref().unwrap().values, ["/health"]);
+    }
+
+    #[test]
+    fn policy_of_a_collector_in_another_language_is_read() {
+        let text = "policies: [{name: a, type: ottl_condition, ottl_condition: {error_mode: ignore, span: ['x == 1']}}]";
+        assert_eq!(TailSampling::parse(text).unwrap().policies[0].kind, "ottl_condition");
     }
 
     #[test]

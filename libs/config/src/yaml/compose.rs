@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 /// Reading is recursive, so a hostile file must not choose the depth.
 const MAX_DEPTH: usize = 100;
-/// Nodes after aliases are expanded: stops the "billion laughs".
-const MAX_NODES: usize = 500_000;
-/// Bytes of what is copied for anchors and aliases: an alias of a long text is a single node.
+/// Nodes of a document. Ten thousand tenants with many limits each need half a million.
+const MAX_NODES: usize = 5_000_000;
+/// Estimated memory of what is copied for anchors and aliases: stops the "billion laughs".
 const MAX_COPIED_BYTES: usize = 32 << 20;
 
 /// The first document of `text`; an empty text is an empty mapping.
@@ -183,7 +183,8 @@ impl Composer {
         self.size.nodes = self.size.nodes.saturating_add(size.nodes);
         self.size.bytes = self.size.bytes.saturating_add(size.bytes);
         if self.size.nodes > MAX_NODES {
-            return Err(excessive(line, &format!("{MAX_NODES} nodes, with copies")));
+            let cause = format!("document has more than {MAX_NODES} keys and values");
+            return Err(SyntaxError::new(line, &cause));
         }
         Ok(())
     }
@@ -192,16 +193,13 @@ impl Composer {
     fn count_copy(&mut self, size: Size, line: usize) -> Result<(), SyntaxError> {
         self.copied = self.copied.saturating_add(size.memory());
         if self.copied > MAX_COPIED_BYTES {
-            return Err(excessive(line, &format!("{} MiB of copies", MAX_COPIED_BYTES >> 20)));
+            let most = MAX_COPIED_BYTES >> 20;
+            let cause =
+                format!("document contains excessive aliasing (limit: {most} MiB of copies)");
+            return Err(SyntaxError::new(line, &cause));
         }
         Ok(())
     }
-}
-
-/// Aliases make a document larger than any that is of use.
-fn excessive(line: usize, limit: &str) -> SyntaxError {
-    let cause = format!("document contains excessive aliasing (limit: {limit})");
-    SyntaxError::new(line, &cause)
 }
 
 fn tagged(tag: &Option<Cow<'_, Tag>>, name: &str) -> bool {

@@ -113,6 +113,13 @@ fn hostile_documents_are_refused() {
 }
 
 #[test]
+fn document_of_many_nodes_without_an_alias_is_read() {
+    let entry = "- {a: 1, b: [2, 3], c: 4}\n";
+    let root = node(&entry.repeat(60_000));
+    assert_eq!(root.items().unwrap().len(), 60_000);
+}
+
+#[test]
 fn very_many_keys_are_merged_in_no_time() {
     let keys: String = (0..100_000).map(|key| format!("k{key}: 1, ")).collect();
     let started = std::time::Instant::now();

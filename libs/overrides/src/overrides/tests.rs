@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use tactus_config::Secret;
+use tactus_config::sections::object_store::S3;
 use tactus_storage::BucketSettings;
 
 use super::*;
@@ -134,6 +136,10 @@ async fn limits_that_do_not_go_with_the_configuration_hold_back_no_other_tenant(
     let settings = Settings { fits, ..with_file(&path) };
     let overrides = Overrides::load(settings, &Registry::new()).await.unwrap();
     assert_eq!(overrides.of(&tenant("b")).global.max_bytes_per_trace, 6);
+    let Warnings { mistakes, advice } = overrides.file_warnings();
+    assert_eq!(mistakes, ["overrides of tenant a: forwarders: no"]);
+    // Both leave out the rate limit and its burst.
+    assert_eq!(advice.len(), 2, "{advice:?}");
 }
 
 #[tokio::test]
@@ -260,4 +266,61 @@ async fn file_behind_a_url_is_read_and_read_again() {
     assert!(overrides.read_file().await.unwrap_err().contains("503"));
     assert!(overrides.read_file().await.unwrap());
     assert_eq!(overrides.of(&tenant("a")).forwarders, ["y"]);
+}
+
+#[tokio::test]
+async fn end_does_not_wait_for_a_file_that_hangs() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let yaml = format!(
+        "overrides: {{per_tenant_override_config: \"http://{}/l\", per_tenant_override_period: 1ms}}",
+        server.local_addr().unwrap()
+    );
+    let first_answer = async {
+        let (mut connection, _) = server.accept().await.unwrap();
+        let mut request = [0; 4096];
+        let _ = connection.read(&mut request).await.unwrap();
+        connection.write_all(b"HTTP/1.0 200 OK\r\n\r\noverrides: {}").await.unwrap();
+    };
+    let ((overrides, _), ()) = tokio::join!(load(settings(&yaml)), first_answer);
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(overrides.watch(stop.clone()));
+    let _unanswered = server.accept().await.unwrap();
+    stop.cancel();
+    // A request for the file may take 30 seconds.
+    tokio::time::timeout(Duration::from_secs(20), watching).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn start_does_not_wait_for_a_bucket_that_hangs_and_asks_it_again_at_once() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // Takes connections and answers nothing.
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let s3 = S3 {
+        bucket: "limits".into(),
+        endpoint: server.local_addr().unwrap().to_string(),
+        insecure: true,
+        access_key: "key".into(),
+        secret_key: Secret::new("secret"),
+        ..S3::default()
+    };
+    let bucket = Bucket::open(&BucketSettings::S3(Box::new(s3))).unwrap();
+    let started = tokio::time::Instant::now();
+    let (overrides, registry) = load(Settings { bucket: Some(bucket), ..settings("") }).await;
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    let listings = |count: u8| {
+        let name = "tempo_overrides_user_configurable_overrides_list_total";
+        registry.encode().contains(&format!("{name} {count}\n"))
+    };
+    assert!(listings(1));
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(overrides.watch(stop.clone()));
+    // While a task can run, the paused clock stands.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(listings(2));
+    stop.cancel();
+    watching.await.unwrap();
 }
