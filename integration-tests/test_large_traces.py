@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import time
 from collections import Counter
@@ -188,17 +189,50 @@ def test_whole_of_a_large_trace_is_sent_slice_by_slice(servers):
     eventually(lambda: all(server.metrics()[name] < 1 << 20 for name in used), "memory is given back", 30)
 
 
-def test_searches_for_whole_traces_leave_out_what_can_never_fit(servers):
-    server = servers.start(config={**HEADS_CONFIG, "server": {"max_inflight_bytes": SMALL_MEMORY}})
+def push_distinct(server, trace_id, pushes, service="shop"):
+    """Two megabytes a push, of few spans that have nothing in common."""
+    for _ in range(pushes):
+        spans = (otlp.span(trace_id=trace_id, attributes={"a": os.urandom(100).hex()}) for _ in range(6_600))
+        server.must_push(otlp.export(*spans, service=service))
+
+
+# The first is found, but not decoded, within its memory. The other cannot be held by any query.
+@pytest.mark.parametrize("memory, is_distinct", [(SMALL_MEMORY, False), (SMALL_MEMORY // 2, True)], ids=["decoded", "read"])
+def test_searches_for_whole_traces_leave_out_what_can_never_fit(servers, memory, is_distinct):
+    server = servers.start(config={**HEADS_CONFIG, "server": {"max_inflight_bytes": memory}})
     small, large = b"\x51" * 16, b"\x52" * 16
     server.must_push(otlp.export(otlp.span(trace_id=small, start=time.time_ns() - 60 * 10**9), service="service-0"))
-    # It is found, but not decoded, within this memory.
-    for _ in range(60):
+    if is_distinct:
+        push_distinct(server, large, 12, "service-0")
+        # A search takes memory for all of a live trace.
+        server.flush()
+    for _ in range(0 if is_distinct else 60):
         server.must_push(otlp.export(*(otlp.span(trace_id=large, attributes={"a": "x" * 100}) for _ in range(2_000)), service="service-0"))
     for path, service in (("/jaeger/api/traces", "service"), ("/zipkin/api/v2/traces", "serviceName")):
         answer = server.get(path, **{service: "service-0", "limit": 2}, timeout=25)
         assert answer.status_code == 200 and small.hex() in answer.text and large.hex() not in answer.text, answer.text[:300]
         assert answer.headers["X-Tactus-Partial"] == "true"
+
+
+def test_trace_of_few_large_spans_is_read_like_one_of_many(servers):
+    """Its spans do not tell that it does not fit into the memory of queries."""
+    server = servers.start(config={**HEADS_CONFIG, "server": {"max_inflight_bytes": 32 << 20}})
+    trace_id, spans = b"\x53" * 16, 6 * 6_600
+    push_distinct(server, trace_id, 6)
+    for moment in ("live", "stored"):
+        for version in ("/api/traces/", "/api/v2/traces/"):
+            content = open_answer(server, version + trace_id.hex(), ACCEPTED["protobuf"]).content
+            assert content.count(b"\x0a\x10" + trace_id) == spans, (moment, version)
+            with contextlib.closing(socket.create_connection(("127.0.0.1", server.http_port))) as connection:
+                connection.settimeout(60)
+                head = f"GET {version}{trace_id.hex()} HTTP/1.0\r\nHost: x\r\nAccept: {ACCEPTED['protobuf']}\r\n\r\n"
+                connection.sendall(head.encode())
+                assert b" 505 " in connection.recv(100), "over HTTP/1.0 it would look complete if it broke off"
+        assert f'"spans":{spans},'.encode() in open_answer(server, f"/ui/api/traces/{trace_id.hex()}/skeleton").content, moment
+        found = open_answer(server, f"/ui/api/traces/{trace_id.hex()}/find?q={{}}").json()
+        assert (found["spans"], found["matched"]) == (spans, spans), moment
+        assert len(all_spans(open_answer(server, f"/ui/api/traces/{trace_id.hex()}/spans").json()["resourceSpans"])) == spans, moment
+        server.flush()
 
 
 @pytest.mark.parametrize("path", ["/api/traces/{}", "/ui/api/traces/{}/jaeger"])

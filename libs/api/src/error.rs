@@ -9,6 +9,10 @@ use tonic::Code;
 /// Result with this lib's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// How services of all releases begin to say that a query needs too much memory.
+const NEEDS_TOO_MUCH_MEMORY: &str =
+    "the query needs more memory than a process has for all queries";
+
 /// A query that fails. `Display` is the body that the client gets, without a final newline, and cut if it is long.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -54,6 +58,10 @@ pub enum Error {
     /// only when the query runs.
     #[error("{}", cut_str(.0))]
     LimitExceeded(String),
+    /// What the query has to hold is more than a process has for all queries, so that it would never succeed; the text
+    /// names the limit.
+    #[error("{}", cut_str(.0))]
+    NeedsTooMuchMemory(String),
     /// Somebody stopped the query.
     #[error("the query was stopped by hand")]
     Stopped,
@@ -83,7 +91,9 @@ impl Error {
         match self {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::TraceTooLarge { .. } | Self::LimitExceeded(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TraceTooLarge { .. } | Self::LimitExceeded(_) | Self::NeedsTooMuchMemory(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::QueueFull
             | Self::TooManyQueries { .. }
             | Self::TooManyTails { .. }
@@ -110,7 +120,8 @@ impl Error {
             | Self::TooManyQueries { .. }
             | Self::TooManyTails { .. }
             | Self::TooManyFiles
-            | Self::LimitExceeded(_) => Code::ResourceExhausted,
+            | Self::LimitExceeded(_)
+            | Self::NeedsTooMuchMemory(_) => Code::ResourceExhausted,
             Self::Stopped | Self::Cancelled => Code::Cancelled,
             Self::ApiTimeout => Code::DeadlineExceeded,
             Self::NotImplemented(_) => Code::Unimplemented,
@@ -153,6 +164,9 @@ impl From<tonic::Status> for Error {
             Code::Unimplemented => Self::NotImplemented(message),
             // An immediate retry would fail in the same way.
             Code::ResourceExhausted if message == TOO_MANY_BYTES => Self::TooManyBytes,
+            Code::ResourceExhausted if message.starts_with(NEEDS_TOO_MUCH_MEMORY) => {
+                Self::NeedsTooMuchMemory(message)
+            }
             Code::ResourceExhausted => Self::LimitExceeded(message),
             Code::Cancelled => Self::Cancelled,
             Code::DeadlineExceeded => Self::DeadlineExceeded,
@@ -179,6 +193,7 @@ mod tests {
             ),
             (Error::QueueFull, 429, Code::ResourceExhausted, "job queue full"),
             (Error::LimitExceeded("x".into()), 422, Code::ResourceExhausted, "x"),
+            (Error::NeedsTooMuchMemory("x".into()), 422, Code::ResourceExhausted, "x"),
             (
                 Error::TooManyBytes,
                 503,
@@ -221,6 +236,10 @@ mod tests {
         assert!(!error.is_retryable());
         let error = Error::from(tonic::Status::resource_exhausted("more than 5 bytes"));
         assert_eq!(error, Error::LimitExceeded("more than 5 bytes".into()));
+        assert!(!error.is_retryable());
+        let too_large = tactus_work::Over::TooLarge { limit: 5 }.to_string();
+        let error = Error::from(tonic::Status::resource_exhausted(too_large.clone()));
+        assert_eq!(error, Error::NeedsTooMuchMemory(too_large));
         assert!(!error.is_retryable());
     }
 }

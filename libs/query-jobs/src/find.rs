@@ -152,18 +152,19 @@ fn read_trace(block: &BlockReader, wanted: &TraceJob, job: &Job) -> Result<Part>
     Ok(Part { trace, part_bytes, is_part: true, inspected_bytes: 0 })
 }
 
-/// A trace as an OTLP message. `None` if it has more bytes than these.
+/// A trace as an OTLP message. `None` if it has more bytes than these, or if there is no memory for all of it at once:
+/// then it is large.
 fn encoded_whole(batch: &SpanBatch, max_bytes: u64) -> Result<Option<Bytes>> {
     // Also of the memory of queries: those of many traces at once are not to take more than that.
     let own = batch.heap_bytes();
-    let (mut held, mut is_too_large) = (Held::of(own), false);
+    let (mut held, mut fits) = (Held::default(), true);
     let trace = encode_traces_data_while(batch, |bytes| {
-        is_too_large = bytes as u64 > max_bytes;
-        !is_too_large && held.grow_to(own + bytes) && !tick(UNITS_OF_WRITTEN_SPAN)
+        fits = bytes as u64 <= max_bytes && held.grow_if_free(own + bytes);
+        fits && !tick(UNITS_OF_WRITTEN_SPAN)
     });
     match trace {
         Some(trace) => Ok(Some(trace.into())),
-        None if is_too_large => Ok(None),
+        None if !fits => Ok(None),
         None => Err(Error::Cancelled),
     }
 }
@@ -188,5 +189,28 @@ fn encoded_part(batch: &SpanBatch, wanted: &TraceJob) -> Result<(Bytes, u64)> {
             Ok((Bytes::new(), all.max(bytes)))
         }
         false => Err(Error::Cancelled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_work::Work;
+    use tactus_work::memory::{Budget, QueryMemory};
+
+    use super::*;
+    use crate::test_blocks::batch_of_spans;
+
+    #[test]
+    fn trace_for_which_queries_have_no_memory_is_large_and_ends_no_query() {
+        let (batch, all) = (batch_of_spans(0..20_000, 1), Budget::new(1_000_000));
+        let work = Work::default().holding(&QueryMemory::within(&all), 7, 1);
+        let found = work.run(|| {
+            let whole = encoded_whole(&batch, u64::MAX).unwrap();
+            let other = encoded_whole(&batch_of_spans(0..9, 1), u64::MAX).unwrap();
+            (whole, other.is_some_and(|message| !message.is_empty()))
+        });
+        assert_eq!((found, all.used()), (Ok((None, true)), 0));
+        let free = encoded_whole(&batch, u64::MAX).unwrap();
+        assert!(free.is_some_and(|message| message.len() > 1_000_000));
     }
 }

@@ -18,12 +18,13 @@ use tactus_server::tenancy::Tenancy;
 use tactus_storage::Blocklist;
 use tactus_storage::blocklist::ListGaps;
 use tactus_telemetry::metrics::Registry;
-use tactus_work::memory::{Budget, QueryMemory};
+use tactus_work::memory::QueryMemory;
 use tactus_work::{SlotLimits, Slots};
 
 use crate::admission::{Admission, Admitted};
 use crate::current_query::{as_query, current_line};
 use crate::deny_list;
+use crate::file_memory::FileMemory;
 use crate::metrics::{Metrics, SEARCH};
 use crate::query_log::{Asked, QueryLog};
 use crate::queue::JobQueue;
@@ -83,7 +84,7 @@ pub struct Frontend {
     pub(crate) results: Arc<Results>,
     pub(crate) queries: QueryLog,
     /// Memory of uploaded files that are being read.
-    pub(crate) file_budget: Arc<Budget>,
+    pub(crate) files: FileMemory,
     /// Memory of answers until they are sent, and of their parts.
     pub memory: Arc<Bodies>,
     /// Memory that queries hold until they are answered.
@@ -118,7 +119,7 @@ impl Frontend {
             running: Admission::default(),
             slices: Slots::new(SlotLimits::of_turns(SLICES_AT_A_TIME)),
             metrics: Metrics::new(registry, &parts.settings),
-            file_budget: Budget::new(parts.settings.section.trace_files.max_inflight_bytes),
+            files: FileMemory::new(parts.settings.section.trace_files.max_inflight_bytes),
             queries: QueryLog::new(parts.settings.section.query_log.clone()),
             results: Arc::new(Results::new(
                 parts.settings.section.result_cache_bytes,

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ::http::header::ALLOW;
-use ::http::{Method, StatusCode};
+use ::http::{Method, StatusCode, Version};
 use axum::Router;
 use axum::extract::Extension;
 use axum::response::{IntoResponse as _, Response};
@@ -20,6 +20,7 @@ use tactus_api::request::{SearchQuery, TraceQuery, parse_trace_id, trace_id_text
 use tactus_api::trace::WhenTooLarge;
 use tactus_api::{Encoding, Error, json};
 use tactus_model::TraceId;
+use tactus_server::http::text;
 
 use crate::frontend::Frontend;
 use crate::metrics::{SEARCH, TRACES};
@@ -30,6 +31,11 @@ pub(crate) use call::{Answer, Answered, Asked, Call, Failure, PARTIAL, begin_cal
 use sent_trace::{Sent, send};
 use trace_forms::ApiForm;
 pub use ui::{ClusterStatus, ui_change_router, ui_router};
+
+/// A body of unknown length ends with the connection in HTTP/1.0, and protobuf that breaks off between two fields is a
+/// message: a trace that could not be sent to its end would look complete.
+const NEEDS_HTTP_11: &str = "the trace is sent in pieces, which protobuf needs HTTP/1.1 or later for: set \
+                             proxy_http_version 1.1 in an nginx in front, or ask for JSON";
 
 const TRACES_V1: &str = "/api/traces/";
 const TRACES_V2: &str = "/api/v2/traces/";
@@ -158,7 +164,12 @@ async fn find_or_send(
         (Limited::Whole(found), Some(form)) if form.is_long(&found) => (Sent::Known(found), form),
         (Limited::Whole(found), _) => return Ok(ControlFlow::Continue(found)),
         (Limited::TooLarge(bytes), form) => {
-            (Sent::Large { id, query, when_too_large, bytes }, form.ok_or(Error::TooManyBytes)?)
+            let form = form.ok_or(Error::TooManyBytes)?;
+            if call.version < Version::HTTP_11 && form.encoding() == Encoding::Protobuf {
+                let refused = text(StatusCode::HTTP_VERSION_NOT_SUPPORTED, NEEDS_HTTP_11);
+                return Ok(ControlFlow::Break(refused));
+            }
+            (Sent::Large { id, query, when_too_large, bytes }, form)
         }
     };
     let content_type = form.encoding().content_type();

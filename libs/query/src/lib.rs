@@ -20,6 +20,7 @@ mod blocks;
 mod current_query;
 mod deny_list;
 mod event_stream;
+mod file_memory;
 mod frontend;
 mod http;
 mod jobs;

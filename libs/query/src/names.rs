@@ -8,10 +8,12 @@ use tactus_api::{RequestedRange, Result};
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::TagValuesRequest;
 use tactus_traceql::Attribute;
+use tactus_work::Held;
 
 use crate::frontend::Frontend;
 use crate::jobs::Outcome;
 use crate::metrics::METADATA;
+use crate::offload::hold;
 use crate::query_log::{Asked, note_answer, note_jobs};
 use crate::work::check_inspected;
 
@@ -93,11 +95,15 @@ impl Frontend {
             .collect();
         note_jobs(requests.len());
         let (mut names, mut inspected) = (Listed::<BTreeSet<_>>::default(), 0u64);
+        let (mut held, mut held_bytes) = (Held::default(), 0);
         for outcome in self.ask_all(&requests).await? {
             match outcome {
                 Outcome::Answer(answer) => {
                     note_answer(answer.inspected_bytes);
                     inspected = inspected.saturating_add(answer.inspected_bytes);
+                    held_bytes +=
+                        answer.values.iter().map(prost::Message::encoded_len).sum::<usize>();
+                    hold(&mut held, held_bytes).await?;
                     names.list.extend(answer.values.into_iter().map(|value| value.value));
                     names.partial |= answer.partial;
                 }

@@ -79,15 +79,22 @@ pub(crate) fn offload_later(work: impl FnOnce() + Send + 'static) {
 /// Errors: [`Error::TooManyBytes`], or that the query needs more than there is; the query is over.
 pub(crate) async fn hold(held: &mut Held, bytes: usize) -> Result<()> {
     for _ in 0..MOST_LOOKS {
-        match current_work().run(|| held.try_grow_to(bytes)).map_err(error_of)? {
+        match run_here(|| held.try_grow_to(bytes))? {
             Room::Enough => return Ok(()),
             Room::Soon => tokio::time::sleep(LOOK_EVERY).await,
             Room::None => break,
         }
     }
     // It says why.
-    current_work().run(|| ()).map_err(error_of)?;
+    run_here(|| ())?;
     Err(Error::TooManyBytes)
+}
+
+/// Runs short work of the query of this task right here: what it holds counts as memory of the query.
+///
+/// Errors: the query is over, perhaps because there is no memory for that.
+pub(crate) fn run_here<T>(work: impl FnOnce() -> T) -> Result<T> {
+    current_work().run(work).map_err(error_of)
 }
 
 fn error_of(over: Over) -> Error {
@@ -95,6 +102,7 @@ fn error_of(over: Over) -> Error {
         Over::Cancelled => Error::Cancelled,
         Over::Deadline => Error::ApiTimeout,
         Over::Memory => Error::TooManyBytes,
+        Over::TooLarge { .. } => Error::NeedsTooMuchMemory(over.to_string()),
         over => Error::LimitExceeded(over.to_string()),
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use tactus_proto::tempopb::querier_server::QuerierServer;
 use tactus_proto::tempopb::streaming_querier_server::StreamingQuerierServer;
 use tactus_traceql::eval::{TagCollector, TagScope, TagValue, ValueCollector};
+use tactus_work::Held;
 use tonic::codec::CompressionEncoding;
 
 use crate::frontend::Frontend;
@@ -30,6 +31,9 @@ pub use service::Streaming;
 
 /// Questions are short, but for their query.
 const MAX_QUESTION_BYTES: usize = 1 << 20;
+
+/// What a name or a value that was sent takes besides its text, about.
+const ENTRY_BYTES: usize = 96;
 
 /// The streaming service of this frontend, with the limits of its settings.
 pub fn streaming_service(frontend: Arc<Frontend>) -> StreamingQuerierServer<Streaming> {
@@ -62,17 +66,23 @@ fn max_question_bytes(settings: &Settings) -> usize {
     settings.max_request_bytes.min(longest)
 }
 
-/// Sends names that were not sent before, as packets made by `make`.
+/// Sends names that were not sent before, as packets made by `make`. Those that were sent count as what the query holds; if there is
+/// no memory for them, it ends.
 fn names_shown<M: Weight + 'static>(
     mut outlet: Outlet<M>,
     make: impl Fn(TagsAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<TagCollector> {
     let mut sent: HashSet<(TagScope, Box<str>)> = HashSet::new();
+    let (mut held, mut held_bytes) = (Held::default(), 0);
     Box::new(move |collectors, metrics| {
         let Some(place) = outlet.place(sent.is_empty()) else { return false };
         let mut new: BTreeMap<TagScope, Vec<String>> = BTreeMap::new();
         for (scope, name) in collectors.into_iter().flat_map(TagCollector::names) {
             if sent.insert((scope, name.into())) {
+                held_bytes += ENTRY_BYTES + name.len();
+                if !held.grow_to(held_bytes) {
+                    return false;
+                }
                 new.entry(scope).or_default().push(name.to_owned());
             }
         }
@@ -83,17 +93,26 @@ fn names_shown<M: Weight + 'static>(
     })
 }
 
-/// Sends values that were not sent before, as packets made by `make`.
+/// Sends values that were not sent before, as packets made by `make`. Memory: as of [`names_shown`].
 fn values_shown<M: Weight + 'static>(
     mut outlet: Outlet<M>,
     make: impl Fn(TagValuesAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<ValueCollector> {
     let mut sent: HashSet<TagValue> = HashSet::new();
+    let (mut held, mut held_bytes) = (Held::default(), 0);
     Box::new(move |collectors, metrics| {
         let Some(place) = outlet.place(sent.is_empty()) else { return false };
         let all = collectors.into_iter().flat_map(ValueCollector::values);
-        let mut values: Vec<TagValue> =
-            all.filter(|value| sent.insert((*value).clone())).cloned().collect();
+        let mut values = Vec::new();
+        for value in all {
+            if sent.insert(value.clone()) {
+                held_bytes += ENTRY_BYTES + value.text.len();
+                if !held.grow_to(held_bytes) {
+                    return false;
+                }
+                values.push(value.clone());
+            }
+        }
         values.sort_unstable();
         place.send(make(TagValuesAnswer { values, metrics, partial: false }));
         true

@@ -31,12 +31,15 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use tactus_config::sections::overrides::Limits;
+use tactus_server::bodies::Bodies;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::{BlockMeta, Blocklist, Uuid};
+use tactus_telemetry::metrics::Registry;
+use tactus_work::memory::{Budget, QueryMemory};
 
-use crate::Settings;
+use crate::{Frontend, JobQueue, QueuedParts, Settings};
 use api::*;
-use doubles::BlockData;
+use doubles::{BlockData, RecentData};
 
 /// What a query asks does not depend on what runs already.
 fn one_job_at_a_time() -> Settings {
@@ -48,4 +51,29 @@ fn one_job_at_a_time() -> Settings {
 /// Blocks as a request of an ingester names them.
 fn stored_ids(blocks: &[&str]) -> Bytes {
     blocks.iter().flat_map(|id| *Uuid::parse_str(id).unwrap().as_bytes()).collect()
+}
+
+/// A frontend over recent data alone, with this many bytes for answers and for what queries hold.
+pub(crate) fn frontend_within(
+    recent: &Arc<RecentData>,
+    limits: Limits,
+    answer_bytes: u64,
+    query_bytes: u64,
+) -> Arc<Frontend> {
+    let (settings, registry) = (Settings::default(), Registry::new());
+    let memory = Bodies::within(&Budget::new(answer_bytes));
+    let queue = JobQueue::new(&settings.section, &registry);
+    let querier = Arc::new(BlockData::default());
+    queue.add_local_worker(querier, Arc::clone(recent) as _, 4, Arc::clone(&memory));
+    let limits = Arc::new(limits);
+    let parts = QueuedParts {
+        settings,
+        tenancy: Tenancy::single(),
+        limits: Arc::new(move |_| Arc::clone(&limits)),
+        queue,
+        blocklist: Arc::new(Blocklist::new()),
+        memory,
+        query_memory: QueryMemory::within(&Budget::new(query_bytes)),
+    };
+    Frontend::over_queue(parts, &registry)
 }

@@ -5,12 +5,14 @@ mod formats;
 use std::io::Read as _;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
+use futures_util::StreamExt as _;
 use tactus_api::{Error, Result};
 use tactus_work::memory::Reservation;
 
+use crate::current_query::current_line;
 use crate::frontend::Frontend;
 use crate::offload::offload;
 
@@ -44,7 +46,7 @@ fn decoded_bytes(file: &Bytes) -> u64 {
 }
 
 impl Frontend {
-    /// Reads the body of a request, which may be compressed by gzip.
+    /// Reads the body of a request, which may be compressed by gzip. It takes memory as it arrives.
     ///
     /// Errors: [`Error::TooManyFiles`], [`Error::LimitExceeded`] for one that is too large, [`Error::Invalid`] for
     /// damage.
@@ -55,17 +57,31 @@ impl Frontend {
                 "the file has more than {limit} bytes (limit: query_frontend.trace_files.max_bytes)"
             ))
         };
-        let announced = body.size_hint().exact().unwrap_or(limit as u64);
-        if announced > limit as u64 {
+        if body.size_hint().exact().is_some_and(|announced| announced > limit as u64) {
             return Err(too_large());
         }
-        let hold = |bytes: u64| self.file_budget.reserve(bytes).ok_or(Error::TooManyFiles);
+        let budget = self.files.of_tenant(current_line().tenant);
+        let hold = |bytes: u64| budget.reserve(bytes).ok_or(Error::TooManyFiles);
         let decoded = |file: &Bytes| hold(decoded_bytes(file));
-        let memory = hold(announced)?;
-        let sent = tokio::time::timeout(READ_TIME, to_bytes(body, limit)).await;
-        let sent = sent
-            .map_err(|_| Error::Invalid("the file did not arrive in time".to_owned()))?
-            .map_err(|error| Error::Invalid(format!("cannot read the file: {error}")))?;
+        let mut memory = budget.nothing();
+        let arriving = async {
+            let (mut sent, mut parts) = (Vec::<u8>::new(), body.into_data_stream());
+            while let Some(part) = parts.next().await {
+                let part =
+                    part.map_err(|error| Error::Invalid(format!("cannot read the file: {error}")))?;
+                if part.len() > limit - sent.len() {
+                    return Err(too_large());
+                }
+                if !memory.grow(part.len() as u64) {
+                    return Err(Error::TooManyFiles);
+                }
+                sent.extend_from_slice(&part);
+            }
+            Ok(Bytes::from(sent))
+        };
+        let sent = tokio::time::timeout(READ_TIME, arriving).await;
+        let sent =
+            sent.map_err(|_| Error::Invalid("the file did not arrive in time".to_owned()))??;
         drop(memory);
         if !sent.starts_with(GZIP) {
             let memory = decoded(&sent)?;

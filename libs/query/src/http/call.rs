@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::http::header::{ACCEPT, CONTENT_TYPE};
-use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -52,7 +52,8 @@ async fn begin(
     if let Err(error) = frontend.check_request(request.uri(), request.extensions()) {
         return Failure(error).into_response();
     }
-    let call = Call::new(frontend, tenants.clone(), request.uri().clone(), request.headers());
+    let asked = (request.uri().clone(), request.version());
+    let call = Call::new(frontend, tenants.clone(), asked, request.headers());
     request.extensions_mut().insert(call);
     as_part_of_query(&tenants, next.run(request)).await
 }
@@ -66,6 +67,8 @@ pub(crate) struct Call {
     pub(crate) frontend: Arc<Frontend>,
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) uri: Uri,
+    /// Of HTTP.
+    pub(super) version: Version,
     /// The encoding that the client wants.
     pub(super) encoding: Encoding,
     /// The client reads the answer while it grows.
@@ -76,7 +79,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    fn new(frontend: Arc<Frontend>, tenants: Vec<TenantId>, uri: Uri, headers: &HeaderMap) -> Self {
+    fn new(
+        frontend: Arc<Frontend>,
+        tenants: Vec<TenantId>,
+        (uri, version): (Uri, Version),
+        headers: &HeaderMap,
+    ) -> Self {
         let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
         let accepted = || media_types(accept.unwrap_or_default());
         let wanted = &frontend.settings.section.log_query_request_headers;
@@ -85,6 +93,7 @@ impl Call {
             frontend,
             tenants,
             uri,
+            version,
             encoding: Encoding::negotiate(accept),
             // Clients of other protocols list event streams beside JSON. They get JSON.
             wants_events: accepted().next() == Some(EVENT_STREAM),

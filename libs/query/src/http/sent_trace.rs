@@ -1,9 +1,10 @@
 //! Sends a trace piece by piece, so that only one slice of a large trace is in memory.
 //!
-//! The first slice is read before the response begins, so that errors up to then have a status. A later error ends the
-//! connection, which shows the client that the answer is incomplete. An answer that has begun waits if there is no
-//! memory. Meanwhile it holds only what its reader has not taken yet. It takes all memory that it needs to send a slice
-//! together with the slice itself, so two answers never wait for each other.
+//! The first slice is read before the response begins, so that errors up to then have a status. Where that must tell whether the
+//! trace is above the limit of its tenants, all slices up to the limit are. A later error ends the connection, which shows the client
+//! that the answer is incomplete. An answer that has begun waits if there is no memory. Meanwhile it holds only what its reader has
+//! not taken yet. It takes all memory that it needs to send a slice together with the slice itself, so two answers never wait for
+//! each other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,8 +41,14 @@ const WAITING_PIECES: u64 = 3;
 const WRITTEN_EXPANSION: u64 = 4;
 const WRITTEN_BYTES: u64 = PIECE_BYTES as u64 * WRITTEN_EXPANSION;
 
+/// A trace is in fewer places. So one of which no place has this part of the limit is below it.
+const MOST_PLACES: u64 = 16;
+
 /// The format of a trace that is written piece by piece.
 pub(super) trait TraceForm: Send + Sync + 'static {
+    /// True if the text after all spans tells that some are missing.
+    fn tells_at_the_end(&self) -> bool;
+
     /// The text before the spans.
     fn begin(&mut self) -> Result<Vec<u8>>;
 
@@ -226,6 +233,32 @@ impl<F: TraceForm> Sender<F> {
         sender.send(end, None).await
     }
 
+    /// Reads a large trace without sending it, up to the limit of its tenants, if that must be known before it is sent: it is
+    /// refused above the limit, or only the head of the answer can tell that it is cut. Errors: it is refused.
+    async fn look_ahead(
+        &self,
+        tenants: &[TenantId],
+        (id, query, when_too_large, bytes): (TraceId, TraceQuery, WhenTooLarge, u64),
+    ) -> Result<TraceFacts> {
+        let mut facts = TraceFacts::default();
+        let limit = self.frontend.limits_of(tenants).max_bytes_per_trace;
+        let is_told = when_too_large == WhenTooLarge::Cut && self.form.tells_at_the_end();
+        if is_told || limit == 0 || bytes.saturating_mul(MOST_PLACES) < limit {
+            return Ok(facts);
+        }
+        let mut slices = self.frontend.slices_of_large(tenants, id, query, bytes);
+        loop {
+            let next = self.next_slice(tenants, &mut slices, when_too_large, false);
+            let (Some(found), _) = self.frontend.step(next).await? else { return Ok(facts) };
+            let read = found.facts.inspected_bytes;
+            facts.inspected_bytes = facts.inspected_bytes.saturating_add(read);
+            facts.partial |= found.facts.partial;
+            if found.trace.truncated {
+                return Ok(facts);
+            }
+        }
+    }
+
     /// Sends a trace slice by slice. Returns the bytes that were read for it.
     async fn send_large(
         mut self,
@@ -235,8 +268,9 @@ impl<F: TraceForm> Sender<F> {
     ) -> Result<u64> {
         let frontend = Arc::clone(&self.frontend);
         let _admitted = frontend.admit(tenants)?;
+        let mut facts = self.look_ahead(tenants, (id, query, when_too_large, bytes)).await?;
         let mut slices = frontend.slices_of_large(tenants, id, query, bytes);
-        let (mut head, mut facts) = (Some(head), TraceFacts::default());
+        let mut head = Some(head);
         loop {
             let next = self.next_slice(tenants, &mut slices, when_too_large, head.is_none());
             let (Some(found), room) = frontend.step(next).await? else { break };
@@ -245,7 +279,8 @@ impl<F: TraceForm> Sender<F> {
             let is_cut = trace.truncated;
             if let Some(head) = head.take() {
                 let begin = self.form.begin()?;
-                (facts.partial, facts.message) = (of_slice.partial, of_slice.message);
+                facts.partial |= of_slice.partial;
+                facts.message = of_slice.message;
                 let _ = head.send(facts.partial);
                 self.send(begin, None).await?;
             } else if of_slice.partial && !facts.partial && !is_cut {
@@ -364,3 +399,6 @@ async fn hold(memory: &Arc<Bodies>, length: u64, bytes: Bytes) -> Result<Outgoin
 fn no_room(NoRoom: NoRoom) -> Error {
     Error::TooManyBytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,10 @@ impl ApiForm {
 }
 
 impl TraceForm for ApiForm {
+    fn tells_at_the_end(&self) -> bool {
+        self.is_v2
+    }
+
     fn begin(&mut self) -> Result<Vec<u8>> {
         let json = if self.is_v2 { "{\"trace\":{\"resourceSpans\":[" } else { "{\"batches\":[" };
         Ok(if self.encoding == Encoding::Json { json.into() } else { Vec::new() })
@@ -74,6 +78,10 @@ pub(super) struct OtlpForm {
 }
 
 impl TraceForm for OtlpForm {
+    fn tells_at_the_end(&self) -> bool {
+        false
+    }
+
     fn begin(&mut self) -> Result<Vec<u8>> {
         Ok(b"{\"resourceSpans\":[".to_vec())
     }
@@ -101,6 +109,10 @@ impl JaegerForm {
 }
 
 impl TraceForm for JaegerForm {
+    fn tells_at_the_end(&self) -> bool {
+        true
+    }
+
     fn begin(&mut self) -> Result<Vec<u8>> {
         let (begin, _) = around_traces(None).map_err(unwritten)?;
         Ok([begin, self.writer.begin().map_err(unwritten)?].concat())

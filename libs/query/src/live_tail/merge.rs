@@ -4,12 +4,14 @@ use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use tactus_api::live_tail::SpanRate;
-use tactus_proto::tactus::v1::{TailResponse, TailSpan};
+use tactus_proto::tactus::v1::{TailAttribute, TailResponse, TailSpan};
 
 use super::Place;
 
 /// Replicas of a span arrive within this time of each other.
 const REPLICA_DELAY: Duration = Duration::from_secs(30);
+/// Bytes of the spans that wait for the reader. Beyond it the oldest are dropped: a span may have a hundred thousand.
+const MAX_WAITING_BYTES: usize = 1 << 20;
 /// Number of origins that are remembered for that time.
 const MAX_ORIGINS: usize = 100_000;
 
@@ -34,6 +36,8 @@ pub(crate) struct Counts {
 pub(crate) struct Update {
     /// In order of arrival.
     pub(crate) spans: Vec<TailSpan>,
+    /// Memory of the spans.
+    pub(crate) bytes: usize,
     pub(crate) counts: Counts,
 }
 
@@ -44,6 +48,7 @@ pub(super) struct Merge {
     copies: u64,
     origins: Origins,
     waiting: VecDeque<TailSpan>,
+    waiting_bytes: usize,
     matched: u64,
     shown: u64,
     /// Summed over replicas.
@@ -62,6 +67,7 @@ impl Merge {
             copies,
             origins: Origins::new(Instant::now()),
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             matched: 0,
             shown: 0,
             skipped: 0,
@@ -95,10 +101,15 @@ impl Merge {
             self.matched += run.matched_spans;
             let available = self.rate.available(now).min(run.spans.len());
             self.rate.take(available);
-            self.waiting.extend(run.spans.into_iter().take(available));
+            for span in run.spans.into_iter().take(available) {
+                self.waiting_bytes += bytes_of(&span);
+                self.waiting.push_back(span);
+            }
         }
-        let too_many = self.waiting.len().saturating_sub(self.max_waiting);
-        self.waiting.drain(..too_many);
+        while self.waiting.len() > self.max_waiting || self.waiting_bytes > MAX_WAITING_BYTES {
+            let Some(oldest) = self.waiting.pop_front() else { break };
+            self.waiting_bytes -= bytes_of(&oldest);
+        }
     }
 
     fn counts(&self, shown: u64) -> Counts {
@@ -126,8 +137,16 @@ impl Merge {
         self.shown += spans.len() as u64;
         let counts = self.counts(self.shown);
         self.told = Some(counts);
-        Update { spans, counts }
+        Update { spans, bytes: std::mem::take(&mut self.waiting_bytes), counts }
     }
+}
+
+/// About the memory of a span.
+fn bytes_of(span: &TailSpan) -> usize {
+    let texts = span.service.len() + span.name.len() + span.status_message.len();
+    let of_attribute = |it: &TailAttribute| size_of_val(it) + it.key.len() + it.value.len();
+    let attributes: usize = span.attributes.iter().map(of_attribute).sum();
+    size_of_val(span) + span.trace_id.len() + span.span_id.len() + texts + attributes
 }
 
 /// Origins that were seen a short time ago.
@@ -194,6 +213,26 @@ mod tests {
         assert_eq!(starts, [2, 3, 4]);
         assert_eq!((update.counts.shown, update.counts.dropped), (3, 2));
         assert!(!merge.has_news());
+    }
+
+    #[test]
+    fn spans_for_a_slow_reader_are_bounded_by_their_bytes() {
+        let mut merge = Merge::new(1_000, 1_000, 1);
+        let large =
+            TailAttribute { key: "k".to_owned(), value: "x".repeat(MAX_WAITING_BYTES / 10) };
+        for number in 0..100 {
+            let mut of_one = run(number + 1, 1, 1);
+            of_one.spans[0].start_nanos = number;
+            of_one.spans[0].attributes = vec![large.clone()];
+            merge.add(&place("a"), response(vec![of_one], 0));
+        }
+        let update = merge.take_update();
+        let starts: Vec<_> = update.spans.iter().map(|span| span.start_nanos).collect();
+        assert_eq!(starts, (91..100).collect::<Vec<u64>>());
+        assert!((MAX_WAITING_BYTES / 2..=MAX_WAITING_BYTES).contains(&update.bytes));
+        assert_eq!((update.counts.shown, update.counts.dropped), (9, 91));
+        merge.add(&place("a"), response(vec![run(200, 1, 1)], 0));
+        assert!(merge.take_update().bytes < 1_000);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::offload::offload;
 use crate::progress::outlet::{Answers, Last, Outlet, start, status};
 use crate::progress::{MetricsProgress, SearchProgress, Weight};
 use crate::query_line::QueryLine;
+use crate::search::SearchAnswer;
 use crate::tags::{TagValuesAnswer, TagsAnswer, written};
 
 /// A client that hears nothing for this long may think that we are gone.
@@ -81,9 +82,9 @@ impl EventCall {
             let memory = &call.frontend.memory;
             let _written = found.memory_of_written(memory, Encoding::Json).await?;
             let is_long = found.is_long();
-            let (response, partial, _held) = (found.response, found.partial, found.memory);
-            let json = offload(is_long, move || json::search_response(&response, None)).await?;
-            Ok(Whole::of_unmarked(json, partial))
+            let SearchAnswer { response, partial, explanation, memory: _held } = found;
+            let json = move || json::search_response(&response, explanation.as_deref());
+            Ok(Whole::of_unmarked(offload(is_long, json).await?, partial))
         })
     }
 

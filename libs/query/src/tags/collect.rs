@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::blocks::{KnownBlocks, QueryBlock};
 use crate::frontend::Frontend;
 use crate::jobs::{Jobs, Outcome, Running, ask};
+use crate::offload::run_here;
 use crate::settings::QueryLimits;
 use crate::so_far::{HEAD_START, Looks, TELL_EVERY};
 use crate::work::{Work, metadata};
@@ -61,7 +62,7 @@ impl<C> State<C> {
         self.stream.is_some()
     }
 
-    /// Takes an answer. False once a limit is reached.
+    /// Takes an answer. False once a limit is reached. Errors: also if there is no memory for what is collected.
     fn take<T>(
         &mut self,
         outcome: Outcome<T>,
@@ -76,30 +77,36 @@ impl<C> State<C> {
                 self.work.metrics.inspected_bytes =
                     self.work.metrics.inspected_bytes.saturating_add(inspected_bytes);
                 self.work.partial |= is_partial;
-                has_room = add(&mut self.collector, answer);
+                let collector = &mut self.collector;
+                has_room = run_here(|| add(collector, answer))?;
             }
             Outcome::Damaged => self.work.partial = true,
         }
         if let Some(stream) = &mut self.stream {
             stream.has_news = true;
         }
-        self.tell();
+        self.tell()?;
         self.work.check().map(|()| has_room)
     }
 
     /// Shows what ingesters will answer with.
-    fn show<T>(&mut self, found: T, add: impl Fn(&mut C, T) -> bool) {
+    fn show<T>(&mut self, found: T, add: impl Fn(&mut C, T) -> bool) -> Result<()> {
         if let Some(stream) = &mut self.stream {
-            add(&mut stream.so_far, found);
+            let so_far = &mut stream.so_far;
+            run_here(|| add(so_far, found))?;
             stream.has_news = true;
         }
-        self.tell();
+        self.tell()
     }
 
-    fn tell(&mut self) {
-        let Some(stream) = self.stream.as_mut().filter(|stream| stream.has_news) else { return };
+    fn tell(&mut self) -> Result<()> {
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.has_news) else {
+            return Ok(());
+        };
         let metrics = metadata(&self.work.so_far());
-        stream.has_news = !(stream.observer)([&self.collector, &stream.so_far], metrics);
+        let (observer, found) = (&mut stream.observer, [&self.collector, &stream.so_far]);
+        stream.has_news = !run_here(|| observer(found, metrics))?;
+        Ok(())
     }
 }
 
@@ -154,11 +161,11 @@ impl Frontend {
                     continue;
                 }
                 found = looks.next(), if is_recent_left => {
-                    state.show(found, &add);
+                    state.show(found, &add)?;
                     continue;
                 }
                 () = sleep(TELL_EVERY), if is_stream && (is_recent_left || !jobs.is_idle()) => {
-                    state.tell();
+                    state.tell()?;
                     continue;
                 }
                 else => break,
@@ -193,5 +200,51 @@ impl Frontend {
         }
         work.plan_jobs(jobs.len());
         jobs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tactus_api::Error;
+    use tactus_traceql::eval::{TagCollector, TagLimits, TagScope};
+    use tactus_work::memory::{Budget, QueryMemory};
+
+    use super::*;
+    use crate::current_query::as_query;
+
+    /// What a query holds that collects this many names of a kilobyte, without a limit of their bytes.
+    async fn collect(memory: &Arc<QueryMemory>, names: usize, is_shown: bool) -> Result<u64> {
+        let query = async {
+            let collector = || TagCollector::new(TagLimits::default());
+            let observer: Observer<TagCollector> = Box::new(|_, _| true);
+            let mut state = State::new(collector, Work::default(), Some(observer));
+            let add = |collector: &mut TagCollector, number: usize| {
+                collector.add(TagScope::Span, &format!("{number:01000}"))
+            };
+            for number in 0..names {
+                match is_shown {
+                    true => state.show(number, add)?,
+                    false => {
+                        state.take(Outcome::Answer(number), |_| (0, false), add)?;
+                    }
+                }
+            }
+            Ok(memory.used())
+        };
+        as_query(&[], Duration::ZERO, Duration::ZERO, Some(memory), query).await
+    }
+
+    #[tokio::test]
+    async fn what_is_collected_and_shown_counts_as_memory_of_the_query() {
+        let memory = QueryMemory::within(&Budget::new(4_000_000));
+        for is_shown in [false, true] {
+            let held = collect(&memory, 2_000, is_shown).await.unwrap();
+            assert!((1_500_000..3_000_000).contains(&held), "{held} {is_shown}");
+            let refused = collect(&memory, 20_000, is_shown).await;
+            assert!(matches!(refused, Err(Error::NeedsTooMuchMemory(_))), "{refused:?}");
+            assert_eq!(memory.used(), 0);
+        }
     }
 }

@@ -10,13 +10,18 @@ use tactus_model::walk::walk_export;
 use tactus_model::{AppendError, BatchBuilder, BuilderLimits, SpanBatch, TenantId, TraceId};
 use tactus_tail_sampling::{Decider, Policies, bytes_per_trace, spans_per_trace};
 use tactus_traceql::eval::Bitmap;
+use tactus_work::Held;
 
 use crate::frontend::Frontend;
 use crate::offload::offload;
-use crate::trace_lookup::{FoundId, TraceLookup, WholeTrace};
+use crate::trace_lookup::{FoundId, TraceLookup, WholeTrace, WholeTraces};
 
 /// Traces that are fetched and judged at a time: they are in memory together.
 const TRACES_PER_ROUND: usize = 200;
+/// Bytes of the traces of a round that has several.
+const BYTES_PER_ROUND: u64 = 16 << 20;
+/// A batch is built of the encoded traces, and a sorted one of that: each takes about the same memory again.
+const BATCHES: usize = 2;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -74,12 +79,41 @@ impl Frontend {
             },
             decider: Decider::new(policies),
         };
-        for round in ids.traces.chunks(TRACES_PER_ROUND) {
-            let wanted: Vec<TraceId> = round.iter().map(|trace| trace.id).collect();
-            let whole = self.whole_traces(tenants, &wanted, &TraceLookups::default()).await?;
-            run.found.partial |= whole.partial;
-            run.decider.advance(time_of(round));
+        let settings =
+            TraceLookups { max_answer_bytes: BYTES_PER_ROUND, ..TraceLookups::default() };
+        let (mut rest, mut oldest, mut failure) = (ids.traces.as_slice(), None, None);
+        while !rest.is_empty() {
+            let wanted = rest.iter().take(TRACES_PER_ROUND).map(|trace| trace.id);
+            let wanted: Vec<TraceId> = wanted.collect();
+            let whole = match self.whole_traces(tenants, &wanted, &settings).await {
+                Ok(whole) => whole,
+                Err(error @ (Error::TooManyBytes | Error::NeedsTooMuchMemory(_))) => {
+                    // Of the first one, or of all.
+                    let is_first = error == Error::TooManyBytes;
+                    rest = &rest[if is_first { 1 } else { wanted.len() }..];
+                    run.found.partial = true;
+                    failure = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let (round, later) = rest.split_at(reached(&wanted, &whole));
+            rest = later;
+            run.found.partial |= if round.len() == wanted.len() {
+                whole.partial
+            } else {
+                // The others are for the next round. That is no reason to be partial.
+                let lacks_spans = whole.traces.iter().any(WholeTrace::may_lack_spans);
+                lacks_spans || whole.traces.len() < round.len()
+            };
+            run.decider.advance(time_of(round, &mut oldest));
             let judged = offload(true, move || {
+                let mut held = Held::default();
+                let bytes: usize = whole.traces.iter().map(|trace| trace.encoded.len()).sum();
+                if !held.grow_if_free(BATCHES * bytes) {
+                    run.found.partial = true;
+                    return Ok(run);
+                }
                 let batch = batch_of(whole.traces);
                 batch.map(|batch| {
                     run.judge(&batch);
@@ -88,8 +122,22 @@ impl Frontend {
             });
             run = judged.await??;
         }
-        Ok(run.found)
+        match failure {
+            Some(error) if run.found.seen.traces == 0 => Err(error),
+            _ => Ok(run.found),
+        }
     }
+}
+
+/// How many of the traces that were asked for came or were left out, when the rest had no room. At least one.
+fn reached(wanted: &[TraceId], whole: &WholeTraces) -> usize {
+    let is_known = |id: &TraceId| {
+        whole.missing.contains(id) || whole.traces.iter().any(|trace| trace.id == *id)
+    };
+    if !whole.partial {
+        return wanted.len();
+    }
+    wanted.iter().rposition(is_known).map_or(1, |last| last + 1)
 }
 
 struct Run {
@@ -125,11 +173,12 @@ impl Tally {
     }
 }
 
-/// From the first start of some traces to the last.
-fn time_of(traces: &[FoundId]) -> Duration {
+/// From the first start of some traces to the last, or to the `oldest` of the traces before, which are newer.
+fn time_of(traces: &[FoundId], oldest: &mut Option<u64>) -> Duration {
     let starts = traces.iter().map(|trace| trace.start);
     let (first, last) =
         starts.fold((u64::MAX, 0), |(first, last), start| (first.min(start), last.max(start)));
+    let last = oldest.replace(first).unwrap_or(last);
     Duration::from_nanos(last.saturating_sub(first))
 }
 
@@ -151,4 +200,36 @@ fn append(builder: &mut BatchBuilder, trace: &[u8]) -> std::result::Result<(), A
         builder.append_scope_spans(resource, scope, spans, |_, _| true)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(byte: u8) -> TraceId {
+        TraceId([byte; 16])
+    }
+
+    #[test]
+    fn traces_without_room_are_left_for_the_next_round() {
+        let wanted = [1, 2, 3, 4].map(id);
+        let with = |partial, missing: &[u8]| WholeTraces {
+            missing: missing.iter().map(|&byte| id(byte)).collect(),
+            partial,
+            ..WholeTraces::default()
+        };
+        assert_eq!(reached(&wanted, &with(true, &[1])), 1);
+        assert_eq!(reached(&wanted, &with(true, &[1, 3])), 3, "the second was too large");
+        assert_eq!(reached(&wanted, &with(true, &[])), 1);
+        assert_eq!(reached(&wanted, &with(false, &[1])), 4);
+    }
+
+    #[test]
+    fn time_of_rounds_is_that_of_all_their_traces() {
+        let found = |start| FoundId { id: id(1), start, end: start };
+        let mut oldest = None;
+        let rounds = [vec![found(100), found(90)], vec![found(70)], vec![found(50), found(40)]];
+        let times = rounds.map(|round| time_of(&round, &mut oldest).as_nanos());
+        assert_eq!(times, [10, 20, 30]);
+    }
 }

@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use prost::Message as _;
+use tactus_model::SpanId;
+use tactus_model::merge::SpanSlice;
+use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::otlp::{AnyValue, any_value};
 use tactus_proto::tactus::v1::ingester_server::Ingester;
 use tactus_proto::tactus::v1::querier_server::Querier;
@@ -112,18 +116,17 @@ impl Ingester for RecentData {
 
     async fn find_trace(
         &self,
-        _: Request<FindTraceRequest>,
+        request: Request<FindTraceRequest>,
     ) -> Result<Response<FindTraceResponse>, Status> {
         self.calls.pass().await;
         self.happen()?;
-        let trace = self.trace.lock().clone();
+        let found = part_of(self.trace.lock().clone(), request.get_ref());
         let partial = self.partial.load(Ordering::Relaxed);
         Ok(Response::new(FindTraceResponse {
-            trace,
             inspected_bytes: 1,
             partial,
             refused_spans: self.refused_spans.load(Ordering::Relaxed),
-            ..FindTraceResponse::default()
+            ..found
         }))
     }
 
@@ -195,6 +198,29 @@ impl Ingester for RecentData {
         let (holders, partial) =
             (self.holders.lock().clone(), self.partial.load(Ordering::Relaxed));
         Ok(Response::new(HoldingsResponse { holders, partial, ..Default::default() }))
+    }
+}
+
+/// A trace or a slice of it, of which only the size is told if it is too large.
+fn part_of(trace: Bytes, find: &FindTraceRequest) -> FindTraceResponse {
+    let slice = SpanSlice::new(find.slice, find.slices).expect("a slice that exists");
+    let mut trace = trace;
+    if !slice.is_whole() {
+        let mut spans = TracesData::decode(trace).expect("a trace");
+        let resources = spans.resource_spans.iter_mut();
+        for scope in resources.flat_map(|resource| &mut resource.scope_spans) {
+            scope.spans.retain(|span| slice.has(SpanId::from_slice(&span.span_id)));
+        }
+        trace = spans.encode_to_vec().into();
+    }
+    let bytes = trace.len() as u64;
+    let is_large = find.max_part_bytes != 0 && bytes > find.max_part_bytes;
+    let is_part = is_large || !slice.is_whole();
+    FindTraceResponse {
+        trace: if is_large { Bytes::new() } else { trace },
+        is_part,
+        part_bytes: if is_part { bytes } else { 0 },
+        ..FindTraceResponse::default()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tactus_api::Error;
 use tactus_config::PromDuration;
 use tactus_model::TenantId;
+use tactus_proto::tactus::v1::{TagValue, TagValuesResponse};
 use tactus_storage::meta::BlockVersion;
 use tactus_traceql::{Attribute, Intrinsic};
 
@@ -65,6 +66,21 @@ async fn names_to_choose_from_are_queries_within_limits_one_at_a_time() {
         assert!(api.frontend.queries.stop(&id, &tenants));
     };
     assert_eq!(tokio::join!(recent(""), stop).0, Err(Error::Stopped));
+}
+
+#[tokio::test]
+async fn names_to_choose_from_count_as_memory_of_the_query() {
+    let recent = Arc::new(RecentData::default());
+    let frontend = frontend_within(&recent, Limits::built_in(), u64::MAX, 2_000_000);
+    let tenants = [TenantId::parse(TENANT).unwrap()];
+    for (values, fits) in [(1_000, true), (9_000, false)] {
+        let value = |number| TagValue { value: format!("{number:01000}"), ..TagValue::default() };
+        let values = (0..values).map(value).collect();
+        *recent.values.lock() = TagValuesResponse { values, ..TagValuesResponse::default() };
+        let found = frontend.recent_names(&tenants, "kind".to_owned(), "").await;
+        assert_eq!(found.is_ok(), fits);
+        assert!(fits || matches!(found, Err(Error::NeedsTooMuchMemory(_))));
+    }
 }
 
 #[tokio::test]

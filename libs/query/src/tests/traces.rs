@@ -3,9 +3,13 @@
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use prost::Message as _;
-use tactus_api::Result;
-use tactus_model::TenantId;
+use tactus_api::{Error, Result};
+use tactus_config::sections::query_apis::TraceLookups;
+use tactus_model::{TenantId, TraceId};
+use tactus_proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
 use tactus_proto::tempopb;
+use tactus_work::Over;
+use tonic::Status;
 
 use super::*;
 use crate::current_query::as_part_of_query;
@@ -27,6 +31,30 @@ async fn tenants_take_turns_with_slices_of_large_traces() {
     });
     assert!(join_all(slices).await.iter().all(Result::is_ok));
     assert_eq!(*order.lock(), ["a", "a", "b", "a", "a"]);
+}
+
+#[tokio::test]
+async fn trace_that_needs_too_much_memory_is_left_out_of_others() {
+    let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
+    let spans = vec![Span { span_id: vec![1; 8].into(), ..Span::default() }];
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    *api.recent.trace.lock() = TracesData { resource_spans }.encode_to_vec().into();
+    let (tenants, settings) = ([TenantId::parse(TENANT).unwrap()], TraceLookups::default());
+    let ids = [1, 2, 3].map(|number| TraceId([number; 16]));
+    let find = async |ids: &[TraceId]| api.frontend.whole_traces(&tenants, ids, &settings).await;
+    let fail = |text: String| api.recent.failures.lock().push(Status::resource_exhausted(text));
+    let too_large = Over::TooLarge { limit: 5 }.to_string();
+    fail(too_large.clone());
+    let found = find(&ids).await.unwrap();
+    let shown: Vec<_> = found.traces.iter().map(|trace| trace.id).collect();
+    assert_eq!((&shown[..], found.partial), (&ids[1..], true));
+    fail(too_large);
+    let alone = find(&ids[..1]).await.unwrap_err();
+    assert_eq!(alone.http_status(), 422);
+    assert!(alone.to_string().contains("/api/v2/traces"), "{alone}");
+    fail("more than 5 bytes".to_owned());
+    assert_eq!(find(&ids).await, Err(Error::LimitExceeded("more than 5 bytes".to_owned())));
 }
 
 #[tokio::test]

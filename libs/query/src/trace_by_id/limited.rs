@@ -48,7 +48,7 @@ impl Frontend {
             match self.find_whole(tenants, id, query, when_too_large).await {
                 Ok(Limited::TooLarge(_)) if !comes_in_slices => Err(Error::TooManyBytes),
                 // Out of one place it came with more than queries may hold.
-                Err(Error::TooManyBytes) if comes_in_slices => {
+                Err(Error::TooManyBytes | Error::NeedsTooMuchMemory(_)) if comes_in_slices => {
                     Ok(Limited::TooLarge(self.whole_bytes()))
                 }
                 found => found,

@@ -23,6 +23,10 @@ const AROUND_SECONDS: i64 = 600;
 /// After a trace with more bytes, those that follow are fetched one at a time: several would wait for each other's memory.
 const LARGE_BYTES: u64 = 1 << 20;
 
+/// The error of a trace that does not fit into the memory of queries.
+const TOO_LARGE: &str = "the trace needs more memory than a process has for all queries (limit: half of \
+                         server.max_inflight_bytes); /api/v2/traces/{id} sends it in slices";
+
 /// What came of traces that were shown one after the other.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Visited {
@@ -36,7 +40,7 @@ impl Frontend {
     /// known because something could not be read.
     pub async fn whole_trace(&self, tenants: &[TenantId], id: TraceId) -> Result<WholeTrace> {
         let limits = (WhenTooLarge::Cut, Large::Whole);
-        let found = self.find_part(tenants, id, as_stored(), limits).await?;
+        let found = self.find_part(tenants, id, as_stored(), limits).await.map_err(of_trace)?;
         let message = found.facts.message.clone();
         match whole(id, found).await? {
             Some(trace) => Ok(trace),
@@ -46,7 +50,8 @@ impl Frontend {
     }
 
     /// These traces with all their spans, as of [`Self::whole_trace`], and the memory to decode one of them. Those for which there
-    /// is none are left out, but for the first, and those that would not fit into the memory of answers by themselves. Counts as one query of the tenants.
+    /// is none are left out, but for the first, and those that would not fit into the memory of queries or answers by themselves.
+    /// Counts as one query of the tenants.
     pub async fn whole_traces(
         &self,
         tenants: &[TenantId],
@@ -140,7 +145,9 @@ impl Frontend {
         make: impl Fn(TraceId, FoundTrace) -> F,
     ) -> Result<Fetched<T>> {
         let limits = (WhenTooLarge::Cut, large);
-        let found = self.find_admitted(tenants, id, query, limits).await?;
+        let find = Box::pin(self.find_admitted(tenants, id, query, limits));
+        // A query of its own to those who count what queries hold, so that one that is too large does not end the others.
+        let found = self.within_limits(tenants, find).await?;
         let (size, is_partial) = (found.trace.bytes() as u64, found.facts.partial);
         let read = found.facts.inspected_bytes;
         Ok(Fetched { id, made: make(id, found).await?, size, is_partial, read })
@@ -163,6 +170,8 @@ struct Fetches<'w, R, F: Future> {
     /// Bytes of those that came.
     bytes: u64,
     visited: Visited,
+    /// Why a trace was left out that does not fit into the memory of queries.
+    too_large: Option<Error>,
 }
 
 impl<'w, T, R, F> Fetches<'w, R, F>
@@ -173,22 +182,31 @@ where
     fn new(wanted: &'w [(TraceId, TraceQuery)], settings: &'w TraceLookups, run: R) -> Self {
         let (running, visited) = (FuturesOrdered::new(), Visited::default());
         let wait = WaitForRoom::to_begin();
-        Self { wanted, came: 0, run, running, places: 1, settings, wait, bytes: 0, visited }
+        let (came, bytes, too_large) = (0, 0, None);
+        Self { wanted, came, run, running, places: 1, settings, wait, bytes, visited, too_large }
     }
 
-    /// What was made of the next trace. `None` after the last, and after the last for which there is room.
+    /// What was made of the next trace. `None` after the last, and after the last for which there is room. Errors: also if all that
+    /// there are do not fit into the memory of queries.
     async fn next(&mut self) -> Result<Option<(TraceId, T)>> {
         let fetched = loop {
             let new = self.wanted.iter().skip(self.came).take(self.places).skip(self.running.len());
             self.running.extend(new.map(|&wanted| (self.run)(wanted)));
             match self.running.next().await {
-                None => return Ok(None),
+                None if self.bytes > 0 => return Ok(None),
+                None => return self.too_large.take().map_or(Ok(None), Err),
                 Some(Ok(fetched)) => break fetched,
                 Some(Err(Error::TooManyBytes)) if self.places > 1 => {
                     self.running = FuturesOrdered::new();
                     self.places = 1;
                 }
                 Some(Err(Error::TooManyBytes)) if self.bytes > 0 => return Ok(self.end()),
+                // To wait would not help. The others are shown without it.
+                Some(Err(error @ Error::NeedsTooMuchMemory(_))) => {
+                    self.came += 1;
+                    self.visited.partial = true;
+                    self.too_large = Some(of_trace(error));
+                }
                 Some(Err(error)) => self.wait.after(error).await?,
             }
         };
@@ -222,6 +240,14 @@ where
     fn end(&mut self) -> Option<(TraceId, T)> {
         self.visited.partial = true;
         None
+    }
+}
+
+/// Says what helps if a trace needs too much memory.
+fn of_trace(error: Error) -> Error {
+    match error {
+        Error::NeedsTooMuchMemory(_) => Error::NeedsTooMuchMemory(TOO_LARGE.to_owned()),
+        error => error,
     }
 }
 

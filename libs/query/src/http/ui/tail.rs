@@ -1,19 +1,22 @@
 //! A live tail as server-sent events.
 
-use std::convert::Infallible;
-
 use axum::extract::{Extension, State};
 use axum::response::Response;
-use futures_util::stream::poll_fn;
+use futures_util::stream::unfold;
 use serde_json::{Value, json};
 use tactus_api::Error;
 use tactus_model::bytes_to_hex;
 use tactus_proto::tactus::v1::TailSpan;
 use tonic::Code;
 
+use crate::current_query::as_part_of_query;
 use crate::event_stream;
 use crate::http::{Answered, Asked};
 use crate::live_tail::{LiveTails, News, Update, filter};
+use crate::offload::offload;
+
+/// An update of more bytes is not written on a thread that serves connections.
+const LONG_UPDATE: usize = 64 << 10;
 
 /// `q`: a filter of single spans; `rate`: spans shown a second. The answer is a stream of events: `spans` with those that
 /// came and the numbers since the tail began, at the end `ended` or `failed` with a `message`.
@@ -31,10 +34,12 @@ pub(super) async fn tail(
     let rate = rate.map_err(|error| Error::Invalid(format!("invalid rate: {error}")))?;
     let text = query.to_owned();
     let filter = call.frontend.parse(&call.tenants, query, move || filter(&text)).await?;
-    let mut news = tails.start(&call.tenants, filter, rate)?;
-    let events = poll_fn(move |context| {
-        let next = news.poll_recv(context);
-        next.map(|news| news.map(|news| Ok::<_, Infallible>(event(&news))))
+    let news = tails.start(&call.tenants, filter, rate)?;
+    let events = unfold((news, call.tenants.clone()), |(mut news, tenants)| async move {
+        let next = news.recv().await?;
+        let is_long = matches!(&next, News::Update(update) if update.bytes > LONG_UPDATE);
+        let write = offload(is_long, move || event(&next));
+        Some((as_part_of_query(&tenants, write).await, (news, tenants)))
     });
     Ok(event_stream::response(events))
 }

@@ -82,6 +82,16 @@ async fn series_come_as_their_intervals_are_done_and_whole_at_the_end() {
 }
 
 #[tokio::test]
+async fn search_is_explained_in_its_last_event() {
+    let blocks = Blocks::new(eager()).await;
+    let path = format!("/api/search?q={}&{}&explain=true", encoded("{}"), seconds(0, 100));
+    let found = events(&blocks, &path, EVENTS).await;
+    let (name, last) = found.last().unwrap();
+    assert_eq!((name.as_str(), &last["explain"]["query"]), ("complete", &json!("{ true }")));
+    assert_eq!(last["explain"], blocks.api.get(&path).await.json()["explain"]);
+}
+
+#[tokio::test]
 async fn values_of_an_instant_query_grow() {
     let blocks = Blocks::new(eager()).await;
     *blocks.api.recent.series.lock() = response(vec![series(&[], &[(0, 1.0)])]);
