@@ -1,5 +1,6 @@
 """The distributor's rules on single spans, and copies to other places."""
 import concurrent.futures
+import random
 
 import grpc
 import pytest
@@ -36,6 +37,19 @@ def test_spans_go_and_attributes_are_removed_or_hashed(servers):
     assert answers.attribute(untouched, "user") == ("stringValue", "ada")
     discarded = {k: v for k, v in server.metrics().items() if k.startswith("tempo_discarded_spans_total") and "drop_rule" in k}
     assert sum(discarded.values()) == 1
+
+
+def test_what_a_rule_removes_is_not_stored_even_if_its_query_takes_too_long(servers):
+    """In a large request the query may need more processor time than it may have."""
+    query = '{ span.text =~ ".*(a[^b]{1,20}c|q[^r]{2,30}s)+.*9Z" }'
+    rule = {"name": "secrets", "query": query, "action": "remove_attributes", "attributes": ["span.text", "span.secret"]}
+    server = servers.start(config={"distributor": {"drop_rules": [rule]}})
+    texts = ["".join(random.choices("abcdefqrs0123 ", k=1900)) for _ in range(4000)]
+    spans = [otlp.span(name="x", attributes={"text": text}) for text in texts]
+    spans.append(otlp.span(name="x", attributes={"text": "a 1 c 9Z", "secret": "4111"}))
+    server.must_push(otlp.export(*spans))
+    assert server.trace(spans[-1].trace_id.hex())
+    assert server.search("{ span.secret != nil }") == {}
 
 
 def test_a_request_of_which_nothing_is_left_succeeds(servers):

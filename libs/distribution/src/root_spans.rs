@@ -73,8 +73,13 @@ fn read_root<'a>(span: &SpanView<'a>) -> Result<Option<RootSpan<'a>>, WireError>
             SPAN_ATTRIBUTES => {
                 let (key, value) = decode_key_value(value.bytes(field)?)?;
                 match key {
-                    b"sampler.type" => kind = kind_of(any_value::decode(value)?),
-                    b"sampler.param" => param = number_of(any_value::decode(value)?),
+                    // With the prefix from OpenTelemetry's sampler for Go.
+                    b"sampler.type" | b"jaeger.sampler.type" => {
+                        kind = kind_of(any_value::decode(value)?);
+                    }
+                    b"sampler.param" | b"jaeger.sampler.param" => {
+                        param = number_of(any_value::decode(value)?);
+                    }
                     _ => {}
                 }
             }
@@ -219,6 +224,24 @@ mod tests {
             param,
         });
         assert_eq!(found(&bytes), expected);
+    }
+
+    #[test]
+    fn attributes_of_the_sampler_for_go_count_the_same() {
+        let mut from_go = span("x", string("probabilistic"), Value::DoubleValue(0.5));
+        from_go.attributes[1] = attribute("jaeger.sampler.type", string("probabilistic"));
+        from_go.attributes[2] = attribute("jaeger.sampler.param", Value::DoubleValue(0.5));
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![of_service(string("a"), vec![from_go])],
+        };
+        let bytes = request.encode_to_vec();
+        let expected = SampledSpan {
+            service: "a",
+            operation: "x",
+            kind: SamplerKind::Probabilistic,
+            param: 0.5,
+        };
+        assert_eq!(found(&bytes), [expected]);
     }
 
     proptest! {

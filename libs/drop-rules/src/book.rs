@@ -5,9 +5,12 @@ use std::sync::Arc;
 use tactus_config::sections::distributor::DropRule;
 use tactus_model::TenantId;
 use tactus_overrides::{LimitsOf, OfLimits};
-use tactus_telemetry::metrics::{CounterVec, Registry};
+use tactus_telemetry::{
+    log_limited,
+    metrics::{CounterVec, Registry},
+};
 
-use super::{Applied, RuleResult, RuleSet};
+use super::{Applied, RuleSet};
 
 /// The rules of all tenants.
 pub struct RuleBook {
@@ -88,10 +91,19 @@ impl RuleBook {
     pub fn count(&self, tenant: &TenantId, rules: &RuleSet, applied: &Applied) {
         for (name, result) in rules.names().zip(&applied.by_rule) {
             let labels = [tenant.as_str(), name];
-            match result {
-                RuleResult::Spans(0) => {}
-                RuleResult::Spans(spans) => self.spans.with(labels).inc_by(*spans),
-                RuleResult::Failed => self.failures.with(labels).inc(),
+            if result.spans > 0 {
+                self.spans.with(labels).inc_by(result.spans);
+            }
+            if result.unknown > 0 {
+                self.failures.with(labels).inc();
+                log_limited!(
+                    warn,
+                    tenant = tenant.as_str(),
+                    rule = name,
+                    spans = result.unknown,
+                    "the query of a drop rule took too long for a request: spans that were not evaluated are stored, \
+                     or edited if the rule edits"
+                );
             }
         }
     }

@@ -17,13 +17,15 @@ mod spans;
 use bytes::Bytes;
 use tactus_config::sections::distributor::DropRule;
 use tactus_model::{AppendError, wire::WireError};
+use tactus_work::Work;
 
 use attributes::{Edit, EditAction, Target};
 use rewrite::{Changes, rewrite};
+use span_filter::limits;
 use spans::RequestSpans;
 
 pub use book::RuleBook;
-pub use span_filter::{FilterError, SpanFilter};
+pub use span_filter::SpanFilter;
 
 /// The rules of a tenant.
 #[derive(Debug)]
@@ -57,13 +59,12 @@ pub struct Applied {
 
 /// What one rule did to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum RuleResult {
-    /// Number of spans that the rule dropped. For other rules, number of spans that its query matched and no rule
-    /// dropped.
-    Spans(u64),
-    /// The query could not be evaluated, because these spans have a value with a type that it does not support, or
-    /// because it took too long.
-    Failed,
+pub(crate) struct RuleResult {
+    /// Number of spans that the rule dropped. For other rules, number of spans that it edited: no rule dropped them.
+    pub(crate) spans: u64,
+    /// Number of spans on which the query could not be evaluated, because it took too long. A rule that drops does
+    /// nothing to them, and one that edits edits them.
+    pub(crate) unknown: u64,
 }
 
 /// Why rules cannot be applied to a request.
@@ -103,26 +104,37 @@ impl RuleSet {
     ///
     /// Errors: the request is malformed.
     pub fn apply(&self, request: &Bytes) -> Result<Applied, RequestError> {
+        self.apply_within(request, limits)
+    }
+
+    /// As [`Self::apply`]; `limits`: of each rule.
+    fn apply_within(
+        &self,
+        request: &Bytes,
+        limits: impl Fn() -> Work,
+    ) -> Result<Applied, RequestError> {
         let reads_spans = self.rules.iter().any(|rule| !rule.filter.is_every());
         let spans = RequestSpans::read(request, reads_spans)?;
         let mut changes = Changes::none(spans.ends());
-        let found: Vec<_> = self.rules.iter().map(|rule| spans.matching(&rule.filter)).collect();
+        let find = |rule: &Rule| spans.find(&rule.filter, &limits());
+        let found: Vec<_> = self.rules.iter().map(find).collect();
         let mut by_rule = Vec::with_capacity(self.rules.len());
         for (rule, found) in self.rules.iter().zip(&found) {
-            by_rule.push(match (found, &rule.action) {
-                (None, _) => RuleResult::Failed,
-                (Some(found), Action::Drop) => {
-                    let spans = found.iter().filter(|&&span| changes.drop_span(span)).count();
-                    RuleResult::Spans(spans as u64)
-                }
-                // Edits are counted below, when it is known which spans stay.
-                (Some(_), Action::Edit(..)) => RuleResult::Spans(0),
-            });
+            let mut result = RuleResult { spans: 0, unknown: found.unknown.len() as u64 };
+            // Edits are counted below, when it is known which spans stay.
+            if let Action::Drop = rule.action {
+                let dropped = found.matching.iter().filter(|&&span| changes.drop_span(span));
+                result.spans = dropped.count() as u64;
+            }
+            by_rule.push(result);
         }
         for ((rule, found), result) in self.rules.iter().zip(found).zip(&mut by_rule) {
-            if let (Action::Edit(action, targets), Some(mut spans)) = (&rule.action, found) {
+            if let Action::Edit(action, targets) = &rule.action {
+                // What the rule is to remove must not be stored, so a span that may match is edited, too.
+                let mut spans = found.matching;
+                spans.extend(found.unknown);
                 spans.retain(|&span| !changes.is_dropped(span));
-                *result = RuleResult::Spans(spans.len() as u64);
+                result.spans = spans.len() as u64;
                 changes.edit(Edit { action: *action, targets }, spans);
             }
         }
@@ -162,7 +174,7 @@ impl Rule {
 /// The request without the spans that match any of the filters and without those with invalid ids, and the number of
 /// spans that are left.
 ///
-/// A filter that cannot be evaluated matches nothing. Errors: the request is malformed.
+/// Spans on which a filter cannot be evaluated do not match it. Errors: the request is malformed.
 pub fn without(request: &Bytes, filters: &[SpanFilter]) -> Result<(Bytes, u64), RequestError> {
     let reads_spans = filters.iter().any(|filter| !filter.is_every());
     let spans = RequestSpans::read(request, reads_spans)?;
@@ -170,7 +182,7 @@ pub fn without(request: &Bytes, filters: &[SpanFilter]) -> Result<(Bytes, u64), 
     for span in spans.with_bad_ids() {
         changes.drop_span(*span);
     }
-    for span in filters.iter().filter_map(|filter| spans.matching(filter)).flatten() {
+    for span in filters.iter().flat_map(|filter| spans.find(filter, &limits()).matching) {
         changes.drop_span(span);
     }
     let left = spans.ends().len() as u64 - changes.dropped();

@@ -5,24 +5,18 @@ use std::time::Duration;
 use tactus_model::SpanBatch;
 use tactus_traceql::{
     FieldExpression, PipelineStage, SpansetExpression, SpansetFilter, Static,
-    eval::{CompiledQuery, EvaluateError, Window},
+    eval::{CompiledQuery, Window},
     parse_and_validate,
 };
-use tactus_work::{Over, Work};
+use tactus_work::Work;
 
 /// CPU time that a filter may use for the spans of a request, while the client waits. For texts of usual length,
 /// filters need far less.
 const MAX_CPU_TIME: Duration = Duration::from_secs(1);
 
-/// Why a filter could not be evaluated.
-#[derive(Debug, thiserror::Error)]
-pub enum FilterError {
-    /// The operands have types in these spans that the operator does not support.
-    #[error(transparent)]
-    Evaluate(#[from] EvaluateError),
-    /// The filter used up its CPU time.
-    #[error(transparent)]
-    Over(#[from] Over),
+/// The limits of one filter for one request.
+pub(crate) fn limits() -> Work {
+    Work::default().within_cpu_time(MAX_CPU_TIME)
 }
 
 /// A filter on single spans.
@@ -66,18 +60,15 @@ impl SpanFilter {
         matches!(self, Self::Every)
     }
 
-    /// The rows of the spans that match.
-    ///
-    /// Errors: [`FilterError`].
-    pub fn rows(&self, batch: &SpanBatch) -> Result<Vec<u32>, FilterError> {
+    /// The rows of the spans that match; `None` if these limits do not suffice.
+    pub(crate) fn rows(&self, batch: &SpanBatch, limits: &Work) -> Option<Vec<u32>> {
         let query = match self {
-            Self::Every => return Ok((0..batch.len() as u32).collect()),
+            Self::Every => return Some((0..batch.len() as u32).collect()),
             Self::Query(query) => query,
         };
-        let run = || query.find_matches(batch, Window::default());
-        let matches = Work::default().within_cpu_time(MAX_CPU_TIME).run(run)??;
+        let matches = limits.run(|| query.find_matches(batch, Window::default())).ok()?.ok()?;
         let sets = matches.traces.into_iter().flat_map(|trace| trace.span_sets);
-        Ok(sets.flat_map(|set| set.rows).collect())
+        Some(sets.flat_map(|set| set.rows).collect())
     }
 }
 

@@ -2,9 +2,13 @@
 
 use bytes::Bytes;
 use tactus_model::{BatchBuilder, BuilderLimits, IdProblem, SpanBatch, walk::walk_export};
+use tactus_work::Work;
 
 use super::RequestError;
 use crate::span_filter::SpanFilter;
+
+/// Spans that are evaluated at a time. What was evaluated before the time of a filter is used up counts.
+pub(crate) const SPANS_AT_A_TIME: usize = 1_000;
 
 /// The spans of a request, numbered in order.
 pub(crate) struct RequestSpans {
@@ -12,10 +16,17 @@ pub(crate) struct RequestSpans {
     ends: Vec<usize>,
     /// Numbers of the spans with an invalid trace or span id.
     bad_ids: Vec<u32>,
-    /// The valid spans as columns, if they were wanted.
-    batch: SpanBatch,
-    /// The number of each row's span.
-    span_of_row: Vec<u32>,
+    /// The valid spans as columns, if they were wanted, and the numbers of those in each batch.
+    batches: Vec<(SpanBatch, Vec<u32>)>,
+}
+
+/// The spans that a filter found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Numbers of those that match.
+    pub(crate) matching: Vec<u32>,
+    /// Numbers of those on which the filter could not be evaluated.
+    pub(crate) unknown: Vec<u32>,
 }
 
 impl RequestSpans {
@@ -32,9 +43,13 @@ impl RequestSpans {
         })?;
         // Values are not cut here, although they will be later: a filter sees them as they were sent.
         let mut builder = BatchBuilder::new(BuilderLimits { max_attribute_bytes: 0 });
-        let mut span_of_row = Vec::with_capacity(fields.len());
+        let (mut batches, mut numbers) = (Vec::new(), Vec::new());
         let mut owners = (usize::MAX, None);
         for (number, run, range) in fields {
+            if numbers.len() == SPANS_AT_A_TIME {
+                batches.push((builder.finish_and_go_on(), std::mem::take(&mut numbers)));
+                owners.0 = usize::MAX;
+            }
             if owners.0 != run {
                 let of = &walk.runs[run];
                 let resource = &request[walk.resources[of.resource as usize].clone()];
@@ -46,10 +61,11 @@ impl RequestSpans {
             builder.append_scope_spans(resource, scope, &request[range], |_, _| true)?;
             // A span whose values are nested too deeply is dropped, here and in an ingester.
             if builder.len() > before {
-                span_of_row.push(number);
+                numbers.push(number);
             }
         }
-        Ok(Self { ends, bad_ids, batch: builder.finish(), span_of_row })
+        batches.push((builder.finish(), numbers));
+        Ok(Self { ends, bad_ids, batches })
     }
 
     /// Where in the request each span ends.
@@ -62,13 +78,22 @@ impl RequestSpans {
         &self.bad_ids
     }
 
-    /// Numbers of the valid spans that match; `None` if the filter cannot be evaluated on them.
-    pub(crate) fn matching(&self, filter: &SpanFilter) -> Option<Vec<u32>> {
+    /// Numbers of the valid spans that a filter finds within these limits.
+    pub(crate) fn find(&self, filter: &SpanFilter, limits: &Work) -> Found {
         if filter.is_every() {
             let is_valid = |span: &u32| self.bad_ids.binary_search(span).is_err();
-            return Some((0..self.ends.len() as u32).filter(is_valid).collect());
+            let matching = (0..self.ends.len() as u32).filter(is_valid).collect();
+            return Found { matching, unknown: Vec::new() };
         }
-        let rows = filter.rows(&self.batch).ok()?;
-        Some(rows.into_iter().map(|row| self.span_of_row[row as usize]).collect())
+        let mut found = Found::default();
+        for (batch, numbers) in &self.batches {
+            match filter.rows(batch, limits) {
+                Some(rows) => {
+                    found.matching.extend(rows.into_iter().map(|row| numbers[row as usize]));
+                }
+                None => found.unknown.extend(numbers),
+            }
+        }
+        found
     }
 }

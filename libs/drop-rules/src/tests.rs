@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -10,8 +10,10 @@ use tactus_proto::otlp::{
     ResourceSpans, ScopeSpans, Span, any_value::Value, span,
 };
 use tactus_telemetry::metrics::Registry;
+use tactus_work::Stop;
 
 use super::*;
+use crate::spans::SPANS_AT_A_TIME;
 
 fn rule(name: &str, query: &str, action: &str, attributes: &[&str]) -> DropRule {
     DropRule {
@@ -64,6 +66,11 @@ fn apply(rules: &[DropRule], request: &Bytes) -> Applied {
     RuleSet::compile(rules).unwrap().apply(request).unwrap()
 }
 
+/// The result of a rule that could be evaluated.
+fn did(spans: u64) -> RuleResult {
+    RuleResult { spans, unknown: 0 }
+}
+
 #[test]
 fn spans_that_match_are_dropped_and_all_else_stays_as_it_was() {
     let stays = span_of(1, "GET /", vec![text("a", "b")]);
@@ -75,7 +82,7 @@ fn spans_that_match_are_dropped_and_all_else_stays_as_it_was() {
     let applied = apply(&[rule("health", "{ name = \"/healthz\" }", "drop", &[])], &request);
     let expected = vec![resource_spans(vec![text("service.name", "x")], vec![stays])];
     assert_eq!(applied.request, encoded(expected));
-    assert_eq!((applied.dropped, applied.by_rule), (3, vec![RuleResult::Spans(3)]));
+    assert_eq!((applied.dropped, applied.by_rule), (3, vec![did(3)]));
 }
 
 #[test]
@@ -87,7 +94,7 @@ fn request_that_no_rule_touches_is_the_same_bytes() {
     ];
     let applied = apply(&rules, &request);
     assert_eq!(applied.request.as_ptr(), request.as_ptr());
-    assert_eq!(applied.by_rule, [RuleResult::Spans(0), RuleResult::Spans(0)]);
+    assert_eq!(applied.by_rule, [did(0), did(0)]);
 }
 
 #[test]
@@ -137,6 +144,55 @@ fn hash_is_that_of_redaction_whatever_the_type() {
 }
 
 #[test]
+fn spans_that_cannot_be_evaluated_are_edited_and_not_dropped() {
+    let spans = (0..5).map(|number| span_of(number, "x", vec![text("k", "v")])).collect();
+    let request = encoded(vec![resource_spans(vec![text("k", "v")], spans)]);
+    let rules = [
+        rule("drop", "{ span.k = \"v\" }", "drop", &[]),
+        rule("remove", "{ span.k = \"other\" }", "remove_attributes", &[".k"]),
+        rule("every", "{ }", "hash_attributes", &["span.k"]),
+    ];
+    let over = || {
+        let (stop, _stop_on_drop) = Stop::new();
+        stop.stop();
+        Work::default().stopped_by(stop)
+    };
+    let applied = RuleSet::compile(&rules).unwrap().apply_within(&request, over).unwrap();
+    let spans = (0..5).map(|number| span_of(number, "x", vec![])).collect();
+    assert_eq!(decoded(&applied.request), [resource_spans(vec![], spans)]);
+    assert_eq!(applied.dropped, 0);
+    let unknown = |spans| RuleResult { spans, unknown: 5 };
+    assert_eq!(applied.by_rule, [unknown(0), unknown(5), did(5)]);
+}
+
+#[test]
+fn large_request_is_evaluated_in_parts() {
+    let count = 2 * SPANS_AT_A_TIME + 10;
+    let name = |number: usize| if number.is_multiple_of(7) { "a" } else { "b" };
+    let span = |number: usize| Span {
+        span_id: (number as u64 + 1).to_be_bytes().to_vec().into(),
+        ..span_of(0, name(number), vec![])
+    };
+    let part = |spans: Range<usize>| {
+        resource_spans(vec![text("service.name", "x")], spans.map(span).collect())
+    };
+    let request = encoded(vec![part(0..5), part(5..count)]);
+    let applied =
+        apply(&[rule("r", "{ name = \"a\" && .service.name = \"x\" }", "drop", &[])], &request);
+    let spans: Vec<_> = decoded(&applied.request)
+        .into_iter()
+        .flat_map(|it| it.scope_spans)
+        .flat_map(|it| it.spans)
+        .collect();
+    let expected: Vec<_> = (0..count).filter(|number| number % 7 != 0).map(span).collect();
+    assert_eq!(spans, expected);
+    assert_eq!(applied.dropped as usize, count - expected.len());
+    let spans = RequestSpans::read(&request, true).unwrap();
+    let filter = SpanFilter::compile("{ name = \"a\" }").unwrap();
+    assert_eq!(spans.find(&filter, &limits()).matching.len(), count - expected.len());
+}
+
+#[test]
 fn resource_is_changed_if_a_span_that_stays_matches() {
     let attributes = || vec![text("user", "bob")];
     let spans = || vec![span_of(1, "a", vec![]), span_of(2, "b", vec![])];
@@ -165,7 +221,7 @@ fn removal_outweighs_a_hash_and_a_dropped_span_counts_once() {
     ];
     let applied = apply(&rules, &request);
     assert!(decoded(&applied.request)[0].scope_spans[0].spans[0].attributes.is_empty());
-    assert_eq!(applied.by_rule, [RuleResult::Spans(1), RuleResult::Spans(1)]);
+    assert_eq!(applied.by_rule, [did(1), did(1)]);
     let rules = [
         rules[0].clone(),
         rule("one", "{ }", "drop", &[]),
@@ -173,7 +229,7 @@ fn removal_outweighs_a_hash_and_a_dropped_span_counts_once() {
     ];
     let applied = apply(&rules, &request);
     assert!(applied.request.is_empty());
-    let expected = [RuleResult::Spans(0), RuleResult::Spans(1), RuleResult::Spans(0)];
+    let expected = [did(0), did(1), did(0)];
     assert_eq!((applied.dropped, applied.by_rule.as_slice()), (1, &expected[..]));
 }
 

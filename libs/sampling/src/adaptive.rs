@@ -43,6 +43,8 @@ pub use counter::{SampledSpan, SamplerKind};
 /// Whether this process is the one that calculates.
 pub type IsLeader = Arc<dyn Fn() -> bool + Send + Sync>;
 
+/// Divisor: in the last part of an interval the bucket is not read, because there may be no time for the answer.
+const SOON: u64 = 8;
 /// How long flushes may delay the end of the process.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -136,7 +138,7 @@ impl Adaptive {
             stop.cancelled().await;
             tokio::time::sleep(LAST_FLUSH_TIMEOUT).await;
         });
-        self.log("refresh", self.refresh().await);
+        self.until(unix_millis() + interval, "refresh", self.refresh()).await;
         let mut next = self.interval_end(unix_millis()) + interval;
         loop {
             let now = unix_millis();
@@ -153,19 +155,22 @@ impl Adaptive {
             let (now, leads) = (unix_millis(), is_leader());
             self.metrics.is_leader.set(f64::from(u8::from(leads)));
             let is_end = now >= next;
+            if !is_end && next - now < interval / SOON {
+                continue;
+            }
             if is_end {
                 next = self.interval_end(now) + interval;
                 // A flush that is broken off loses what it has taken from the counter.
                 tokio::select! {
                     biased;
-                    flushed = self.flush(now) => self.log("flush", flushed),
+                    () = self.until(next, "flush", self.flush(now)) => {}
                     () = &mut too_late => return,
                 }
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = self.update(now, is_end, leads) => {}
+                () = self.update(now, is_end, leads, next) => {}
             }
         }
         // What is left belongs to the interval that has not ended yet.
@@ -177,12 +182,25 @@ impl Adaptive {
         }
     }
 
-    async fn update(&self, now: u64, is_end: bool, leads: bool) {
+    async fn update(&self, now: u64, is_end: bool, leads: bool, until: u64) {
         match (is_end, leads) {
-            (true, true) => self.log("calculate", self.calculate(now).await),
-            (_, false) => self.log("refresh", self.refresh().await),
+            (true, true) => self.until(until, "calculate", self.calculate(now)).await,
+            (_, false) => self.until(until, "refresh", self.refresh()).await,
             (false, true) => {}
         }
+    }
+
+    /// Waits for an access to the bucket, but only until the interval ends. The counter goes on meanwhile, and what it
+    /// counts in several intervals would be written as the traffic of one.
+    async fn until(
+        &self,
+        end_unix_ms: u64,
+        operation: &str,
+        access: impl Future<Output = Result<(), Error>>,
+    ) {
+        let left = Duration::from_millis(end_unix_ms.saturating_sub(unix_millis()));
+        let result = tokio::time::timeout(left, access).await;
+        self.log(operation, result.unwrap_or(Err(Error::TooLate)));
     }
 
     fn log(&self, operation: &str, result: Result<(), Error>) {
@@ -218,12 +236,14 @@ impl Adaptive {
             Some(leading) if end.abs_diff(leading.until) <= self.kept() => (leading, false),
             _ => self.take_over(&listed, end).await?,
         };
-        if end > leading.until {
-            let seconds = (end - leading.until) as f64 / 1000.0;
-            let counts = self.store.sum(&listed, leading.until + 1..end + 1).await?;
+        // Each interval by itself: one that was not counted does not make the rate of the others lower.
+        while end > leading.until {
+            let until = end.min(leading.until + self.interval());
+            let seconds = (until - leading.until) as f64 / 1000.0;
+            let counts = self.store.sum(&listed, leading.until + 1..until + 1).await?;
             leading.buckets.push_front(CountedBucket { seconds, counts });
             leading.buckets.truncate(self.settings.aggregation_buckets);
-            (leading.until, is_due) = (end, true);
+            (leading.until, is_due) = (until, true);
         }
         if !is_due {
             state.leading = Some(leading);

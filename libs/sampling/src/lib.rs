@@ -41,6 +41,9 @@ pub enum Error {
     /// The bucket could not be read or written.
     #[error("object storage")]
     Storage(#[from] tactus_storage::Error),
+    /// The bucket did not answer before the interval ended.
+    #[error("no answer before the interval ended (sampling.adaptive.calculation_interval)")]
+    TooLate,
     /// An object in the bucket does not have the expected content.
     #[error("{key}: {reason}")]
     Damaged {

@@ -293,6 +293,12 @@ impl Scope<'_> {
             rates.push(Rate { per_second, burst: per_second });
             ordered.push((condition, rates.len() - 1));
         }
+        // Collectors take policies that are not in the order, and never ask them. They are checked like others.
+        for (place, sub) in subs.iter().enumerate() {
+            if known.contains(sub.name.as_str()) {
+                self.sub("composite.composite_sub_policy", place, sub, &mut Vec::new())?;
+            }
+        }
         Ok(Condition::Composite(ordered))
     }
 }

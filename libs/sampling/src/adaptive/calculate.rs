@@ -74,7 +74,7 @@ fn next(
     let is_adaptive = if is_same(previous, initial) {
         // The probability is still the initial one, so there was nothing to adopt.
         true
-    } else if let Some(newest) = newest {
+    } else if let Some(newest) = newest.filter(|newest| !newest.probabilities.is_empty()) {
         newest.probabilities.contains(&six_decimals(previous))
     } else {
         before.is_some_and(|before| before.is_adaptive && !is_same(before.previous, initial))

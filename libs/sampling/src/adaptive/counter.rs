@@ -28,7 +28,7 @@ pub enum SamplerKind {
 }
 
 impl SamplerKind {
-    /// Parses the value of the attribute `sampler.type`; `None` for an unknown one.
+    /// Parses the value of an attribute `sampler.type`; `None` for an unknown one.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         match name {
             b"probabilistic" => Some(Self::Probabilistic),
@@ -127,7 +127,11 @@ fn add_one(
         return false;
     };
     entry.count += u64::from(span.kind == SamplerKind::Probabilistic);
-    entry.saw(six_decimals(span.param));
+    // The parameter of a limit is no probability. OpenTelemetry's sampler for Go has it at samples of the lower bound, so it
+    // does not say which probability the client uses.
+    if span.kind != SamplerKind::RateLimiting {
+        entry.saw(six_decimals(span.param));
+    }
     true
 }
 
@@ -147,11 +151,12 @@ mod tests {
             span(SamplerKind::Probabilistic, 0.0015),
             span(SamplerKind::Probabilistic, 0.0015),
             span(SamplerKind::Const, 1.0),
+            span(SamplerKind::RateLimiting, 0.016667),
             span(SamplerKind::Probabilistic, f64::NAN),
             span(SamplerKind::Probabilistic, -1.0),
             SampledSpan { service: "", ..span(SamplerKind::Probabilistic, 1.0) },
         ];
-        assert_eq!(counter.add("t", &spans), 4);
+        assert_eq!(counter.add("t", &spans), 5);
         let counts = counter.take();
         let found = counts.get("t", "s", "o").unwrap();
         assert_eq!(found.count, 2);

@@ -243,13 +243,33 @@ async fn intervals_without_any_counts_keep_what_was_calculated_and_what_was_coun
     assert_ne!(world.files(), before);
 }
 
-/// A bucket that has no objects, in which the first write fails. Notes the paths of writes.
-async fn store_that_fails_once(writes: mpsc::Sender<String>) -> Bucket {
+#[tokio::test]
+async fn intervals_that_nobody_counted_do_not_lower_the_rate() {
+    let process = World::new().process("a");
+    for minutes in [0, 3] {
+        let now = START + minutes * MINUTE;
+        send(&process, "t", "o", 60, 0.001);
+        process.flush(now).await.unwrap();
+        process.calculate(now).await.unwrap();
+        assert_eq!(served(&process, "t", "o"), Some(0.001), "{minutes}");
+    }
+}
+
+/// What becomes of the first write.
+#[derive(Clone, Copy, PartialEq)]
+enum FirstWrite {
+    Fails,
+    HasNoAnswer,
+}
+
+/// A bucket that has no objects, in which the first write goes wrong. Notes the paths of writes.
+async fn store_with(first: FirstWrite, writes: mpsc::Sender<String>) -> Bucket {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         let mut is_first = true;
+        let mut unanswered = Vec::new();
         loop {
             let mut stream = BufStream::new(listener.accept().await.unwrap().0);
             let (mut request, mut length) = (String::new(), 0);
@@ -267,13 +287,18 @@ async fn store_that_fails_once(writes: mpsc::Sender<String>) -> Bucket {
             }
             stream.read_exact(&mut vec![0; length]).await.unwrap();
             let path = request.strip_prefix("PUT ");
+            let goes_wrong = path.is_some() && std::mem::take(&mut is_first);
             let status = match path {
                 None => "404 Not Found",
-                Some(_) if std::mem::take(&mut is_first) => "503 Service Unavailable",
+                Some(_) if goes_wrong => "503 Service Unavailable",
                 Some(_) => "200 OK\r\nETag: \"1\"",
             };
             if let Some(path) = path {
                 writes.send(format!("{status} {path}")).await.unwrap();
+            }
+            if goes_wrong && first == FirstWrite::HasNoAnswer {
+                unanswered.push(stream);
+                continue;
             }
             let answer =
                 format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -301,7 +326,7 @@ async fn stop_during_a_flush_waits_for_its_end() {
         calculation_interval: GoDuration::seconds(1),
         ..AdaptiveSampling::default()
     };
-    let bucket = store_that_fails_once(sender).await;
+    let bucket = store_with(FirstWrite::Fails, sender).await;
     let process = Adaptive::new(settings, "a", bucket, Metrics::new(&Registry::new()));
     let stop = CancellationToken::new();
     let run = tokio::spawn(Arc::clone(&process).run(Arc::new(|| false), stop.clone()));
@@ -310,6 +335,32 @@ async fn stop_during_a_flush_waits_for_its_end() {
     stop.cancel();
     run.await.unwrap();
     assert!(writes.try_recv().unwrap().contains("/b/tactus-sampling.counts."));
+}
+
+#[tokio::test]
+async fn counts_that_cannot_be_written_are_not_taken_for_those_of_a_later_interval() {
+    let (sender, mut writes) = mpsc::channel(10);
+    let settings = AdaptiveSampling {
+        calculation_interval: GoDuration::seconds(1),
+        ..AdaptiveSampling::default()
+    };
+    let bucket = store_with(FirstWrite::HasNoAnswer, sender).await;
+    let process = Adaptive::new(settings, "a", bucket, Metrics::new(&Registry::new()));
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(Arc::clone(&process).run(Arc::new(|| false), stop.clone()));
+    send(&process, "t", "o", 1, 0.001);
+    let key = |write: String| {
+        let mut words = write.split_whitespace();
+        words.find(|word| word.starts_with("/b/")).unwrap().to_owned()
+    };
+    let first = key(writes.recv().await.unwrap());
+    assert_eq!(process.metrics.store_failures.with(["flush"]).get(), 0);
+    send(&process, "t", "o", 1, 0.001);
+    let second = key(writes.recv().await.unwrap());
+    assert!(first < second, "{first} {second}");
+    assert_eq!(process.metrics.store_failures.with(["flush"]).get(), 1);
+    stop.cancel();
+    run.await.unwrap();
 }
 
 /// What happens in an interval: traces of two operations, at which process, and who calculates.

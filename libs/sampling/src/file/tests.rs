@@ -130,6 +130,28 @@ async fn watch_looks_each_interval_and_ends() {
     watching.await.unwrap();
 }
 
+#[tokio::test]
+async fn end_does_not_wait_for_a_file_that_hangs() {
+    let folder = Folder::new();
+    let (path, pipe) = (folder.path("strategies.json"), folder.path("pipe"));
+    write(&path, &rate(0.5));
+    let settings =
+        SamplingFile { reload_interval: GoDuration::millis(1), ..settings(path.to_str().unwrap()) };
+    let file = StrategyFile::load(settings, metrics()).await.unwrap();
+    // Whoever reads a pipe waits until another opens it, and then until that closes it.
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::rename(&pipe, &path).unwrap();
+    let stop = CancellationToken::new();
+    let watching = {
+        let stop = stop.clone();
+        tokio::spawn(async move { file.watch(&stop).await })
+    };
+    let open = move || std::fs::OpenOptions::new().write(true).open(path);
+    let _writer = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(20), watching).await.unwrap().unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn tenant_with_a_file_of_its_own_gets_what_that_says() {
     let folder = Folder::new();

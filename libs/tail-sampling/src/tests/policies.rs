@@ -258,12 +258,19 @@ fn impossible_policies_are_named() {
             "policy \"x/0\": type: \"drop\" cannot be within a policy",
         ),
         ("type: not, not: {}", "policy \"x\": not.not_sub_policy: is not set"),
-        ("type: ottl_condition", "policy \"x\": type: \"ottl_condition\" is not supported"),
+        (
+            "type: ottl_condition, ottl_condition: {error_mode: ignore, span: ['name == \"a\"']}",
+            "policy \"x\": type: \"ottl_condition\" is not supported, traceql takes its place",
+        ),
         ("type: trace_flags", "policy \"x\": type: \"trace_flags\" is not supported"),
         ("type: composite, composite: {}", "policy \"x\": composite.max_total_spans_per_second: "),
         (
             "type: composite, composite: {max_total_spans_per_second: 1, policy_order: [y]}",
             "policy \"x\": composite.policy_order: there is no sub policy \"y\"",
+        ),
+        (
+            "type: composite, composite: {max_total_spans_per_second: 1, policy_order: [y], composite_sub_policy: [{name: y, type: always_sample}, {name: z, type: nonsense}]}",
+            "policy \"x/z\": type: unknown policy type \"nonsense\"",
         ),
     ] {
         let found = one(policy);

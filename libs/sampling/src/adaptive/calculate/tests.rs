@@ -79,6 +79,15 @@ fn client_that_does_not_take_over_keeps_its_probability() {
 }
 
 #[test]
+fn spans_that_do_not_tell_their_probability_do_not_tell_that_it_is_another() {
+    let mut round = ByOperation::default();
+    round.insert("t", "s", "o", before(0.25));
+    let buckets = VecDeque::from([bucket(&[("o", counted(0, &[]))])]);
+    let found = one(&calculate(&settings(), &buckets, &round));
+    assert_eq!((found.probability, found.is_adaptive), (0.5, true));
+}
+
+#[test]
 fn silent_operation_is_what_the_round_before_found() {
     let silent = bucket(&[("o", counted(0, &[]))]);
     let buckets = VecDeque::from([bucket(&[]), silent]);
