@@ -288,3 +288,51 @@ def test_hour_that_a_clock_goes_through_twice_stays_as_it_was_asked_for(browser,
     assert page.url == asked
     made.check()
     made.close()
+
+
+def test_lines_stay_where_they_are_when_one_of_them_is_opened_or_folded(visit, server):
+    trace, start = os.urandom(16), time.time_ns() - 60 * 10**9
+    root = otlp.span(trace, name="root", start=start, duration=10**10)
+    spans = [root]
+    for n in range(100):
+        step = otlp.span(trace, name=f"step {n}", start=start + n * 10**7, duration=10**7, parent_span_id=root.span_id)
+        part = otlp.span(trace, name="part", start=step.start_time_unix_nano, duration=10**6, parent_span_id=step.span_id)
+        spans += [step, part]
+    last = otlp.span(trace, name="loop", start=start + 9 * 10**9, duration=10**9, parent_span_id=root.span_id)
+    spans += [last, *(otlp.span(trace, name="SELECT", start=start + 9 * 10**9 + n, duration=10, parent_span_id=last.span_id) for n in range(50))]
+    server.must_push(otlp.export(*spans))
+    eventually(lambda: server.get(f"/api/traces/{trace.hex()}").status_code == 200, "the trace")
+    page = visit.open(f"ui/trace/{trace.hex()}")
+    page.locator(".span-row", has_text="step 1").first.click()
+    page.locator(".details h3", has_text="Resource").wait_for()
+    rows = page.locator("[role=treegrid]")
+    rows.evaluate("element => { element.scrollTop = element.scrollHeight }")
+    run = page.locator(".span-row:visible", has_text="×50").first
+    before = run.bounding_box()["y"]
+    run.click()
+    page.wait_for_url("**open=*")
+    top = rows.evaluate("element => element.scrollTop")
+    assert top > 1_000 and abs(page.locator(".span-row:visible", has_text="×50").first.bounding_box()["y"] - before) < 2
+    fold = page.locator(".span-row:visible", has_text="step 9").first.locator(".fold")
+    before = fold.bounding_box()["y"]
+    fold.click()
+    page.wait_for_url("**folded=*")
+    assert abs(fold.bounding_box()["y"] - before) < 2
+    # An arrow key goes on from what is selected, and brings it into view.
+    page.keyboard.press("ArrowDown")
+    eventually(lambda: rows.evaluate("element => element.scrollTop") < 500, "the list is at what is selected")
+    visit.check()
+
+
+def test_whoever_leaves_before_the_median_is_found_stays_where_they_went(visit, orders):
+    page = visit.open(f"ui/trace/{orders.hex}")
+    page.locator(".span-row").first.wait_for()
+    with page.expect_request("**/ui/api/search?**") as asked:
+        held = []
+        page.route("**/ui/api/search?**", lambda route: held.append(route))
+        page.get_by_role("button", name="Compare with the median").click()
+    with page.expect_event("requestfailed", lambda request: request == asked.value):
+        page.get_by_role("link", name="Status").click()
+    page.get_by_role("heading", name="Status").first.wait_for()
+    assert page.url.endswith("/ui/status")
+    visit.check()

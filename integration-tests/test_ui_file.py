@@ -245,7 +245,47 @@ def test_file_is_taken_by_dropping_and_pasting(visit, files, orders):
     visit.expect("400")
     page.get_by_role("button", name="Open another file").click()
     choose(page, "large.json", b" " * (MAX_BYTES + 1))
-    page.get_by_text("large.json has 400 kB, more than the 400 kB that can be opened.").wait_for()
+    too_large = page.get_by_text("large.json has 400 kB, more than the 400 kB that can be opened.")
+    too_large.wait_for()
+    choose(page, "good.json", files["Tempo JSON"])
+    page.locator("h1", has_text="shop POST /orders").wait_for()
+    assert too_large.count() == 0
+    page.evaluate("""size => {
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File(["x".repeat(size)], "large.json"));
+        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+    }""", MAX_BYTES + 1)
+    too_large.wait_for()
+    assert page.locator("h1", has_text="shop POST /orders").count() == 1, "the file before is still open"
+    page.get_by_role("button", name="Open another file").click()
+    page.locator("h1", has_text="Open a file").wait_for()
+    assert too_large.count() == 0
+    visit.check()
+
+
+def test_trace_that_is_too_old_for_the_list_of_a_file_opens_by_its_id(visit, files, orders):
+    traces = [{"traceId": f"{n:032x}", "service": "shop", "name": "newer", "start": "0", "duration": "0", "spans": 1, "errors": 0}
+              for n in range(1, 30)]
+    contents = {"format": "OTLP JSON", "spans": 300, "withoutTrace": 0, "more": 1, "traces": traces}
+
+    def shorten(route):
+        if "?" in route.request.url:
+            route.continue_()
+        else:
+            route.fulfill(json=contents)
+
+    visit.page.route("**/ui/api/trace-file**", shorten)
+    page = visit.open("ui/file")
+    choose(page, "traces.json", files["OTLP JSON"])
+    page.get_by_text("1 older trace of the file is not listed; the id of one opens it.").wait_for()
+    page.get_by_label("Name or id").fill(orders.hex)
+    page.get_by_role("link", name=f"Open trace {orders.hex}").click()
+    page.locator("h1", has_text="shop POST /orders").wait_for()
+    visit.expect("404")
+    page.go_back()
+    page.get_by_label("Name or id").fill("f" * 32)
+    page.get_by_role("link", name="Open trace").click()
+    page.get_by_text(f"The file has no trace {'f' * 32}.").wait_for()
     visit.check()
 
 

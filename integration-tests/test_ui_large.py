@@ -99,8 +99,20 @@ def test_table_of_a_trace_with_many_operations_says_how_many_it_leaves_out(visit
     visit.check()
 
 
+def test_table_of_operations_of_a_service_says_how_many_it_leaves_out(visit, server):
+    spans = [otlp.span(name=f"GET /orders/{n}", kind=otlp.Span.SPAN_KIND_SERVER) for n in range(510)]
+    server.must_push(otlp.export(*spans, service="many"))
+    page = visit.open("ui/services?service=many&range=15m")
+    page.get_by_text("10 more operations are not shown.").wait_for()
+    assert page.locator("main tbody tr").count() == 500
+    visit.check()
+
+
 def test_calls_that_are_deeper_than_any_stack_are_compared_and_drawn(visit, server):
     a, b = (push(server, made(DEEP, lambda n: n - 1)) for _ in range(2))
+    page = visit.open(f"ui/compare/typical...{b}")
+    page.get_by_text(re.compile(r"^B takes ")).wait_for()
+    assert page.locator("main tbody tr").count() == 500
     page = visit.open(f"ui/compare/{a}...{b}")
     page.get_by_text(re.compile(r"^! 11.500 more calls are not shown\.$")).wait_for()
     assert page.locator("main tbody tr").count() == 500

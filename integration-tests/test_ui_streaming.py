@@ -159,3 +159,41 @@ def test_answer_that_is_not_whole_says_so_once(visit, orders, path, lacking):
     assert page.locator(".strip").count() == 1
     assert visit.axe() == []
     visit.check()
+
+
+def test_query_of_the_services_that_fails_is_told_whatever_the_others_answer(visit, orders):
+    held = []
+
+    def refuse(route):
+        if "quantile_over_time" in route.request.url:
+            route.fulfill(status=429, content_type="text/plain", body="too many outstanding requests")
+        else:
+            held.append(route)
+
+    visit.expect("429")
+    visit.page.route(lambda url: "/ui/api/metrics/query" in url, refuse)
+    page = visit.open("ui/services")
+    failed = page.get_by_role("alert").filter(has_text="too many outstanding requests")
+    failed.wait_for()
+    assert page.get_by_text("reading…").count() == 0
+    for route in held:
+        route.continue_()
+    page.wait_for_load_state("networkidle")
+    assert failed.count() == 1 and page.locator("main tbody tr").count() == 0
+    visit.check()
+
+
+def test_trace_that_could_not_be_read_whole_says_so_wherever_it_is_looked_at(visit, orders):
+    trace = f"{visit.root}ui/api/traces/{orders.hex}/"
+    unread = {"status": 200, "headers": {"X-Tactus-Partial": "true", "Content-Type": "application/json"}}
+    visit.page.route(f"{trace}spans**", lambda route: route.fulfill(**unread, body='{"resourceSpans":[]}'))
+    visit.page.route(f"{trace}find?**", lambda route: route.fulfill(response=route.fetch(), headers=unread["headers"]))
+    page = visit.open(f"ui/trace/{orders.hex}")
+    page.locator(".span-row", has_text="charge").first.click()
+    page.locator(".details").get_by_role("alert").filter(has_text="could not be read").wait_for()
+    page.fill("#find", '{ name = "charge" }')
+    page.locator(".strip", has_text="! Some data could not be read.").wait_for()
+    with page.expect_download():
+        page.get_by_role("button", name="Download OTLP").click()
+    page.get_by_text("saved, but not whole: Some data could not be read.").wait_for()
+    visit.check()

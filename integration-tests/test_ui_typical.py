@@ -143,6 +143,25 @@ def test_verdict_tells_what_is_typical_without_being_asked(visit, bought):
     visit.check()
 
 
+def test_verdict_of_a_trace_that_opened_out_of_sight_comes_when_it_is_seen(visit, bought):
+    _, buys = bought
+    page, asked = visit.page, []
+    page.on("request", lambda request: "/ui/api/typical?" in request.url and asked.append(request.url))
+    page.clock.install()
+    page.add_init_script("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+    visit.open(f"ui/trace/{buys.slow[0].hex()}")
+    page.locator(".findings li").first.wait_for()
+    page.clock.fast_forward(5_000)
+    assert asked == []
+    page.evaluate("""() => {
+        Object.defineProperty(document, "hidden", { value: false });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }""")
+    page.clock.fast_forward(1_000)
+    page.locator(".findings li").first.filter(has_text="880 ms slower than the median of 24 similar traces").wait_for()
+    visit.check()
+
+
 def test_what_differs_is_told_of_a_search_and_leads_to_the_spans(visit, bought):
     page = visit.open('ui/search?q={ name = "GET /buy" %26%26 duration > 500ms }')
     page.get_by_role("button", name="What differs").click()

@@ -1,4 +1,5 @@
 import { signal } from "@preact/signals";
+import { keptInTab } from "./kept";
 
 export interface Config {
   version: string;
@@ -35,8 +36,8 @@ const TENANT = "tactus.tenant";
 const TOKEN = "tactus.token";
 
 /** Who asks. Kept for this tab, never in addresses. */
-export const tenant = signal(sessionStorage.getItem(TENANT) ?? "");
-const token = signal(sessionStorage.getItem(TOKEN) ?? "");
+export const tenant = signal(keptInTab.get(TENANT) ?? "");
+const token = signal(keptInTab.get(TOKEN) ?? "");
 
 /** True if a token is known. */
 export const hasToken = () => token.value !== "";
@@ -67,11 +68,16 @@ export function setCredentials(newTenant: string, given: string | null) {
   const isShown = waiting.length === 0 || (tenant.value !== "" && newTenant !== tenant.value);
   tenant.value = newTenant;
   token.value = newToken;
-  keep(TENANT, newTenant);
-  keep(TOKEN, newToken);
+  keptInTab.set(TENANT, newTenant || null);
+  keptInTab.set(TOKEN, newToken || null);
   isDeclined = false;
   refusal.value = null;
-  if (isOther && isShown) caller.value += 1;
+  if (isOther && isShown) {
+    // Limits, links and queries that were asked before are those of the tenants that the server is yet to name.
+    config.value = null;
+    isConfigured.value = false;
+    caller.value += 1;
+  }
   const repeat = waiting;
   waiting = [];
   for (const { resume } of repeat) resume();
@@ -85,11 +91,6 @@ export function withoutCredentials() {
   const given = waiting;
   waiting = [];
   for (const { stop } of given) stop();
-}
-
-function keep(key: string, value: string) {
-  if (value === "") sessionStorage.removeItem(key);
-  else sessionStorage.setItem(key, value);
 }
 
 function headers(accept: string): Headers {
@@ -159,10 +160,16 @@ export async function json<T>(path: string, signal?: AbortSignal, priority?: Req
 }
 
 export async function loadConfig() {
+  const asking = caller.peek();
   try {
-    config.value = await json<Config>("config");
+    const found = await json<Config>("config");
+    if (caller.peek() !== asking) return;
+    // Tenants may follow from the token alone.
+    const known = config.peek()?.tenants.join("|");
+    config.value = found;
+    if (known !== undefined && known !== found.tenants.join("|")) caller.value += 1;
   } finally {
-    isConfigured.value = true;
+    if (caller.peek() === asking) isConfigured.value = true;
   }
 }
 

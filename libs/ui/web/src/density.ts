@@ -1,4 +1,5 @@
 import { effect, signal } from "@preact/signals";
+import { keptHere } from "./kept";
 
 const KEY = "tactus.rows";
 /** Heights of a row of a trace, in pixels; styles.css has the same. */
@@ -6,7 +7,7 @@ const HEIGHTS = { compact: 20, normal: 24, roomy: 28 } as const;
 type Density = keyof typeof HEIGHTS;
 const DENSITIES = Object.keys(HEIGHTS) as Density[];
 
-const kept = localStorage.getItem(KEY);
+const kept = keptHere.get(KEY);
 export const density = signal<Density>(DENSITIES.find((density) => density === kept) ?? "normal");
 
 export function rowHeight(): number {
@@ -15,7 +16,7 @@ export function rowHeight(): number {
 
 export function nextDensity() {
   density.value = DENSITIES[(DENSITIES.indexOf(density.value) + 1) % DENSITIES.length];
-  localStorage.setItem(KEY, density.value);
+  keptHere.set(KEY, density.value);
 }
 
 effect(() => {

@@ -1,14 +1,12 @@
 import { effect, signal } from "@preact/signals";
+import { keptHere } from "./kept";
 
 const KEY = "tactus.keys";
 
 /** Single keys get in the way of those who speak their input; they can be switched off. */
-export const areKeysOn = signal(localStorage.getItem(KEY) !== "off");
+export const areKeysOn = signal(keptHere.get(KEY) !== "off");
 
-effect(() => {
-  if (areKeysOn.value) localStorage.removeItem(KEY);
-  else localStorage.setItem(KEY, "off");
-});
+effect(() => keptHere.set(KEY, areKeysOn.value ? null : "off"));
 
 /** Whether an event is for a field: keys are typed there as text, and it takes what is pasted. */
 export function isEditing(event: Event): boolean {

@@ -58,6 +58,8 @@ export function useStreamed<T>(
       },
       (error) => {
         if (!stop.signal.aborted) setStreamed({ ...none, key, problem: reason(error) });
+        // Of several queries the others go on, and would show what they find in the place of the error.
+        stop.abort();
       },
     );
     return () => stop.abort();

@@ -12,6 +12,11 @@ export function messageOf({ status, message = "" }: Marked): string {
   return message === "" && status === "PARTIAL" ? UNREAD : message;
 }
 
+/** What is to be said of an answer that is no JSON, and says in a header whether it is whole. */
+export function messageIn({ headers }: Response): string {
+  return headers.has("X-Tactus-Partial") ? UNREAD : "";
+}
+
 /** What several answers say, each thing once; without what is said `above` already. */
 export function together(messages: string[], above = ""): string {
   return [...new Set(messages)].filter((message) => message !== "" && message !== above).join(" ");

@@ -1,10 +1,11 @@
 import { effect, signal } from "@preact/signals";
+import { keptHere } from "./kept";
 
 const KEY = "tactus.theme";
 const THEMES = ["system", "light", "dark"] as const;
 type Theme = (typeof THEMES)[number];
 
-const kept = localStorage.getItem(KEY);
+const kept = keptHere.get(KEY);
 export const theme = signal<Theme>(THEMES.find((theme) => theme === kept) ?? "system");
 
 const system = matchMedia("(prefers-color-scheme: dark)");
@@ -19,7 +20,7 @@ export function isDark(): boolean {
 
 export function nextTheme() {
   theme.value = THEMES[(THEMES.indexOf(theme.value) + 1) % THEMES.length];
-  localStorage.setItem(KEY, theme.value);
+  keptHere.set(KEY, theme.value);
 }
 
 effect(() => {

@@ -1,5 +1,16 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { ApiError, json, reason, refusal, setCredentials, withoutCredentials } from "../src/api";
+import {
+  ApiError,
+  caller,
+  config,
+  isConfigured,
+  json,
+  loadConfig,
+  reason,
+  refusal,
+  setCredentials,
+  withoutCredentials,
+} from "../src/api";
 
 function answers(status: number, type: string, body: string, statusText = "") {
   vi.stubGlobal(
@@ -51,4 +62,30 @@ test("what waits for somebody to say who asks fails when nobody does, until some
   answers(200, "application/json", "7");
   setCredentials("a", "c");
   expect(await again).toBe(7);
+});
+
+test("what is known of a tenant is forgotten with its token, and asked for anew", async () => {
+  const answered = (tenant: string) =>
+    answers(200, "application/json", JSON.stringify({ tenants: [tenant] }));
+  answered("a");
+  await loadConfig();
+  expect([config.value?.tenants, isConfigured.value]).toEqual([["a"], true]);
+  const early = loadConfig();
+  setCredentials("", "of b");
+  expect([config.value, isConfigured.value]).toEqual([null, false]);
+  // What the caller before was answered is nothing to this one.
+  await early;
+  expect([config.value, isConfigured.value]).toEqual([null, false]);
+  answered("b");
+  await loadConfig();
+  expect([config.value, isConfigured.value]).toEqual([{ tenants: ["b"] }, true]);
+});
+
+test("page begins anew when the server names another tenant", async () => {
+  const before = caller.value;
+  for (const tenant of ["b", "b", "c"]) {
+    answers(200, "application/json", JSON.stringify({ tenants: [tenant] }));
+    await loadConfig();
+  }
+  expect(caller.value).toBe(before + 1);
 });

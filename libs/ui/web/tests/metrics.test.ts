@@ -97,7 +97,7 @@ test("box of a heatmap becomes a query and a range", () => {
     { column: 1, line: lines - 8 },
     { column: 0, line: lines - 1 },
   ];
-  expect(queryIn(box, grid, " kind = server ", "duration", "ns")).toBe(
+  expect(queryIn(box, grid, "kind = server", "duration", "ns")).toBe(
     "{ kind = server && duration > 268435456ns && duration <= 1073741824ns }",
   );
   expect(queryIn(box, { ...grid, first: grid.first + 1 }, "", "span.rows", "")).toBe(
@@ -173,7 +173,7 @@ test("labels that differ only in their kind are different series", async () => {
 test("query says how it is to be shown", () => {
   const histogram = questionOf("{ kind = server } | histogram_over_time(duration) with(buckets=4)");
   expect(histogram).toMatchObject({
-    condition: " kind = server ",
+    condition: "kind = server",
     perDoubling: 4,
     isTime: false,
     isRough: false,
@@ -194,9 +194,12 @@ test("query says how it is to be shown", () => {
 test("step without spans is a gap in a quantile, and a value elsewhere", () => {
   for (const query of [
     "{ a = 1 || b = 2 } | quantile_over_time(duration, .5, .9) by (name) with(buckets=4)",
+    '{ name = "GET /users/{id}" } | quantile_over_time (duration, .5) | topk(3) > -1ms',
+    "{ } > { } | select(span.a) | quantile_over_time(duration, .5)",
+    "({ } | quantile_over_time(duration, .5)) > 1s",
     "{ } | service_graph(client_latency, .5)",
   ]) {
-    expect(questionOf(query)).toMatchObject({ isGapAtZero: true, isSum: false });
+    expect(questionOf(query), query).toMatchObject({ isGapAtZero: true, isTime: true, isSum: false });
   }
   for (const query of [
     "{ } | rate()",
@@ -205,10 +208,33 @@ test("step without spans is a gap in a quantile, and a value elsewhere", () => {
   ]) {
     expect(questionOf(query).isGapAtZero, query).toBe(false);
   }
-  expect(questionOf("{ } | rate() by (name)").isSum).toBe(true);
   const found = [one({ p: "0.5" }, [1_000, 2], [2_000, 0], [3_000, 4])];
   expect(tableOf(found, true).series[0]).toMatchObject({ values: [2, null, 4], mean: 3 });
   expect(tableOf(found).series[0]).toMatchObject({ values: [2, 0, 4], mean: 2 });
+});
+
+test("what is computed of durations has no unit, and of counts is not stacked", () => {
+  const duration = "({ } | avg_over_time(duration))";
+  for (const query of ["{ } | avg_over_time (duration)", duration, `${duration} > 1s`]) {
+    expect(questionOf(query).isTime, query).toBe(true);
+  }
+  for (const query of [`${duration} / ${duration}`, `${duration} * 1000`, `1000 * (${duration})`]) {
+    expect(questionOf(query).isTime, query).toBe(false);
+  }
+  const quantile = "({ } | quantile_over_time(duration, .5))";
+  expect(questionOf(`${quantile} - ${quantile}`)).toMatchObject({ isRough: true, isTime: false });
+  const rate = '{ name = "GET /{id}" } | rate() by (name)';
+  expect(questionOf(rate).isSum).toBe(true);
+  expect(questionOf(`(${rate}) / (${rate})`).isSum).toBe(false);
+});
+
+test("box leads to spans whatever the texts of their condition hold", () => {
+  const of = (spans: string) => questionOf(`${spans} | histogram_over_time(duration)`).condition;
+  expect(of('{ name = "GET /users/{id}" }')).toBe('name = "GET /users/{id}"');
+  expect(of("{ .a = 1 || .b = 2 } | select(.c)")).toBe("(.a = 1 || .b = 2)");
+  expect(of("{ .a = 1 // one\n }")).toBe(".a = 1 // one\n");
+  expect(of("{ }")).toBe("");
+  expect(of("{ } > { }")).toBeNull();
 });
 
 test("buckets of a histogram are in the order of their sizes", () => {

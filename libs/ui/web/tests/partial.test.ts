@@ -3,6 +3,10 @@ import { json } from "../src/api";
 import { messageOf, NotWhole, together } from "../src/partial";
 import { type Found, search } from "../src/search/query";
 import { type Row, rows } from "../src/services/query";
+import { Details } from "../src/trace/details";
+import { findSpans } from "../src/trace/find";
+import { lacking } from "../src/trace/skeleton";
+import { made } from "./trace";
 
 const RANGE = { from: 600, to: 1200 };
 const never = new AbortController().signal;
@@ -15,6 +19,14 @@ function stream(...answers: object[]): Response {
 }
 
 afterEach(() => vi.unstubAllGlobals());
+
+/** A trace that the server has, on a page. */
+async function stored() {
+  vi.stubGlobal("location", { href: "http://pages.example/ui/trace/1" });
+  vi.stubGlobal("addEventListener", () => {});
+  const { StoredTrace } = await import("../src/trace/source");
+  return new StoredTrace("1");
+}
 
 test("a search says at its end what it lacks", async () => {
   const said = async (...answers: object[]) => {
@@ -49,6 +61,48 @@ test("an answer that is marked in a header says so itself", async () => {
   expect(messageOf(await json("typical"))).toBe("Some data could not be read.");
   answer({});
   expect(messageOf(await json("typical"))).toBe("");
+});
+
+test("a span that could not be read is not taken for one that is no longer stored, and asked for again", async () => {
+  const id = "00000000000000a1";
+  const answer = (spans: object[], headers: HeadersInit) => {
+    const body = JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans }] }] });
+    vi.stubGlobal("fetch", async () => new Response(body, { headers }));
+  };
+  const source = await stored();
+  const details = new Details((ids, signal) => source.details(ids, signal));
+  answer([], { "X-Tactus-Partial": "true" });
+  await expect(details.get(id, never)).rejects.toThrow("could not be read");
+  expect((await details.all([id], never)).size).toBe(0);
+  answer([{ spanId: id }], { "X-Tactus-Partial": "true" });
+  expect(await details.get(id, never)).toHaveLength(1);
+  answer([], {});
+  expect(await details.get("00000000000000a2", never)).toEqual([]);
+});
+
+test("matches and downloads of a trace that is not whole say so", async () => {
+  const trace = made([{ name: "root" }]);
+  const source = await stored();
+  const body = JSON.stringify({ spans: 1, matched: 1, rows: "AQ==" });
+  for (const [headers, message] of [
+    [{ "X-Tactus-Partial": "true" }, "Some data could not be read."],
+    [{}, ""],
+  ] as [HeadersInit, string][]) {
+    vi.stubGlobal("fetch", async () => new Response(body, { headers }));
+    const found = await findSpans(source, trace, "{ }", never);
+    expect([[...found.rows], found.message]).toEqual([[0], message]);
+    expect((await source.whole("spans", () => {})).message).toBe(message);
+  }
+});
+
+test("a trace says what it lacks", () => {
+  const trace = made([{ name: "root" }]);
+  expect(lacking(trace)).toEqual([]);
+  expect(lacking({ ...trace, partial: true, missingParents: 1 })).toEqual([
+    "This trace is incomplete.",
+    "1 span without its parent, shown as a root.",
+  ]);
+  expect(lacking({ ...trace, partial: true, message: "It was cut." })).toEqual(["It was cut."]);
 });
 
 test("what several answers lack is said once, and not again below", () => {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { withColumns } from "../src/search/columns";
-import { filterOf, isMetrics, withStage } from "../src/search/stage";
+import { conditionsOf, filterOf, isMetrics, withStage } from "../src/search/stage";
 
 test("stage goes before hints, which stay", () => {
   const rate = (query: string) => withStage(query, "rate()");
@@ -31,6 +31,7 @@ test("queries for metrics are told from their text", () => {
     "{ } | rate()",
     "{ }|count_over_time() by (name)",
     '{ name = "|" } | /* why */ quantile_over_time(duration, .9)',
+    "({ } | rate()) / ({ } | count_over_time())",
   ]) {
     expect(isMetrics(query), query).toBe(true);
   }
@@ -65,4 +66,27 @@ test("filter of a query is known where that alone chooses its spans", () => {
   ];
   others.push("{ } | by(.a)", "{ } | count() > 3", "{ } | coalesce()", "{ } | select(.a) | count() > 1");
   for (const query of others) expect(filterOf(query), query).toBeNull();
+});
+
+test("text that is no query, or is nothing but parentheses, is not one for metrics", () => {
+  for (const text of [
+    "{ )",
+    "} ( ) | rate()",
+    ") | (",
+    "(".repeat(50_000),
+    `${"(".repeat(50_000)}{ } | rate()`,
+  ]) {
+    expect(isMetrics(text), text.slice(0, 20)).toBe(false);
+  }
+});
+
+test("condition of a filter can be followed by another one", () => {
+  const conditions = {
+    '{ name = "GET /users/{id}" } | select(.a)': 'name = "GET /users/{id}"',
+    "{ }": "",
+    "{ .a = 1 // one\n}": ".a = 1 // one\n",
+  };
+  for (const [query, condition] of Object.entries(conditions))
+    expect(conditionsOf(query), query).toBe(condition);
+  expect(conditionsOf("{ } >> { }")).toBeNull();
 });

@@ -22,14 +22,21 @@ async function opened(query = "", trace = spans()) {
   const { TraceState } = await import("../src/trace/state");
   const { modelOf } = await import("../src/trace/model");
   const { shownRows } = await import("../src/trace/rows");
+  const { setParams } = await import("../src/router");
   const state = new TraceState(modelOf(trace));
-  state.follow();
+  const leave = state.follow();
   const rest = () => {
     vi.advanceTimersByTime(1_000);
     return location.href.slice(PAGE.length);
   };
   const { shape, runs } = state.model;
-  return { state, rest, count: () => shownRows(shape.size, runs, state.folds.value).length };
+  return {
+    state,
+    rest,
+    leave,
+    setParams,
+    count: () => shownRows(shape.size, runs, state.folds.value).length,
+  };
 }
 
 beforeEach(() => {
@@ -80,4 +87,14 @@ test("all that is folded at once is one word of the address, however much it is"
   expect(other.count()).toBe(301);
   other.state.foldAll(false);
   expect([other.rest(), other.count()]).toEqual(["", 601]);
+});
+
+test("what changed in the address while nothing followed it is taken from there", async () => {
+  const { state, rest, leave, setParams } = await opened(`?span=${id(1)}`);
+  rest();
+  leave();
+  setParams({ span: id(2), find: "call", view: "table" });
+  state.follow();
+  expect([state.row.value, state.find.value, state.view.value]).toEqual([2, "call", "table"]);
+  expect(rest()).toBe(`?span=${id(2)}&find=call&view=table`);
 });

@@ -202,13 +202,27 @@ test("two traces are laid over each other by their calls", () => {
   expect([only.pairs.length, only.hidden]).toEqual([1, 1]);
 });
 
+test("what only one of two traces does is shown, however much else they do", () => {
+  const side = (duration: number, more: string[]) => {
+    const calls = Array.from({ length: 600 }, (_, at) => ({ parent: 0, name: `GET /${at}`, duration }));
+    const others = more.map((name) => ({ parent: 0, name, duration: 1 }));
+    const trace = made([{ name: "root", duration: 100 }, ...calls, ...others]);
+    return pathsOf(trace, Float64Array.from(trace.duration));
+  };
+  const { all, only } = compared(side(5, []), side(10, ["DELETE"]));
+  expect([all.pairs.length, all.hidden]).toEqual([500, 102]);
+  expect([only.pairs.map(({ a, b }) => [a, b?.name]), only.hidden]).toEqual([[[null, "DELETE"]], 0]);
+});
+
 test("calls that call each other as often as there are spans are compared and drawn", () => {
   const count = 20_000;
   const trace = made(
     Array.from({ length: count }, (_, row) => ({ parent: row - 1, name: `${row}`, duration: 1 })),
   );
   const paths = pathsOf(trace, new Float64Array(count).fill(1));
-  const { pairs, hidden } = compared(paths, paths);
+  const { all, only } = compared(paths, paths);
+  const { pairs, hidden } = all;
+  expect(only).toEqual({ pairs: [], hidden: 0 });
   expect([pairs.length, pairs[499].depth, hidden]).toEqual([500, 500, count - 500]);
   expect(Object.keys(pairs[0].a ?? {})).not.toContain("children");
   const { boxes, depth, deeper } = flame(paths);

@@ -32,14 +32,20 @@ function pairOf(a: Path | null, b: Path | null, depth: number): Pair {
   return { a, b, depth, change: (b?.total ?? 0) - (a?.total ?? 0), children: [] };
 }
 
-/** Pairs below the root, callers before what they call, at most `limit`; and how many are left out. */
-export function flatten(root: Pair, limit: number): { pairs: Pair[]; hidden: number } {
+/** Pairs below the root that are wanted, callers before what they call, at most `limit`; and how many are left out. */
+export function flatten(
+  root: Pair,
+  limit: number,
+  isWanted = (_: Pair) => true,
+): { pairs: Pair[]; hidden: number } {
   const pairs: Pair[] = [];
   let hidden = 0;
   const waiting = [...root.children].reverse();
   for (let pair = waiting.pop(); pair; pair = waiting.pop()) {
-    if (pairs.length < limit) pairs.push(pair);
-    else hidden += 1;
+    if (isWanted(pair)) {
+      if (pairs.length < limit) pairs.push(pair);
+      else hidden += 1;
+    }
     for (let at = pair.children.length - 1; at >= 0; at -= 1) waiting.push(pair.children[at]);
   }
   return { pairs, hidden };
@@ -53,23 +59,34 @@ export interface ShownPair {
   change: number;
 }
 
-/** What is shown of two traces. */
-export interface Comparison {
+/** Calls of two traces. */
+export interface Calls {
   pairs: ShownPair[];
   /** Calls that are left out. */
   hidden: number;
+}
+
+/** What is shown of two traces: all calls, and those that only one of them makes. */
+export interface Comparison {
+  all: Calls;
+  only: Calls;
 }
 
 /** Calls that are shown. */
 const SHOWN = 500;
 
 export function compared(a: Path, b: Path): Comparison {
-  const { pairs, hidden } = flatten(align(a, b), SHOWN);
-  const shown = pairs.map(({ a, b, depth, change }) => ({
+  const root = align(a, b);
+  return { all: shown(root), only: shown(root, ({ a, b }) => !a || !b) };
+}
+
+function shown(root: Pair, isWanted?: (pair: Pair) => boolean): Calls {
+  const { pairs, hidden } = flatten(root, SHOWN, isWanted);
+  const calls = pairs.map(({ a, b, depth, change }) => ({
     a: a && callOf(a),
     b: b && callOf(b),
     depth,
     change,
   }));
-  return { pairs: shown, hidden };
+  return { pairs: calls, hidden };
 }

@@ -4,16 +4,17 @@ import { ErrorMessage } from "../error-message";
 import { counted, duration, integer, notShown } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
+import { messageOf, NotWhole } from "../partial";
 import { address, params, setParams, TYPICAL } from "../router";
 import { Scroll } from "../scroll";
 import { Chip } from "../search/results";
 import { Label } from "../text";
-import { typicalPaths } from "../trace/against";
+import type { Typical } from "../trace/against";
 import { inBackground } from "../trace/compute";
-import type { Call, Path } from "../trace/paths";
-import { decode, extent, nameOf, type Skeleton, serviceOf } from "../trace/skeleton";
+import type { Call } from "../trace/paths";
+import { decode, extent, lacking, nameOf, type Skeleton, serviceOf } from "../trace/skeleton";
 import { typical } from "../trace/typical";
-import type { Comparison, ShownPair } from "./align";
+import type { Calls, Comparison } from "./align";
 
 interface Side {
   /** Null for what is typical. */
@@ -22,6 +23,8 @@ interface Side {
   count: string;
   /** Nanoseconds. */
   extent: number;
+  /** What is to be said if it is not whole; else empty. */
+  message: string;
 }
 
 interface Compared extends Comparison {
@@ -40,7 +43,8 @@ async function load(
   const columns = await arrived(response.arrayBuffer(), signal);
   const trace = decode(columns);
   const title = trace.count > 0 ? `${serviceOf(trace, 0)} ${nameOf(trace, 0)}` : id;
-  const side = { id, title, count: counted(trace.count, "span"), extent: extent(trace) };
+  const count = counted(trace.count, "span");
+  const side = { id, title, count, extent: extent(trace), message: lacking(trace).join(" ") };
   return { trace, side, columns };
 }
 
@@ -60,12 +64,13 @@ async function loadBoth(a: string, b: string, signal: AbortSignal): Promise<Comp
     title: `Typical ${side.title}`,
     count: `the median of ${counted(found.traces, "trace")}`,
     extent: found.duration.p50,
+    message: messageOf(found),
   };
-  return { sides: [usual, side], ...(await compare([typicalPaths(found), columns], signal)) };
+  return { sides: [usual, side], ...(await compare([found, columns], signal)) };
 }
 
 /** Large traces have a million calls: another thread lays them over each other. */
-function compare(sides: [ArrayBuffer | Path, ArrayBuffer], signal: AbortSignal): Promise<Comparison> {
+function compare(sides: [ArrayBuffer | Typical, ArrayBuffer], signal: AbortSignal): Promise<Comparison> {
   const columns = sides.filter((side) => side instanceof ArrayBuffer);
   return inBackground({ kind: "compare", sides }, signal, columns);
 }
@@ -74,6 +79,7 @@ function compare(sides: [ArrayBuffer | Path, ArrayBuffer], signal: AbortSignal):
 export function ComparePage({ a, b }: { a: string; b: string }) {
   const { value, problem } = useLoaded(`${a} ${b}`, (signal) => loadBoth(a, b, signal));
   const only = params.value.get("only") === "1";
+  const calls = value && (only ? value.only : value.all);
   useEffect(() => {
     document.title = "Compare – Tactus";
   }, []);
@@ -82,8 +88,11 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
       <h1>{a === TYPICAL ? "Compare with typical traces" : "Compare two traces"}</h1>
       <ErrorMessage text={problem} />
       {problem === null && !value && <p role="status">reading…</p>}
-      {value && (
+      {value && calls && (
         <>
+          {value.sides.map(({ message }, at) => (
+            <NotWhole key={at} messages={[message && `${"AB"[at]}: ${message}`]} />
+          ))}
           <Head letter="A" side={value.sides[0]} />
           <Head letter="B" side={value.sides[1]} />
           <p>
@@ -102,8 +111,8 @@ export function ComparePage({ a, b }: { a: string; b: string }) {
               only what one of them has
             </label>
           </p>
-          {value.hidden > 0 && <p class="strip">! {notShown(value.hidden, "call")}</p>}
-          <Table pairs={only ? value.pairs.filter(({ a, b }) => !a || !b) : value.pairs} />
+          {calls.hidden > 0 && <p class="strip">! {notShown(calls.hidden, "call")}</p>}
+          <Table calls={calls} />
         </>
       )}
     </main>
@@ -130,7 +139,7 @@ function Head({ letter, side: { id, title, count, extent } }: { letter: string; 
   );
 }
 
-function Table({ pairs }: { pairs: ShownPair[] }) {
+function Table({ calls: { pairs } }: { calls: Calls }) {
   const most = Math.max(1, ...pairs.map(({ change }) => Math.abs(change)));
   if (pairs.length === 0) return <p class="hint">Both traces make the same calls.</p>;
   return (

@@ -1,4 +1,4 @@
-import { json, tenant } from "../api";
+import { caller, json } from "../api";
 import type { Range } from "../range";
 import { attribute, quote } from "../search/form";
 
@@ -72,7 +72,7 @@ export class Stored {
     load: (path: string, signal: AbortSignal) => Promise<string[]>,
   ): Promise<string[]> {
     clearTimeout(this.released);
-    const key = `${tenant.value} ${path}`;
+    const key = `${caller.value} ${path}`;
     const known = this.kept.get(key);
     if (known && Date.now() - known.at < FRESH) return Promise.resolve(known.answer);
     if (this.asking?.path === key) return this.asking.answer;

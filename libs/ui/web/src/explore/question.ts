@@ -1,3 +1,5 @@
+import { conditionsOf, hintOf, metricsOf, tokensOf } from "../search/stage";
+
 /** What can be told of a metrics query from its text: enough to show it well, the server decides the rest. */
 export interface Question {
   /** Values are seconds. */
@@ -18,36 +20,39 @@ export interface Question {
   isSampled: boolean;
 }
 
-const DURATION = "span:duration|duration";
-const TIMES = `${DURATION}|trace:duration|traceDuration|event:timeSinceStart`;
-const IS_TIME = new RegExp(
-  `\\|\\s*((min|max|avg|sum)_over_time\\(\\s*(${DURATION})\\s*\\)|(quantile)_over_time\\(\\s*(${TIMES})\\s*,)`,
-);
-const IS_LATENCY = /\|\s*service_graph\(\s*(client|server)_latency\s*(,)?/;
-/** A query whose values are quantiles themselves, and not what was computed of them. */
-const IS_QUANTILE =
-  /^\s*\{[^{}]*\}\s*\|\s*(quantile_over_time\([^()]*\)|service_graph\(\s*(client|server)_latency\s*,[^()]*\))[^|]*$/;
-const IS_SUM = /^\s*\{[^{}]*\}[^|]*\|\s*(rate|count_over_time|sum_over_time|histogram_over_time)\(/;
-const HISTOGRAM = /\|\s*histogram_over_time\(\s*([^()\s]+)\s*\)/;
-const FILTER = /^\s*\{([^{}]*)\}\s*\|\s*histogram_over_time\(/;
-const BUCKETS = /\bwith\s*\([^)]*\bbuckets\s*=\s*([1-4])\b/;
+const DURATION = /^(span:)?duration$/;
+/** What buckets count in nanoseconds, and show in seconds. */
+const TIMES = /^((span:|trace:)?duration|traceDuration|event:timeSinceStart)$/;
+const LATENCY = /^(client|server)_latency$/;
 /** Buckets of a doubling with which an estimate is less than a fifth off. */
 const FINE = 4;
-const SAMPLED = /\bwith\s*\([^)]*\b(span_|trace_)?sample\s*=\s*0?\.\d/;
 
 export function questionOf(query: string): Question {
-  const latency = IS_LATENCY.exec(query);
-  const attribute = HISTOGRAM.exec(query)?.[1] ?? "duration";
-  const isDuration = latency !== null || new RegExp(`^(${TIMES})$`).test(attribute);
-  const perDoubling = Number(BUCKETS.exec(query)?.[1] ?? 1);
+  const { spans = "", name = "", args = [], isPlain = false } = metricsOf(query) ?? {};
+  const [first = "", quantile] = args;
+  const isLatency = name === "service_graph" && LATENCY.test(first);
+  const isQuantile = name === "quantile_over_time" || (isLatency && quantile !== undefined);
+  const isTime = isQuantile
+    ? isLatency || TIMES.test(first)
+    : /^(min|max|avg|sum)_over_time$/.test(name) && DURATION.test(first);
+  const attribute = name === "histogram_over_time" ? first : "duration";
+  const isDuration = TIMES.test(attribute);
+  const given = Number(hintOf(query, "buckets"));
+  const perDoubling = Number.isInteger(given) && given >= 1 && given <= FINE ? given : 1;
+  const tokens = tokensOf(query);
+  const isEstimate = (token: string, at: number) =>
+    token === "quantile_over_time" || (LATENCY.test(token) && tokens[at + 1] === ",");
+  const condition = isPlain ? conditionsOf(spans) : null;
+  const samples = ["sample", "span_sample", "trace_sample"].map((name) => Number(hintOf(query, name)));
   return {
-    isTime: IS_TIME.test(query) || latency?.[2] !== undefined,
-    condition: FILTER.exec(query)?.[1] ?? null,
+    isTime: isTime && isPlain,
+    // More stands behind it.
+    condition: condition?.includes("||") ? `(${condition})` : condition,
     measured: { attribute, unit: isDuration ? "ns" : "", perOne: isDuration ? 1e9 : 1 },
     perDoubling,
-    isGapAtZero: IS_QUANTILE.test(query),
-    isSum: IS_SUM.test(query),
-    isRough: perDoubling < FINE && (/\bquantile_over_time\(/.test(query) || latency?.[2] !== undefined),
-    isSampled: SAMPLED.test(query),
+    isGapAtZero: isQuantile && isPlain,
+    isSum: isPlain && /^(rate|(count|sum|histogram)_over_time)$/.test(name),
+    isRough: perDoubling < FINE && tokens.some(isEstimate),
+    isSampled: samples.some((share) => share > 0 && share < 1),
   };
 }

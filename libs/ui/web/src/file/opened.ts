@@ -1,7 +1,7 @@
 import { arrived, request } from "../api";
 import { address, padded } from "../router";
-import { type Detail, detailsOf, type OtlpTrace } from "../trace/details";
-import type { FindAnswer, Form, Source } from "../trace/source";
+import { type Detail, detailsOf, type FoundDetails, type OtlpTrace } from "../trace/details";
+import type { FindAnswer, Form, Source, Whole } from "../trace/source";
 
 /** A trace of a file. Times in nanoseconds. */
 export interface FileEntry {
@@ -77,7 +77,8 @@ export class FileTrace implements Source {
   }
 
   private async load(): Promise<Map<string, Detail[]>> {
-    const whole = JSON.parse(await (await this.whole("spans")).text()) as OtlpTrace;
+    const { content } = await this.whole("spans");
+    const whole = JSON.parse(await content.text()) as OtlpTrace;
     const details = new Map<string, Detail[]>();
     for (const detail of detailsOf(whole)) {
       const alike = details.get(detail.span.spanId);
@@ -88,13 +89,13 @@ export class FileTrace implements Source {
   }
 
   /** All at once: the file is bounded, and would be sent for each of them. */
-  async details(ids: string[]): Promise<Detail[]> {
+  async details(ids: string[]): Promise<FoundDetails> {
     this.all ??= this.load();
     this.all.catch(() => {
       this.all = null;
     });
     const all = await this.all;
-    return ids.flatMap((id) => all.get(id) ?? []);
+    return { details: ids.flatMap((id) => all.get(id) ?? []), message: "" };
   }
 
   async find(query: string, signal: AbortSignal): Promise<FindAnswer> {
@@ -103,9 +104,9 @@ export class FileTrace implements Source {
     return arrived(response.json(), signal);
   }
 
-  async whole(form: Form): Promise<Blob> {
+  async whole(form: Form): Promise<Whole> {
     const response = await this.file.ask({ trace: this.id, as: form }, "application/json");
-    return arrived(response.blob());
+    return { content: await arrived(response.blob()), message: "" };
   }
 
   /** Other traces are in the file, or may be stored. */

@@ -1,12 +1,13 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { config, reason } from "../api";
+import { ApiError, config, reason } from "../api";
 import { ErrorMessage } from "../error-message";
 import { bytes, counted, duration, integer, millisOf, moment } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { address, navigate, params, setParams } from "../router";
 import { Scroll } from "../scroll";
+import { traceId } from "../search/query";
 import { Chip } from "../search/results";
 import { Label, Text } from "../text";
 import { modelOf } from "../trace/model";
@@ -49,11 +50,20 @@ export function FilePage() {
   useEffect(() => takeFiles(open), []);
   const close = () => {
     isOpen.current = false;
+    setProblem(null);
     setFile(null);
     navigate(address("file"));
   };
   if (!file) return <Chooser open={open} problem={problem} />;
-  return <FileView key={file.number} {...file} close={close} />;
+  const another = (
+    <>
+      <button type="button" onClick={close}>
+        Open another file
+      </button>
+      <ErrorMessage text={problem} />
+    </>
+  );
+  return <FileView key={file.number} {...file} another={another} />;
 }
 
 interface ChooserProps {
@@ -114,45 +124,49 @@ function Chooser({ open, problem }: ChooserProps) {
   );
 }
 
-function FileView({ file, number, close }: { file: OpenedFile; number: number; close(): void }) {
+interface ViewProps {
+  file: OpenedFile;
+  number: number;
+  /** What opens another file, and why that cannot be opened. */
+  another: ComponentChildren;
+}
+
+function FileView({ file, number, another }: ViewProps) {
   const { value, problem } = useLoaded(`${number}`, (signal) => file.list(signal));
   const asked = params.value.get("trace");
   const only = value?.traces.length === 1 ? value.traces[0].traceId : null;
   useEffect(() => {
-    if (only !== null && asked === null) setParams({ trace: only });
+    if (only !== null && asked !== only) setParams({ trace: only });
   }, [only, asked]);
   if (problem !== null) {
     return (
-      <Frame file={file} close={close}>
+      <Frame file={file} another={another}>
         <p class="error" role="alert">
           ✕ <Text value={problem} />
         </p>
       </Frame>
     );
   }
-  const chosen = value?.traces.some(({ traceId }) => traceId === asked) ? asked : null;
-  if (value && chosen !== null) return <Trace key={chosen} file={file} id={chosen} close={close} />;
+  const id = traceId(asked ?? "")?.trace;
+  const isThere = value?.traces.some(({ traceId }) => traceId === id) || (value?.more ?? 0) > 0;
+  if (id && isThere) return <Trace key={id} file={file} id={id} another={another} />;
   if (!value || only !== null) {
     return (
-      <Frame file={file} close={close}>
+      <Frame file={file} another={another}>
         <p role="status">reading…</p>
       </Frame>
     );
   }
   return (
-    <Frame file={file} close={close}>
+    <Frame file={file} another={another}>
       <Traces contents={value} />
     </Frame>
   );
 }
 
-interface FrameProps {
-  file: OpenedFile;
-  close(): void;
-  children: ComponentChildren;
-}
+type FrameProps = Pick<ViewProps, "file" | "another"> & { children: ComponentChildren };
 
-function Frame({ file, close, children }: FrameProps) {
+function Frame({ file, another, children }: FrameProps) {
   return (
     <main>
       <div class="tools">
@@ -160,29 +174,25 @@ function Frame({ file, close, children }: FrameProps) {
           <Text value={file.name} />
         </h1>
         <span class="space" />
-        <Another close={close} />
+        {another}
       </div>
       {children}
     </main>
   );
 }
 
-function Another({ close }: { close(): void }) {
-  return (
-    <button type="button" onClick={close}>
-      Open another file
-    </button>
-  );
-}
-
-function Trace({ file, id, close }: { file: OpenedFile; id: string; close(): void }) {
+function Trace({ file, id, another }: Pick<ViewProps, "file" | "another"> & { id: string }) {
   const source = useMemo(() => new FileTrace(file, id), [file, id]);
   const { value, problem } = useLoaded(id, async (signal) => {
-    return new TraceState(modelOf(decode(await file.skeleton(id, signal))));
+    const columns = await file.skeleton(id, signal).catch((error) => {
+      const isUnknown = error instanceof ApiError && error.status === 404;
+      throw isUnknown ? new ApiError(404, `The file has no trace ${id}.`) : error;
+    });
+    return new TraceState(modelOf(decode(columns)));
   });
-  if (value) return <Opened id={id} state={value} source={source} actions={<Another close={close} />} />;
+  if (value) return <Opened id={id} state={value} source={source} actions={another} />;
   return (
-    <Frame file={file} close={close}>
+    <Frame file={file} another={another}>
       {problem === null ? <p role="status">reading…</p> : <ErrorMessage text={problem} />}
     </Frame>
   );
@@ -202,7 +212,10 @@ function Traces({ contents }: { contents: Contents }) {
   }, [traces, wanted]);
   const notes = notesOn(contents);
   if (more > 0)
-    notes.push(`${counted(more, "older trace")} of the file ${more === 1 ? "is" : "are"} not listed.`);
+    notes.push(
+      `${counted(more, "older trace")} of the file ${more === 1 ? "is" : "are"} not listed; the id of one opens it.`,
+    );
+  const unlisted = more > 0 && shown.length === 0 ? traceId(wanted) : null;
   return (
     <>
       <p>
@@ -218,6 +231,13 @@ function Traces({ contents }: { contents: Contents }) {
             onInput={(event) => setParams({ named: event.currentTarget.value || null })}
           />
         </label>
+      )}
+      {unlisted && (
+        <p>
+          <a href={address("file", { named: wanted, trace: unlisted.trace })}>
+            Open trace <span class="mono">{unlisted.trace}</span>
+          </a>
+        </p>
       )}
       {traces.length === 0 && <p class="hint">The file has no trace.</p>}
       {traces.length > 0 && (

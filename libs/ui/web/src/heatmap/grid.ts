@@ -191,5 +191,5 @@ export function queryIn(drawn: Box, grid: Grid, condition: string, attribute: st
   const { lines } = sorted(drawn);
   const bound = (line: number) => `${Math.floor(boundOf(grid, line))}${unit}`;
   const size = `${attribute} > ${bound(lines[0] - 1)} && ${attribute} <= ${bound(lines[1])}`;
-  return condition.trim() === "" ? `{ ${size} }` : `{ ${condition.trim()} && ${size} }`;
+  return condition === "" ? `{ ${size} }` : `{ ${condition} && ${size} }`;
 }

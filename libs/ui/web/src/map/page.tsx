@@ -14,7 +14,7 @@ import { Scroll } from "../scroll";
 import { FILTER_WANTED, useCheck } from "../search/check";
 import { QueryBar } from "../search/query-bar";
 import { Chip } from "../search/results";
-import { isMetrics } from "../search/stage";
+import { isMetrics, withStage } from "../search/stage";
 import { Label } from "../text";
 import { drawn } from "./drawn";
 import {
@@ -64,11 +64,11 @@ interface Loaded {
 }
 
 async function edgesIn(filter: string, range: Range, signal: AbortSignal, told: string[]): Promise<Edge[]> {
-  const of = (stage: string) =>
-    values(`${filter} | ${stage}`, range, signal, (_, { message }) => told.push(message));
+  const of = (stage: string, hint?: string) =>
+    values(withStage(filter, stage, hint), range, signal, (_, { message }) => told.push(message));
   const [counts, latency] = await Promise.all([
     of("service_graph()"),
-    of("service_graph(server_latency, .95) with(buckets=4)"),
+    of("service_graph(server_latency, .95)", "buckets=4"),
   ]);
   return edgesOf(counts, latency);
 }

@@ -9,6 +9,7 @@ import { fixed } from "../range-select";
 import { address } from "../router";
 import { Scroll } from "../scroll";
 import { Label } from "../text";
+import { conditionsOf } from "./stage";
 
 interface Value {
   /** Null where the attribute is missing. */
@@ -136,8 +137,8 @@ interface RowProps {
 
 /** A filter with one more condition that must hold for the same span; null if it is more than a filter. */
 function within(filter: string, condition: string): string | null {
-  const body = /^\s*\{([^{}]*)\}\s*$/.exec(filter)?.[1].trim();
-  if (body === undefined) return null;
+  const body = conditionsOf(filter);
+  if (body === null) return null;
   return body === "" ? `{ ${condition} }` : `{ (${body}) && ${condition} }`;
 }
 

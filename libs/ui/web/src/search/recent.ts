@@ -1,4 +1,5 @@
 import { config, tenant } from "../api";
+import { keptHere } from "../kept";
 
 const RECENT = "tactus.recent";
 const MOST_RECENT = 20;
@@ -12,7 +13,7 @@ function key(): string {
 /** Queries that were run, the last first. */
 export function recent(): string[] {
   try {
-    const kept: unknown = JSON.parse(localStorage.getItem(key()) ?? "[]");
+    const kept: unknown = JSON.parse(keptHere.get(key()) ?? "[]");
     return Array.isArray(kept) ? kept.filter((query) => typeof query === "string") : [];
   } catch {
     return [];
@@ -21,9 +22,5 @@ export function recent(): string[] {
 
 export function remember(query: string) {
   const all = [query, ...recent().filter((known) => known !== query)].slice(0, MOST_RECENT);
-  try {
-    localStorage.setItem(key(), JSON.stringify(all));
-  } catch {
-    // The browser keeps nothing, or is full: the search itself went well.
-  }
+  keptHere.set(key(), JSON.stringify(all));
 }

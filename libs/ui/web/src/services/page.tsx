@@ -1,7 +1,7 @@
 import { useEffect } from "preact/hooks";
 import { config } from "../api";
 import { ErrorMessage } from "../error-message";
-import { duration, percent, rate } from "../format";
+import { duration, notShown, percent, rate } from "../format";
 import { SpanHeatmap } from "../heatmap/spans";
 import { reading, useStreamed } from "../loaded";
 import { type Series, series, stepFor } from "../metrics";
@@ -17,6 +17,9 @@ import { Chip } from "../search/results";
 import { ordered, SortHead, useOrder } from "../sorting";
 import { Label, Text } from "../text";
 import { BUCKETS, type Row, requestsTo, rows } from "./query";
+
+/** Rows that are shown: names with ids in them are as many as requests. */
+const SHOWN = 500;
 
 const SORTED = ["name", "rate", "errors", "p50", "p95", "p99", "total"] as const;
 
@@ -98,7 +101,8 @@ function Requests({ condition, range, above }: { condition: string; range: Range
 function Table({ rows, service }: { rows: Row[]; service: string }) {
   const head = useOrder(SORTED, { by: "total", ascending: false });
   const { order } = head;
-  const most = Math.max(Number.MIN_VALUE, ...rows.map(({ total }) => total));
+  const most = rows.reduce((most, { total }) => Math.max(most, total), Number.MIN_VALUE);
+  const hidden = Math.max(0, rows.length - SHOWN);
   // A box of the heatmap of all is none of that of one.
   const open = (row: Row) => setParams({ service: row.name, box: null, differs: null }, false);
   // No query finds the spans whose service has sent no name.
@@ -110,6 +114,7 @@ function Table({ rows, service }: { rows: Row[]; service: string }) {
   };
   return (
     <Scroll>
+      {hidden > 0 && <p class="strip">! {notShown(hidden, service === "" ? "service" : "operation")}</p>}
       <table>
         <thead>
           <tr>
@@ -137,59 +142,62 @@ function Table({ rows, service }: { rows: Row[]; service: string }) {
           </tr>
         </thead>
         <tbody>
-          {ordered(rows, (row) => row[order.by], order.ascending).map((row) => (
-            <tr key={row.name}>
-              <td>
-                {!isFound(row) ? (
-                  <>
-                    <Chip name={row.name} /> <Label value={row.name} none="unknown service" />
-                  </>
-                ) : service === "" ? (
-                  <button type="button" class="link" onClick={() => open(row)}>
-                    <Chip name={row.name} /> <Label value={row.name} />
-                  </button>
-                ) : (
-                  <a href={traces(row, "")}>
-                    <Label value={row.name} />
-                  </a>
-                )}
-              </td>
-              <td class="number">
-                <Spark values={row.spark} /> {rate(row.rate)}
-              </td>
-              <td class="number">
-                {row.errors === 0 ? (
-                  "0 %"
-                ) : isFound(row) ? (
-                  <a class="error" href={traces(row, " && status = error")}>
-                    ✕ {percent(row.errors)}
-                  </a>
-                ) : (
-                  <span class="error">✕ {percent(row.errors)}</span>
-                )}
-              </td>
-              <td class="number">{duration(row.p50 * 1e9)}</td>
-              <td class="number">{duration(row.p95 * 1e9)}</td>
-              <td class="number">
-                {row.p99 > 0 && isFound(row) ? (
-                  <a href={traces(row, ` && duration > ${bucketBelow(row.p99)}ns`)}>
-                    {duration(row.p99 * 1e9)}
-                  </a>
-                ) : row.p99 > 0 ? (
-                  duration(row.p99 * 1e9)
-                ) : (
-                  "–"
-                )}
-              </td>
-              <td class="number middle">
-                <meter min={0} max={most} value={row.total} aria-label={duration(row.total * 1e9)} />
-              </td>
-            </tr>
-          ))}
+          {ordered(rows, (row) => row[order.by], order.ascending)
+            .slice(0, SHOWN)
+            .map((row) => (
+              <tr key={row.name}>
+                <td>
+                  {!isFound(row) ? (
+                    <>
+                      <Chip name={row.name} /> <Label value={row.name} none="unknown service" />
+                    </>
+                  ) : service === "" ? (
+                    <button type="button" class="link" onClick={() => open(row)}>
+                      <Chip name={row.name} /> <Label value={row.name} />
+                    </button>
+                  ) : (
+                    <a href={traces(row, "")}>
+                      <Label value={row.name} />
+                    </a>
+                  )}
+                </td>
+                <td class="number">
+                  <Spark values={row.spark} /> {rate(row.rate)}
+                </td>
+                <td class="number">
+                  {row.errors === 0 ? (
+                    "0 %"
+                  ) : isFound(row) ? (
+                    <a class="error" href={traces(row, " && status = error")}>
+                      ✕ {percent(row.errors)}
+                    </a>
+                  ) : (
+                    <span class="error">✕ {percent(row.errors)}</span>
+                  )}
+                </td>
+                <td class="number">{quantile(row.p50)}</td>
+                <td class="number">{quantile(row.p95)}</td>
+                <td class="number">
+                  {row.p99 > 0 && isFound(row) ? (
+                    <a href={traces(row, ` && duration > ${bucketBelow(row.p99)}ns`)}>{quantile(row.p99)}</a>
+                  ) : (
+                    quantile(row.p99)
+                  )}
+                </td>
+                <td class="number middle">
+                  <meter min={0} max={most} value={row.total} aria-label={duration(row.total * 1e9)} />
+                </td>
+              </tr>
+            ))}
         </tbody>
       </table>
     </Scroll>
   );
+}
+
+/** A quantile in seconds; 0 is none: those of some spans are above that. */
+function quantile(seconds: number): string {
+  return seconds > 0 ? duration(seconds * 1e9) : "–";
 }
 
 /** The lower bound in nanoseconds of the bucket that an estimate lies in: what it counts is longer than that. */

@@ -1,7 +1,8 @@
+import { useMemo } from "preact/hooks";
 import { config } from "../api";
 import { counted } from "../format";
 import { visible } from "../names";
-import { around } from "../range";
+import { around, type Range } from "../range";
 import { fixed } from "../range-select";
 import { address } from "../router";
 import { conditionOf } from "../search/form";
@@ -9,7 +10,7 @@ import { Text } from "../text";
 import { type KeyValue, valueText } from "./details";
 import { LinkedText } from "./linked";
 import { type LinkValues, linksAt, type Place } from "./links";
-import type { Skeleton } from "./skeleton";
+import { extent, type Skeleton } from "./skeleton";
 import type { Source } from "./source";
 
 interface AttributesProps {
@@ -22,6 +23,7 @@ interface AttributesProps {
 }
 
 export function Attributes({ pairs = [], dropped, scope, trace, source }: AttributesProps) {
+  const range = useMemo(() => rangeAround(trace), [trace]);
   return (
     <>
       {pairs.length === 0 && scope === "span" && <p class="muted">none</p>}
@@ -51,7 +53,7 @@ export function Attributes({ pairs = [], dropped, scope, trace, source }: Attrib
                     ) : (
                       text
                     )}
-                    {condition !== null && <Alike condition={condition} trace={trace} />}
+                    {condition !== null && <Alike condition={condition} range={range} />}
                   </dd>
                 </div>
               );
@@ -66,10 +68,14 @@ export function Attributes({ pairs = [], dropped, scope, trace, source }: Attrib
 /** So many seconds around a trace others like it are looked for. */
 const AROUND = 3_600;
 
-/** Leads to the spans that have the same value. */
-function Alike({ condition, trace }: { condition: string; trace: Skeleton }) {
+function rangeAround(trace: Skeleton): Range {
   const at = Number(trace.begin / 1_000_000_000n);
-  const range = around(at, AROUND, AROUND, config.value?.limits.searchSeconds ?? 0);
+  const after = Math.ceil(extent(trace) / 1e9) + AROUND;
+  return around(at, AROUND, after, config.value?.limits.searchSeconds ?? 0);
+}
+
+/** Leads to the spans that have the same value. */
+function Alike({ condition, range }: { condition: string; range: Range }) {
   return (
     <a
       class="alike"

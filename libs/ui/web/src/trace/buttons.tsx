@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { reason } from "../api";
 import { bytes } from "../format";
 import { address, here, navigate } from "../router";
@@ -10,22 +10,26 @@ import { median } from "./typical";
 /** What can be done with a trace. */
 export function Actions({ id, trace, source }: { id: string; trace: Skeleton; source: Source }) {
   const [said, setSaid] = useState("");
+  const left = useMemo(() => new AbortController(), []);
+  useEffect(() => () => left.abort(), [left]);
   const keep = (form: Form, name: string) => {
     setSaid("reading…");
     source
       .whole(form, (count) => setSaid(`reading… ${bytes(count)}`))
       .then(
-        (whole) => {
-          save(whole, name);
-          setSaid("");
+        ({ content, message }) => {
+          save(content, name);
+          setSaid(message && `saved, but not whole: ${message}`);
         },
         (error) => setSaid(reason(error) ?? ""),
       );
   };
   const compare = () => {
     setSaid("searching…");
-    median(trace).then(
+    median(trace, left.signal).then(
       (other) => {
+        // Whoever went elsewhere stays there.
+        if (left.signal.aborted) return;
         if (other) navigate(address(`compare/${other}...${id}`));
         else setSaid("no other trace of this operation within an hour");
       },

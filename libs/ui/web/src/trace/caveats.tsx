@@ -4,21 +4,16 @@ import { inSentence } from "../names";
 import { setParams } from "../router";
 import { CORRECTED, canCorrect, type Moved } from "./clocks";
 import type { Model } from "./model";
+import { lacking } from "./skeleton";
 
 /** Services whose clocks are said to differ. */
 const NAMED = 3;
 
 /** What is not as it should be: said before anybody draws conclusions. */
 export function Caveats({ model: { trace, early }, notes, clocks }: CaveatsProps) {
-  const all = [...notes];
+  const all = [...notes, ...lacking(trace)];
   const isMoved = clocks !== null && clocks.spans > 0;
   const canMove = useMemo(() => !isMoved && early.spans > 0 && canCorrect(trace), [isMoved, early, trace]);
-  if (trace.partial) all.push(trace.message || "This trace is incomplete.");
-  if (trace.missingParents > 0) {
-    const shown =
-      trace.missingParents === 1 ? "its parent, shown as a root" : "their parents, shown as roots";
-    all.push(`${counted(trace.missingParents, "span")} without ${shown}.`);
-  }
   if (isMoved) {
     all.push(
       `Clocks differ: ${counted(clocks.spans, "span")} moved to after the start of ${parents(clocks.spans)} (${whose(clocks.services)}).`,

@@ -43,6 +43,7 @@ class Background {
       if ("problem" in data) waiting?.reject(new Error(data.problem));
       else waiting?.resolve(data.answer as never);
     };
+    this.worker.onmessageerror = () => this.fail(new Error("the worker's answer cannot be read"));
     this.worker.onerror = (event) => this.fail(new Error(event.message || "the worker failed"));
   }
 

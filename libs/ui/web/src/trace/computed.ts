@@ -24,7 +24,7 @@ export type Question =
   | { kind: "beside"; typical: Typical }
   | { kind: "against"; typical: Typical }
   | { kind: "flame"; within: number }
-  | { kind: "compare"; sides: [ArrayBuffer | Path, ArrayBuffer] }
+  | { kind: "compare"; sides: [ArrayBuffer | Typical, ArrayBuffer] }
   | { kind: "layout"; edges: Edge[]; letters?: number };
 
 /** What it answers, by the kind of the question. */

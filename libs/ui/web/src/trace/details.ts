@@ -71,6 +71,13 @@ export function detailsOf(trace: OtlpTrace): Detail[] {
   );
 }
 
+/** Details of some spans. */
+export interface FoundDetails {
+  details: Detail[];
+  /** What is to be said if that may not be all; else empty. */
+  message: string;
+}
+
 const KEPT = 5_000;
 /** Spans that the server tells of in one answer. */
 const AT_ONCE = 200;
@@ -79,13 +86,15 @@ const AT_ONCE = 200;
 export class Details {
   private readonly kept = new Map<string, Detail[]>();
 
-  constructor(private readonly load: (ids: string[], signal: AbortSignal) => Promise<Detail[]>) {}
+  constructor(private readonly load: (ids: string[], signal: AbortSignal) => Promise<FoundDetails>) {}
 
   async get(id: string, signal: AbortSignal): Promise<Detail[]> {
-    return (await this.all([id], signal)).get(id) ?? [];
+    const found = (await this.all([id], signal)).get(id);
+    if (!found) throw new Error("The attributes of this span could not be read.");
+    return found;
   }
 
-  /** Of several spans, by their ids; one request has those that are not known. */
+  /** Of several spans, by their ids, without those that could not be read; one request has those that are not known. */
   async all(ids: string[], signal: AbortSignal): Promise<Map<string, Detail[]>> {
     const found = new Map<string, Detail[]>();
     const missing: string[] = [];
@@ -96,8 +105,11 @@ export class Details {
     }
     for (let at = 0; at < missing.length; at += AT_ONCE) {
       const asked = missing.slice(at, at + AT_ONCE);
+      const { details, message } = await this.load(asked, signal);
       for (const id of asked) found.set(id, []);
-      for (const detail of await this.load(asked, signal)) found.get(detail.span.spanId)?.push(detail);
+      for (const detail of details) found.get(detail.span.spanId)?.push(detail);
+      if (message === "") continue;
+      for (const id of asked) if (found.get(id)?.length === 0) found.delete(id);
     }
     for (const [id, details] of found) this.keep(id, details);
     return found;

@@ -1,4 +1,5 @@
 import { ApiError } from "../api";
+import { messageOf } from "../partial";
 import type { Skeleton } from "./skeleton";
 import type { Source } from "./source";
 
@@ -7,19 +8,19 @@ export function isQuery(text: string): boolean {
   return /^\s*[{(]/.test(text);
 }
 
-/** Rows that a TraceQL query finds, ascending. It runs on the server. */
+/** Rows that a TraceQL query finds, ascending; `message`: what is to be said if some may be missing. It runs on the server. */
 export async function findSpans(
   source: Source,
   trace: Skeleton,
   text: string,
   signal: AbortSignal,
-): Promise<Int32Array> {
+): Promise<{ rows: Int32Array; message: string }> {
   const answer = await source.find(text, signal);
   if (answer.problem !== undefined) throw new ApiError(0, answer.problem);
   if (answer.spans !== trace.count) throw new Error("the trace has more spans by now: load it again");
   const rows = rowsOf(answer.rows, answer.matched);
   const { places } = trace;
-  return places ? rows.map((row) => places[row]).sort() : rows;
+  return { rows: places ? rows.map((row) => places[row]).sort() : rows, message: messageOf(answer) };
 }
 
 /** The rows of a bitmap in base64, the lowest bit first; so many are set. */

@@ -1,4 +1,5 @@
 import { effect, signal } from "@preact/signals";
+import { keptHere } from "../kept";
 
 const KEY = "tactus.names";
 /** Shares of the width that names have, in percent. */
@@ -13,15 +14,15 @@ export function setNameShare(share: number) {
   if (Number.isFinite(share)) nameShare.value = Math.min(MOST, Math.max(LEAST, share));
 }
 
-setNameShare(Number(localStorage.getItem(KEY) ?? Number.NaN));
+setNameShare(Number(keptHere.get(KEY) ?? Number.NaN));
 
 effect(() => {
   const { style } = document.documentElement;
   if (nameShare.value === null) {
     style.removeProperty("--name-share");
-    localStorage.removeItem(KEY);
+    keptHere.set(KEY, null);
   } else {
     style.setProperty("--name-share", `${nameShare.value}%`);
-    localStorage.setItem(KEY, String(nameShare.value));
+    keptHere.set(KEY, String(nameShare.value));
   }
 });

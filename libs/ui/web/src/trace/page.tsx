@@ -8,8 +8,10 @@ import { counted, dated, duration, integer, millisOf } from "../format";
 import { shortcuts } from "../keys";
 import { type Loaded, useLoaded } from "../loaded";
 import { named, visible } from "../names";
+import { NotWhole } from "../partial";
 import type { Range } from "../range";
 import { address, here, params } from "../router";
+import { seen } from "../seen";
 import { Text } from "../text";
 import { copy } from "./actions";
 import type { Typical } from "./against";
@@ -19,15 +21,15 @@ import { CORRECTED, corrected, type Moved } from "./clocks";
 import { Computation } from "./compute";
 import { Details } from "./details";
 import { DetailsView } from "./details-view";
-import { findSpans, isQuery } from "./find";
 import type { Finding } from "./finding";
 import { FindingLine } from "./finding-line";
 import { FlameGraph } from "./flame";
 import { TraceMap } from "./map";
+import { useMatches } from "./matches";
 import { Minimap } from "./minimap";
 import { type Found, type Model, modelOf } from "./model";
 import { spansOf } from "./opening";
-import { find as findText, NO_ROWS, step } from "./rows";
+import { NO_ROWS, step } from "./rows";
 import { decode, extent, nameOf, type Skeleton, serviceOf } from "./skeleton";
 import { type Source, StoredTrace } from "./source";
 import { TraceState, VIEWS, type View } from "./state";
@@ -160,7 +162,7 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
   }, [times, usual.value]);
   const text = state.find.value;
   const [tries, setTries] = useState(0);
-  const { matches, problem, isKnown } = useMatches(source, trace, text, tries);
+  const { rows: matches, problem, message, isKnown } = useMatches(source, trace, text, tries);
   const wrong = useMemo(() => (problem === null ? null : { message: problem }), [problem]);
   const range = useMemo(() => rangeOfTrace(trace, model.extent), [trace, model]);
   const place = matches.indexOf(state.row.value);
@@ -178,7 +180,10 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
   useLayoutEffect(() => {
     const go = (rows: Int32Array, forward: boolean) => {
       const row = step(rows, state.row.value, forward);
-      if (row >= 0) state.select(row);
+      if (row < 0) return;
+      state.select(row);
+      // Arrow keys go on from there.
+      document.querySelector<HTMLElement>("[role=treegrid]")?.focus({ preventScroll: true });
     };
     return shortcuts({
       "/": () => focusFind.current(),
@@ -268,6 +273,8 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
         <Actions id={id} trace={trace} source={source} />
         {actions}
       </div>
+      {/* Of a trace that is not whole the page says so above. */}
+      {!trace.partial && <NotWhole messages={[message]} />}
       {state.view.value === "waterfall" && <Minimap model={model} state={state} />}
       <div class="split">
         <div class="view">
@@ -307,16 +314,6 @@ const TITLES: Record<View, string> = {
   typical: "Against typical",
 };
 
-/** A query runs when it has been left alone for so many milliseconds. */
-const FIND_AFTER = 150;
-
-interface Matching {
-  /** What was searched for. */
-  text: string;
-  rows: Int32Array;
-  problem: string | null;
-}
-
 /** So many milliseconds after the trace is there, what is typical is asked for. */
 const USUAL_AFTER = 500;
 
@@ -326,13 +323,14 @@ const USUAL_AFTER = 500;
  */
 function useUsual(trace: Skeleton, isBeside: boolean, worthIt: boolean): Loaded<Typical> {
   const [wants, setWants] = useState<"nothing" | "few" | "many">("nothing");
+  const isSeen = seen.value;
   useEffect(() => {
     if (isBeside) return setWants("many");
-    if (!worthIt) return;
-    const ask = () => !document.hidden && setWants((wants) => (wants === "nothing" ? "few" : wants));
+    if (!worthIt || !isSeen) return;
+    const ask = () => setWants((wants) => (wants === "nothing" ? "few" : wants));
     const timer = setTimeout(ask, USUAL_AFTER);
     return () => clearTimeout(timer);
-  }, [isBeside, worthIt]);
+  }, [isBeside, worthIt, isSeen]);
   const key = wants === "nothing" || trace.count === 0 ? null : `${wants} ${trace.traceId}`;
   const usual = useLoaded(key, (signal) => typical(trace, signal, wants === "few"));
   // Nobody asked for it, so nobody is told why it is not there.
@@ -343,35 +341,6 @@ function useUsual(trace: Skeleton, isBeside: boolean, worthIt: boolean): Loaded<
 function rangeOfTrace({ begin }: Skeleton, extent: number): Range {
   const from = Number(begin / 1_000_000_000n);
   return { from, to: from + Math.ceil(extent / 1e9) + 1 };
-}
-
-/** Rows that a text finds, at once, or a query; those of the last query until that is answered. */
-function useMatches(
-  source: Source,
-  trace: Skeleton,
-  text: string,
-  tries: number,
-): { matches: Int32Array; problem: string | null; isKnown: boolean } {
-  const [found, setFound] = useState<Matching>({ text: "", rows: NO_ROWS, problem: null });
-  const ofText = useMemo(() => (isQuery(text) ? null : findText(trace, text)), [trace, text]);
-  useEffect(() => {
-    if (!isQuery(text)) return setFound({ text, rows: NO_ROWS, problem: null });
-    const stop = new AbortController();
-    const timer = setTimeout(() => {
-      findSpans(source, trace, text, stop.signal).then(
-        (rows) => setFound({ text, rows, problem: null }),
-        (error) => {
-          if (!stop.signal.aborted) setFound({ text, rows: NO_ROWS, problem: reason(error) });
-        },
-      );
-    }, FIND_AFTER);
-    return () => {
-      clearTimeout(timer);
-      stop.abort();
-    };
-  }, [source, trace, text, tries]);
-  if (ofText) return { matches: ofText, problem: null, isKnown: true };
-  return { matches: found.rows, problem: found.problem, isKnown: found.text === text };
 }
 
 /** What a trace is called: its first span, else its id. */

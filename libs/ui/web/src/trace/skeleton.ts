@@ -1,4 +1,4 @@
-import { duration } from "../format";
+import { counted, duration } from "../format";
 
 /** All spans of a trace in display order, a value a row. Times in nanoseconds, `start` from that of the trace. */
 export interface Skeleton {
@@ -68,6 +68,17 @@ export function decode(buffer: ArrayBuffer): Skeleton {
     links: new Uint16Array(buffer, at("links"), count),
     flags: new Uint8Array(buffer, at("flags"), count),
   };
+}
+
+/** What is to be said of a trace that is not whole. */
+export function lacking({ partial, message, missingParents }: Skeleton): string[] {
+  const all: string[] = [];
+  if (partial) all.push(message || "This trace is incomplete.");
+  if (missingParents > 0) {
+    const shown = missingParents === 1 ? "its parent, shown as a root" : "their parents, shown as roots";
+    all.push(`${counted(missingParents, "span")} without ${shown}.`);
+  }
+  return all;
 }
 
 export function nameOf(trace: Skeleton, row: number): string {

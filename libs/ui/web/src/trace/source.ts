@@ -1,10 +1,11 @@
 import { arrived, json, request } from "../api";
+import { type Marked, messageIn, messageOf } from "../partial";
 import { address } from "../router";
-import { type Detail, detailsOf, type OtlpTrace } from "./details";
+import { detailsOf, type FoundDetails, type OtlpTrace } from "./details";
 import { received } from "./received";
 
 /** The rows that a TraceQL query finds: a bitmap in base64. */
-export interface FindAnswer {
+export interface FindAnswer extends Marked {
   /** Why the text is no query; the rest is not there then. A browser would report an answer that is an error. */
   problem?: string;
   spans: number;
@@ -15,6 +16,13 @@ export interface FindAnswer {
 /** What a whole trace can be kept as. */
 export type Form = "spans" | "jaeger";
 
+/** A trace as a file. */
+export interface Whole {
+  content: Blob;
+  /** What is to be said if it is not whole after all; else empty. */
+  message: string;
+}
+
 /** Where an opened trace comes from, and what it is asked for. */
 export interface Source {
   /** Others can open it by its address. */
@@ -22,10 +30,10 @@ export interface Source {
   /** What is to be known of all traces of the source. */
   readonly notes: string[];
   /** All that is there of the spans of some ids, 200 at most. */
-  details(ids: string[], signal: AbortSignal): Promise<Detail[]>;
+  details(ids: string[], signal: AbortSignal): Promise<FoundDetails>;
   find(query: string, signal: AbortSignal): Promise<FindAnswer>;
   /** The whole trace: OTLP's JSON, or Jaeger's. `tell` is told how many bytes have come. */
-  whole(form: Form, tell: (bytes: number) => void): Promise<Blob>;
+  whole(form: Form, tell: (bytes: number) => void): Promise<Whole>;
   /** The address of a trace, with what it is to show. */
   address(traceId: string, values?: Record<string, string | null | undefined>): string;
 }
@@ -37,17 +45,19 @@ export class StoredTrace implements Source {
 
   constructor(private readonly id: string) {}
 
-  async details(ids: string[], signal: AbortSignal): Promise<Detail[]> {
-    return detailsOf(await json<OtlpTrace>(`traces/${this.id}/spans?ids=${ids.join(",")}`, signal));
+  async details(ids: string[], signal: AbortSignal): Promise<FoundDetails> {
+    const path = `traces/${this.id}/spans?ids=${ids.join(",")}`;
+    const found = await json<OtlpTrace & Marked>(path, signal);
+    return { details: detailsOf(found), message: messageOf(found) };
   }
 
   find(query: string, signal: AbortSignal): Promise<FindAnswer> {
     return json<FindAnswer>(`traces/${this.id}/find?${new URLSearchParams({ q: query })}`, signal);
   }
 
-  async whole(form: Form, tell: (bytes: number) => void): Promise<Blob> {
+  async whole(form: Form, tell: (bytes: number) => void): Promise<Whole> {
     const response = await request(`traces/${this.id}/${form}`, "application/json");
-    return arrived(received(response, tell));
+    return { content: await arrived(received(response, tell)), message: messageIn(response) };
   }
 
   address(traceId: string, values?: Record<string, string | null | undefined>): string {

@@ -42,6 +42,7 @@ export class TraceState {
   constructor(readonly model: Model) {
     this.window = signal<Span>({ from: 0, to: model.extent });
     this.read(params.peek());
+    this.written = params.peek().toString();
   }
 
   /** Keeps the address and the state the same. Returns what ends that. */
@@ -58,7 +59,7 @@ export class TraceState {
         });
       });
     });
-    this.written = params.peek().toString();
+    // Also what changed while nothing followed it.
     const stopReading = effect(() => {
       const now = params.value;
       if (location.pathname !== this.path || now.toString() === this.written) return;

@@ -19,7 +19,7 @@ function rangeAround({ begin }: Skeleton): Range {
  * The trace of median duration among the newest that began with the same service and operation within an hour of this one;
  * null if there is no other.
  */
-export async function median(trace: Skeleton): Promise<string | null> {
+export async function median(trace: Skeleton, signal: AbortSignal): Promise<string | null> {
   if (trace.count === 0) return null;
   const { from, to } = rangeAround(trace);
   const service = serviceOf(trace, 0);
@@ -30,7 +30,7 @@ export async function median(trace: Skeleton): Promise<string | null> {
     end: `${to}`,
     limit: `${Math.min(ALIKE, config.value?.limits.traces || ALIKE)}`,
   });
-  const { traces = [] } = await json<{ traces?: SearchTrace[] }>(`search?${query}`);
+  const { traces = [] } = await json<{ traces?: SearchTrace[] }>(`search?${query}`, signal);
   return middle(traces.filter(({ traceID }) => padded(traceID) !== trace.traceId));
 }
 

@@ -61,11 +61,22 @@ export function Waterfall({ model, found, state, matches, details }: Props) {
     return () => observer.disconnect();
   }, [viewHeight]);
 
-  // What is selected is in view.
+  // Of very many lines a pixel of the bar is as many as there are: what is in view stays there.
+  useLayoutEffect(() => {
+    if (scroller.current) scroller.current.scrollTop = top.peek() / scale;
+  }, [scale, top]);
+
+  // What is selected is in view, unless somebody who scrolled away from it opens or folds something.
   const selected = state.row.value;
-  useEffect(() => {
+  const before = useRef({ selected: -1, folds, shown });
+  useLayoutEffect(() => {
     const element = scroller.current;
+    const last = before.current;
+    before.current = { selected, folds, shown };
     if (!element || selected < 0) return;
+    const was = indexOf(last.shown, selected) * lineHeight - top.peek();
+    const isAway = was < 0 || was + lineHeight > viewHeight.peek();
+    if (last.selected === selected && last.folds !== folds && isAway) return;
     const at = indexOf(shown, selected) * lineHeight;
     const from = element.scrollTop * scale;
     if (at < from || at + lineHeight > from + element.clientHeight)
@@ -75,7 +86,7 @@ export function Waterfall({ model, found, state, matches, details }: Props) {
       body.current?.querySelector(".selected")?.scrollIntoView({ block: "nearest" }),
     );
     return () => cancelAnimationFrame(drawn);
-  }, [selected, shown, scale, lineHeight]);
+  }, [selected, folds, shown, scale, lineHeight]);
 
   // Where a pixel of the bar is many rows, the wheel goes on row by row.
   useEffect(() => {

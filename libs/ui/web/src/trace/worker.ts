@@ -1,5 +1,6 @@
 import { compared } from "../compare/align";
 import { layout } from "../map/layout";
+import { typicalPaths } from "./against";
 import { selfTimes } from "./analysis";
 import { type Answers, type Asked, beside, computed, differing, type Question, type Said } from "./computed";
 import { flame } from "./flame-boxes";
@@ -9,7 +10,12 @@ import { decode, type Skeleton } from "./skeleton";
 let trace: Skeleton | null = null;
 let known: Path | null = null;
 
-addEventListener("message", async ({ data: { number, question } }: MessageEvent<Asked>) => {
+// A message that cannot be read has no data: what is thrown here, and not in what is waited for, ends all questions.
+addEventListener("message", ({ data: { number, question } }: MessageEvent<Asked>) => {
+  void answer(number, question);
+});
+
+async function answer(number: number, question: Question) {
   const say = (said: Said, transfer: Transferable[] = []) => postMessage(said, { transfer });
   try {
     const answer = await answerTo(question);
@@ -23,11 +29,13 @@ addEventListener("message", async ({ data: { number, question } }: MessageEvent<
   } catch (error) {
     say({ number, problem: String(error) });
   }
-});
+}
 
 function answerTo(question: Question): Answers[keyof Answers] | Promise<Answers["layout"]> {
   if (question.kind === "compare") {
-    const [a, b] = question.sides.map((side) => (side instanceof ArrayBuffer ? pathsIn(decode(side)) : side));
+    const [a, b] = question.sides.map((side) =>
+      side instanceof ArrayBuffer ? pathsIn(decode(side)) : typicalPaths(side),
+    );
     return compared(a, b);
   }
   if (question.kind === "found") {
