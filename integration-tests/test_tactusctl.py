@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from harness import otlp
+from harness.disk_faults import READS, FaultyDisk
 from harness.paths import CONFORMANCE, REPOSITORY, tactus_binary
 from harness.server import merge
 from harness.waiting import eventually
@@ -210,6 +211,21 @@ def test_completion_of_bash_works():
     assert done.stdout.split() == ["verify"], done.stderr
 
 
+def test_exit_code_does_not_depend_on_who_reads_the_output(store, block, tmp_path):
+    (block / "bloom-0").unlink()
+    (tmp_path / "tempo.yaml").write_text("storage: {trace: {backend: local, local: {path: ./b}, wal: {path: ./w}}}\nsearch_enabled: true\n")
+    migrate = ["migrate", "config", tmp_path / "tempo.yaml", "--write"]
+    for arguments in (["--path", store, "verify"], [*migrate, tmp_path / "read.yaml"]):
+        expected = subprocess.run([binary(), *map(str, arguments)], capture_output=True, timeout=60).returncode
+        read, write = os.pipe()
+        os.close(read)
+        arguments = [str(argument).replace("read.yaml", "unread.yaml") for argument in arguments]
+        done = subprocess.run([binary(), *arguments], stdout=write, stderr=subprocess.PIPE, timeout=60)
+        os.close(write)
+        assert (done.returncode, done.stderr) == (expected, b"")
+    assert (tmp_path / "unread.yaml").read_text() == (tmp_path / "read.yaml").read_text()
+
+
 def test_output_that_nobody_reads_is_no_error(samples):
     store, block = samples["vParquet4"]
     line = f"set -o pipefail; '{binary()}' --path '{store}' block {TENANT} {block} --schema | head -1"
@@ -362,8 +378,54 @@ def test_damaged_meta_without_an_index_stays(store, block):
     assert as_json("--path", store, "tenants")["tenants"][0]["unreadableBlocks"] == 1
 
 
-@pytest.mark.parametrize("name", ["index.pb.zst", "index.json.gz"])
-@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_copied_tenant_is_not_repaired_into_the_original(store, block):
+    shutil.copytree(store / TENANT, store / "copy")
+    # Then retention deletes the block of the original.
+    (block / "meta.json").rename(block / "meta.compacted.json")
+    index = (store / "copy" / "index.pb.zst").read_bytes()
+    for arguments in ([], ["--repair"]):
+        assert "repair" not in findings(store, "copy", *arguments, code=DAMAGE)["meta"]
+    assert not (block / "meta.json").exists()
+    assert (store / "copy" / "index.pb.zst").read_bytes() == index
+
+
+def test_place_without_tenants_is_not_sound(tmp_path):
+    (tmp_path / "lost+found").mkdir()
+    assert "no tenant" in run("--path", tmp_path, "verify", code=1)
+
+
+def test_sick_disk_hides_no_damage_and_no_repair(tmp_path):
+    disk = FaultyDisk(tmp_path)
+    store = copy_of("vParquet4", disk.path / "store")
+    shutil.copytree(copy_of("vParquet5", tmp_path / "v5") / TENANT / V5, store / TENANT / V5)
+    (store / TENANT / V5 / "bloom-0").unlink()
+    environment = {**os.environ, **disk.env, "DISK_FAULTS_BELOW": str(store / TENANT / V4)}
+    disk.set(READS, error=5)
+
+    def verify(*arguments):
+        done = subprocess.run(
+            [binary(), "--path", store, "--json", "verify", *arguments], capture_output=True, text=True, timeout=60, env=environment)
+        (tenant,) = json.loads(done.stdout)["tenants"]
+        return done.returncode, {(f.get("block"), f["problem"]): f for f in tenant["findings"]}
+
+    code, found = verify()
+    assert code == DAMAGE and {(V4, "failed"), (V5, "bloom")} <= found.keys() and found[V4, "failed"]["severity"] == "unknown"
+    code, found = verify("--repair")
+    assert code != 0 and "repair" in found[V5, "bloom"] and (store / TENANT / V5 / "bloom-0").exists()
+    # Without damage elsewhere, it is not known whether there is any.
+    assert verify(TENANT, V4)[0] == 1
+
+
+def test_tenant_index_in_json_alone_is_noted(store):
+    """Tempo before 2.7 writes no other one."""
+    (store / TENANT / "index.pb.zst").unlink()
+    os.utime(store / TENANT / V4 / "meta.json", (1_700_000_000, 1_700_000_000))
+    for arguments in ([], ["--repair"]):
+        assert findings(store, *arguments)["tenant-index"]["severity"] == "note"
+    assert not (store / TENANT / "index.pb.zst").exists()
+
+
+@pytest.mark.parametrize(("name", "damage"), [("index.pb.zst", "cut"), ("index.json.gz", "cut"), ("index.json.gz", "missing")])
 def test_tenant_index_is_written_anew(store, name, damage):
     file = store / TENANT / name
     if damage == "cut":
@@ -438,6 +500,24 @@ def test_flipped_bits_cost_only_what_they_hit(store, block):
     assert_sound(store, traces=saved)
 
 
+def test_repair_needs_no_temporary_directory(store, block, tmp_path):
+    data = bytearray((block / "data.parquet").read_bytes())
+    data[600:700] = bytes(100)
+    (block / "data.parquet").write_bytes(data)
+    done = subprocess.run(
+        [binary(), "--path", store, "--json", "verify", "--deep", "--repair"], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "TMPDIR": str(tmp_path / "nowhere")})
+    assert (done.returncode, done.stderr) == (0, "") and json.loads(done.stdout)["repaired"] > 0, done
+
+
+def test_analyse_leaves_out_a_damaged_block(store, block):
+    shutil.copytree(copy_of("vParquet5", store.parent / "v5") / TENANT / V5, store / TENANT / V5)
+    (block / "data.parquet").write_bytes(b"PAR1")
+    found = as_json("--path", store, "analyse", TENANT)
+    assert (found["blocks"], found["unreadable"]) == ([V5], [V4])
+    assert f"1 block cannot be read (see verify): {V4}" in run("--path", store, "analyse", TENANT)
+
+
 def test_flipped_bits_anywhere_never_crash_the_tool(store, block):
     data = (block / "data.parquet").read_bytes()
     for at in range(10, len(data), len(data) // 40):
@@ -466,6 +546,10 @@ def test_blocks_of_other_versions_are_noted(store, block):
     meta = json.loads((block / "meta.json").read_text())
     (block / "meta.json").write_text(json.dumps({**meta, "format": "v2"}))
     assert findings(store)["version"]["severity"] == "note"
+    for name in ("index.pb.zst", "index.json.gz"):
+        (store / TENANT / name).unlink()
+    assert "incomplete: 1 block set aside or of a version that is not read" in run("--path", store, "query", TENANT, "{}")
+    assert "not everything was read: 1 block set aside or" in run("--path", store, "trace", TENANT, SHOP, code=1)
 
 
 # --- writing blocks anew ---------------------------------------------------------------------------------------------

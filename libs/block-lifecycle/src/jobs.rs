@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compactor::{Compactor, JobState};
 use crate::error::{Error, Result};
 
+pub use apply::has_attribute;
 pub use record::{
     BlockChange, JobRecord, JobRequest, JobStatus, MAX_TRACES, RedactionKind, RedactionRequest,
 };

@@ -74,13 +74,15 @@ pub(crate) struct Blocks {
     pub(crate) compacted: Vec<Arc<CompactedBlockMeta>>,
     /// Blocks whose meta is damaged.
     pub(crate) unreadable: Vec<Uuid>,
+    /// How many of these queries would read.
+    pub(crate) unread: u64,
 }
 
 /// How one listed block is handled.
 enum Found {
     Live(Arc<BlockMeta>),
     Compacted(Arc<CompactedBlockMeta>),
-    Unreadable(Uuid),
+    Unreadable { id: Uuid, is_live: bool },
     Gone,
 }
 
@@ -89,14 +91,21 @@ enum Found {
 ///
 /// Errors: no such tenant; those of the bucket. A damaged meta is no error.
 pub(crate) async fn blocks(bucket: &Bucket, tenant: &str) -> Result<Blocks> {
+    let blocks = blocks_of_known(bucket, tenant).await?;
+    let is_empty = blocks.live.is_empty() && blocks.compacted.is_empty();
+    if is_empty && blocks.unreadable.is_empty() && !exists(bucket, tenant).await? {
+        return Err(Error::NotFound(format!("the bucket has no tenant {tenant}")));
+    }
+    Ok(blocks)
+}
+
+/// As [`blocks`], of a tenant that is known to exist: of one that does not, there are none.
+pub(crate) async fn blocks_of_known(bucket: &Bucket, tenant: &str) -> Result<Blocks> {
     check_tenant(tenant)?;
     let spinner = progress::spinner("listing blocks");
     let listed = list_blocks(bucket, tenant, LIST_CONCURRENCY).await?;
     let index = read_index(bucket, tenant).await?.unwrap_or_else(empty_index);
     spinner.finish_and_clear();
-    if listed.live.is_empty() && listed.compacted.is_empty() && !exists(bucket, tenant).await? {
-        return Err(Error::NotFound(format!("the bucket has no tenant {tenant}")));
-    }
     read_metas(bucket, tenant, listed, &index).await
 }
 
@@ -106,13 +115,15 @@ pub(crate) async fn fresh_blocks(bucket: &Bucket, tenant: &str) -> Result<Blocks
     read_metas(bucket, tenant, listed, &empty_index()).await
 }
 
-/// The live blocks of the tenant index; none if there is no index or it is damaged.
+/// The live blocks of the tenant in its index; none if there is no index or it is damaged. The index of a directory that was
+/// copied or renamed names those of another tenant.
 pub(crate) async fn indexed_metas(
     bucket: &Bucket,
     tenant: &str,
 ) -> Result<HashMap<Uuid, Arc<BlockMeta>>> {
     let index = read_index(bucket, tenant).await?.unwrap_or_else(empty_index);
-    Ok(index.live.into_iter().map(|meta| (meta.block_id, meta)).collect())
+    let own = index.live.into_iter().filter(|meta| meta.tenant_id == tenant);
+    Ok(own.map(|meta| (meta.block_id, meta)).collect())
 }
 
 async fn exists(bucket: &Bucket, tenant: &str) -> Result<bool> {
@@ -156,7 +167,10 @@ async fn read_metas(
         match found? {
             Found::Live(meta) => blocks.live.push(meta),
             Found::Compacted(block) => blocks.compacted.push(block),
-            Found::Unreadable(id) => blocks.unreadable.push(id),
+            Found::Unreadable { id, is_live } => {
+                blocks.unreadable.push(id);
+                blocks.unread += u64::from(is_live);
+            }
             Found::Gone => {}
         }
     }
@@ -180,7 +194,9 @@ async fn read_one(
             .map(|meta| Found::Compacted(Arc::new(CompactedBlockMeta { meta, compacted_time }))),
     };
     match read {
-        Err(error) if error.is_corrupt() => Ok(Found::Unreadable(id)),
+        Err(error) if error.is_corrupt() => {
+            Ok(Found::Unreadable { id, is_live: compacted.is_none() })
+        }
         // The block was compacted or deleted since the listing.
         Err(error) if error.is_not_found() => Ok(Found::Gone),
         other => Ok(other?),
@@ -263,4 +279,20 @@ pub(crate) async fn read_index_file(
 
 fn empty_index() -> TenantIndex {
     TenantIndex::empty(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::copy;
+
+    #[tokio::test]
+    async fn only_a_tenant_that_is_asked_for_has_to_exist() {
+        let directory = tempfile::tempdir().unwrap();
+        let bucket = copy("vParquet4", directory.path());
+        assert!(matches!(blocks(&bucket, "nobody").await, Err(Error::NotFound(_))));
+        assert!(blocks_of_known(&bucket, "nobody").await.unwrap().live.is_empty());
+        std::fs::create_dir(directory.path().join("empty")).unwrap();
+        assert!(blocks(&bucket, "empty").await.unwrap().live.is_empty());
+    }
 }

@@ -79,6 +79,18 @@ impl Error {
         }
     }
 
+    /// True if the store does not answer now, so that further requests would probably fail as well.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_retryable(),
+            Self::Rewrite(error) => error.is_retryable(),
+            Self::Block { source, .. } => {
+                stored(source).is_some_and(tactus_storage::Error::is_retryable)
+            }
+            _ => false,
+        }
+    }
+
     /// An error in the data of a block.
     pub(crate) fn block(block: tactus_storage::Uuid, source: tactus_block::Error) -> Self {
         Self::Block { block: block.to_string(), source }
@@ -87,5 +99,14 @@ impl Error {
     /// A background thread panicked, which is a bug of this program.
     pub(crate) fn thread(error: tokio::task::JoinError) -> Self {
         Self::Setup(format!("a worker thread failed: {error}"))
+    }
+}
+
+/// The bucket's error behind one of a block, if it has one.
+pub(crate) fn stored(error: &tactus_block::Error) -> Option<&tactus_storage::Error> {
+    match error {
+        tactus_block::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        tactus_block::Error::Bloom(error) => Some(error),
+        _ => None,
     }
 }

@@ -15,6 +15,8 @@ mod error;
 mod offline;
 mod output;
 mod progress;
+#[cfg(test)]
+mod testing;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -48,10 +50,6 @@ fn main() -> ExitCode {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Damage) => ExitCode::from(EXIT_DAMAGE),
         Ok(Outcome::Refused) => ExitCode::from(EXIT_REFUSED),
-        // The reader has closed the pipe because it has seen enough: `tactusctl … | head`.
-        Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
         Err(error) => {
             // If this fails, the error cannot be reported anywhere.
             let _ = writeln!(std::io::stderr(), "tactusctl: {}", error_text(&error));

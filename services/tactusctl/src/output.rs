@@ -2,7 +2,7 @@
 
 pub(crate) mod format;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 
 use serde::Serialize;
 
@@ -63,8 +63,15 @@ fn terminal_width() -> usize {
 }
 
 fn write(bytes: &[u8]) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::Output)
+    write_to(std::io::stdout().lock(), bytes)
+}
+
+fn write_to(mut sink: impl Write, bytes: &[u8]) -> Result<()> {
+    match sink.write_all(bytes).and_then(|()| sink.flush()) {
+        // The reader has seen enough: `tactusctl … | head`. The command goes on, and its exit code says what it found.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Error::Output),
+    }
 }
 
 /// Rows under headings. A column is as wide as its widest cell, and two blanks separate columns. Cells are not escaped, so
@@ -141,6 +148,24 @@ mod tests {
             .right("BYTES", |(_, bytes)| bytes.to_string())
             .render();
         assert_eq!(text, "NAME     BYTES\nünï          1\n漢字x  1234567\n");
+    }
+
+    struct Sink(io::ErrorKind);
+
+    impl Write for Sink {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn reader_that_has_left_is_no_error() {
+        assert!(write_to(Sink(io::ErrorKind::BrokenPipe), b"text").is_ok());
+        assert!(write_to(Sink(io::ErrorKind::StorageFull), b"text").is_err());
     }
 
     #[test]

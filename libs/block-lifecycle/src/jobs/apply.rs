@@ -112,8 +112,10 @@ impl Compactor {
 }
 
 /// True if the block may have the attribute on spans in the redaction's time range. Its row groups are asked, because
-/// spans with wrong times do not extend the time range of a block.
-fn has_attribute(
+/// spans with wrong times do not extend the time range of a block. Reads dictionaries, no values.
+///
+/// Errors: as [`BlockReader::visit_attribute_keys`].
+pub fn has_attribute(
     block: &BlockReader,
     redaction: &RedactionRequest,
 ) -> Result<bool, tactus_block::Error> {

@@ -26,6 +26,9 @@ const KEY_WIDTH: usize = 48;
 struct Analysis {
     /// Blocks looked at.
     blocks: Vec<Uuid>,
+    /// Blocks that cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<Uuid>,
     row_groups: usize,
     traces: u64,
     spans: u64,
@@ -74,22 +77,33 @@ pub(super) async fn run(
     let version = building::written(command.version.map_or_else(|| newest.version(), Ok)?);
     let configured = newest.dedicated_columns.to_vec();
     let bar = progress::bar("reading row groups", 0);
-    let mut counts = Counts::default();
+    let (mut counts, mut unreadable) = (Counts::default(), Vec::new());
     for meta in &metas {
         let (bucket, meta, most, bar) =
             (bucket.clone(), meta.clone(), command.row_groups.max(1), bar.clone());
         let id = meta.block_id;
-        let counted = tokio::task::spawn_blocking(move || {
-            let reader = open_stored(&bucket, &meta, &Handle::current())?;
-            count_block(&meta, &reader, most, counts, &bar)
+        let counting = tokio::task::spawn_blocking(move || {
+            let counted = open_stored(&bucket, &meta, &Handle::current())
+                .and_then(|reader| count_block(&meta, &reader, most, &mut counts, &bar));
+            (counts, counted)
         });
-        counts = counted.await.map_err(Error::thread)?.map_err(|error| Error::block(id, error))?;
+        let (so_far, counted) = counting.await.map_err(Error::thread)?;
+        counts = so_far;
+        match counted.map_err(|error| Error::block(id, error)) {
+            Ok(()) => {}
+            Err(error) if error.is_retryable() || unreadable.len() + 1 == metas.len() => {
+                return Err(error);
+            }
+            Err(_) => unreadable.push(id),
+        }
     }
     bar.finish_and_clear();
     let attributes = attributes(&counts);
     let recommended = recommend::columns(&attributes, &configured, version);
+    let ids = metas.iter().map(|meta| meta.block_id);
     let analysis = Analysis {
-        blocks: metas.iter().map(|meta| meta.block_id).collect(),
+        blocks: ids.filter(|id| !unreadable.contains(id)).collect(),
+        unreadable,
         row_groups: counts.row_groups,
         traces: counts.traces,
         spans: counts.spans,
@@ -115,9 +129,9 @@ fn count_block(
     meta: &BlockMeta,
     reader: &BlockReader,
     most: usize,
-    mut counts: Counts,
+    counts: &mut Counts,
     bar: &indicatif::ProgressBar,
-) -> tactus_block::Result<Counts> {
+) -> tactus_block::Result<()> {
     let all = reader.row_groups().len();
     let chosen = most.min(all);
     bar.inc_length(chosen as u64);
@@ -136,7 +150,7 @@ fn count_block(
         counts.add(&batch, meta);
         bar.inc(1);
     }
-    Ok(counts)
+    Ok(())
 }
 
 /// Every attribute, the largest generic ones of each scope first.
@@ -202,8 +216,15 @@ fn text(analysis: &Analysis) -> String {
         .right("BYTES", |it| format::bytes(it.bytes))
         .right("SHARE", |it| share(it))
         .render();
+    let unreadable = match &analysis.unreadable[..] {
+        [] => String::new(),
+        blocks => {
+            let count = format::counted(blocks.len(), "block");
+            format!("{count} cannot be read (see verify): {}\n", format::names(blocks))
+        }
+    };
     format!(
-        "{lines}blocks: {}  row groups: {}  traces: {}  spans: {}\n\n{}",
+        "{lines}{unreadable}blocks: {}  row groups: {}  traces: {}  spans: {}\n\n{}",
         analysis.blocks.len(),
         analysis.row_groups,
         analysis.traces,

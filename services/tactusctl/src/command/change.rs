@@ -132,10 +132,8 @@ async fn run(
         };
     }
     let live = blocks.blocklist(tenant).tenant(tenant);
-    let affected = preview::of(bucket, live.live(), &request).await?;
-    let mut unreadable = blocks.unreadable;
-    let unknown = live.live().iter().filter(|meta| meta.version().is_err());
-    unreadable.extend(unknown.map(|meta| meta.block_id));
+    let (affected, unread) = preview::of(bucket, live.live(), &request).await?;
+    let unreadable = [blocks.unreadable, unread].concat();
     let dry_run = DryRun { dry_run: true, request, blocks: affected, unreadable };
     output.show(&dry_run, || dry_run_text(&dry_run.blocks, &dry_run.unreadable))
 }

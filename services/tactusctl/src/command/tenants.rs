@@ -29,7 +29,7 @@ struct Tenant {
 pub(super) async fn run(bucket: &Bucket, output: &Output) -> Result<()> {
     let mut tenants = Vec::new();
     for tenant in bucket::tenants(bucket).await? {
-        let blocks = bucket::blocks(bucket, &tenant).await?;
+        let blocks = bucket::blocks_of_known(bucket, &tenant).await?;
         let live = &blocks.live;
         let of_unknown_version = live.iter().filter(|meta| meta.version().is_err()).count();
         tenants.push(Tenant {

@@ -82,14 +82,20 @@ async fn ask(bucket: Bucket, tenant: &str, path: impl FnOnce(&Blocks) -> String)
     let spinner = progress::spinner("reading blocks");
     let mut answer = Engine::new(bucket, tenant, &blocks).get(&path).await?;
     spinner.finish_and_clear();
-    if !blocks.unreadable.is_empty() {
-        let text = "the meta of some blocks could not be read";
-        answer.incomplete = Some(match answer.incomplete {
-            Some(known) => format!("{known}; {text}"),
-            None => text.to_owned(),
-        });
-    }
+    let reasons: Vec<_> = answer.incomplete.into_iter().chain(unread(&blocks)).collect();
+    answer.incomplete = (!reasons.is_empty()).then(|| reasons.join("; "));
     Ok(answer)
+}
+
+/// What the query engine does not know of, and leaves out.
+fn unread(blocks: &Blocks) -> impl Iterator<Item = String> + use<> {
+    let metas = (blocks.unread > 0).then(|| "the meta of some blocks could not be read".to_owned());
+    let others = blocks.live.iter().filter(|meta| meta.version().is_err()).count();
+    let versions = (others > 0).then(|| {
+        let count = format::counted(others, "block");
+        format!("{count} set aside or of a version that is not read (see blocks)")
+    });
+    [metas, versions].into_iter().flatten()
 }
 
 /// The query with the range of all blocks if it has none of its own. Spans may lie outside of the range that the meta of
@@ -245,6 +251,23 @@ mod tests {
         assert_eq!(range(7_000_000_000, Form::Search), text("1", "4294967295"));
         let (start, end) = range(2_500, Form::Search);
         assert!(start == "1" && end.parse::<i64>().unwrap() > 1_700_000_000, "{end}");
+    }
+
+    #[test]
+    fn blocks_of_versions_that_are_not_read_make_an_answer_incomplete() {
+        let block = |format: &str| {
+            Arc::new(BlockMeta { format: format.to_owned(), ..BlockMeta::default() })
+        };
+        let text = |live, unread| {
+            let blocks = Blocks { live, unread, ..Blocks::default() };
+            super::unread(&blocks).collect::<Vec<_>>()
+        };
+        assert!(text(vec![block("vParquet4")], 0).is_empty());
+        let told = text(vec![block("v2"), block("vParquet4"), block("vParquet2")], 1);
+        assert!(
+            told[0].contains("meta") && told[1].starts_with("2 blocks set aside or"),
+            "{told:?}"
+        );
     }
 
     #[test]

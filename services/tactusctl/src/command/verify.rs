@@ -17,16 +17,19 @@ use std::ops::Range;
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 use tactus_block::read::RowGroup;
-use tactus_storage::Bucket;
+use tactus_storage::{Bucket, Uuid};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, stored};
 use crate::output::{Output, Table, format};
 use crate::{Outcome, arguments, bucket, progress};
-use finding::{Finding, Severity};
+use finding::{Check, Finding, Severity};
 use tenant::ListedTenant;
 
 /// If no data is read, this many times more blocks are checked at a time, because the checks mostly wait for the store.
 const SHALLOW_FACTOR: usize = 8;
+
+/// After this many failures in a row the store is taken to be away, and the rest is not tried: each try may take minutes.
+const MOST_FAILURES: usize = 10;
 
 /// What was checked, and the findings.
 #[derive(Debug, Default, Serialize)]
@@ -39,6 +42,8 @@ struct Report {
     damage: usize,
     /// Findings that were repaired.
     repaired: usize,
+    /// What could not be read or written.
+    failed: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,6 +51,21 @@ struct TenantReport {
     tenant: String,
     blocks: usize,
     findings: Vec<Finding>,
+}
+
+impl Report {
+    fn add(&mut self, checked: TenantReport) {
+        self.blocks += checked.blocks;
+        for finding in &checked.findings {
+            match (&finding.repair, finding.severity) {
+                (Some(_), _) => self.repaired += 1,
+                (None, Severity::Damage) => self.damage += 1,
+                (None, Severity::Unknown) => self.failed += 1,
+                (None, Severity::Note) => {}
+            }
+        }
+        self.tenants.push(checked);
+    }
 }
 
 pub(super) async fn run(
@@ -59,67 +79,138 @@ pub(super) async fn run(
     };
     let mut report = Report::default();
     for tenant in tenants {
-        let checked = match check_tenant(bucket, &tenant, command).await {
+        let mut checked = TenantReport { tenant, blocks: 0, findings: Vec::new() };
+        let mut is_away = false;
+        match check_tenant(bucket, command, &mut checked).await {
+            Ok(()) => {}
             // A local directory without files, such as `lost+found`, or a tenant that was deleted meanwhile.
             Err(Error::NotFound(_)) if command.tenant.is_none() => continue,
-            checked => checked?,
-        };
-        report.blocks += checked.blocks;
-        for finding in &checked.findings {
-            match (&finding.repair, finding.severity) {
-                (Some(_), _) => report.repaired += 1,
-                (None, Severity::Damage) => report.damage += 1,
-                (None, Severity::Note) => {}
+            // There is nothing else to tell.
+            Err(error) if command.tenant.is_some() && checked.findings.is_empty() => {
+                return Err(error);
+            }
+            Err(error) => {
+                is_away = error.is_retryable();
+                checked.findings.push(Finding::failed(None, &error));
             }
         }
-        report.tenants.push(checked);
+        report.add(checked);
+        if is_away {
+            break;
+        }
+    }
+    if report.tenants.is_empty() {
+        // A wrong place must not look like a sound one.
+        let text = "the bucket has no tenant: look at --path, or at the bucket and its prefix in the configuration";
+        return Err(Error::NotFound(text.to_owned()));
     }
     output.show(&report, || text(&report))?;
-    Ok(if report.damage > 0 { Outcome::Damage } else { Outcome::Fine })
+    match report {
+        Report { damage: 1.., .. } => Ok(Outcome::Damage),
+        Report { failed: 1.., .. } => {
+            let text = "not everything could be read or written: the problem `failed` says why";
+            Err(Error::Setup(text.to_owned()))
+        }
+        _ => Ok(Outcome::Fine),
+    }
 }
 
+/// Adds to the report what is found. Errors: the tenant cannot be listed, or the store does not answer any more.
 async fn check_tenant(
     bucket: &Bucket,
-    tenant: &str,
     command: &arguments::Verify,
-) -> Result<TenantReport> {
-    let listed = ListedTenant::list(bucket, tenant, command.block).await?;
+    report: &mut TenantReport,
+) -> Result<()> {
+    let listed = ListedTenant::list(bucket, &report.tenant, command.block).await?;
+    let mut checks = Vec::with_capacity(listed.blocks.len());
+    let mut done = check_blocks(bucket, command, &listed, &mut checks).await;
+    checks.sort_unstable_by_key(|check| check.id);
+    // If only one block is checked, the list of all blocks is not.
+    if done.is_ok() && command.block.is_none() {
+        match tenant_index::check(bucket, &listed, &checks).await {
+            Ok(findings) => report.findings.extend(findings),
+            Err(error) => report.findings.push(Finding::failed(None, &error)),
+        }
+    }
+    if done.is_ok() && command.repair {
+        done = repair_blocks(bucket, &listed, &mut checks, &mut report.findings).await;
+    }
+    report.blocks = checks.iter().filter(|check| check.is_live).count();
+    report.findings.extend(checks.into_iter().flat_map(|check| check.findings));
+    done
+}
+
+async fn check_blocks(
+    bucket: &Bucket,
+    command: &arguments::Verify,
+    listed: &ListedTenant,
+    checks: &mut Vec<Check>,
+) -> Result<()> {
     let at_a_time = usize::from(command.parallel) * if command.deep { 1 } else { SHALLOW_FACTOR };
     let bytes: u64 = listed.blocks.values().map(tenant::ListedBlock::data_bytes).sum();
     let bar = match command.deep {
         true => progress::bytes("reading blocks", bytes),
         false => progress::bar("checking blocks", listed.blocks.len() as u64),
     };
-    let mut checks: Vec<_> = stream::iter(&listed.blocks)
-        .map(|(&id, files)| block::check(bucket, &listed, id, files, command.deep, &bar))
-        .buffer_unordered(at_a_time)
-        .collect::<Vec<_>>()
-        .await
-        .into_iter()
-        .collect::<Result<_>>()?;
+    let bar = &bar;
+    let mut running = stream::iter(&listed.blocks)
+        .map(|(&id, files)| async move {
+            (id, block::check(bucket, listed, id, files, command.deep, bar).await)
+        })
+        .buffer_unordered(at_a_time);
+    let mut in_a_row = 0;
+    while let Some((id, checked)) = running.next().await {
+        checks.push(match checked {
+            Ok(check) => {
+                in_a_row = 0;
+                check
+            }
+            Err(error) => {
+                let findings = vec![failed(id, error, &mut in_a_row)?];
+                Check { id, is_live: false, meta: None, findings }
+            }
+        });
+    }
     bar.finish_and_clear();
-    checks.sort_unstable_by_key(|check: &finding::Check| check.id);
-    let mut findings = Vec::new();
-    // If only one block is checked, the list of all blocks is not.
-    if command.block.is_none() {
-        findings.extend(tenant_index::check(bucket, tenant, &listed, &checks).await?);
-    }
-    if command.repair {
-        let mut changed = !findings.is_empty();
-        let bar = progress::bar("mending blocks", checks.len() as u64);
-        for check in &mut checks {
-            changed |= repair::block(bucket, check, &listed).await?;
-            bar.inc(1);
+    Ok(())
+}
+
+/// Repairs blocks and the tenant index, and notes in the findings what was done.
+async fn repair_blocks(
+    bucket: &Bucket,
+    listed: &ListedTenant,
+    checks: &mut [Check],
+    of_index: &mut [Finding],
+) -> Result<()> {
+    let mut changed = of_index.iter().any(|finding| finding.severity == Severity::Damage);
+    let bar = progress::bar("mending blocks", checks.len() as u64);
+    let mut in_a_row = 0;
+    for check in checks {
+        match repair::block(bucket, check, listed).await {
+            Ok(done) => {
+                in_a_row = 0;
+                changed |= done;
+            }
+            Err(error) => check.findings.push(failed(check.id, error, &mut in_a_row)?),
         }
-        bar.finish_and_clear();
-        if changed {
-            let done = tenant_index::rebuild(bucket, tenant).await?;
-            findings.iter_mut().for_each(|finding| finding.repair = Some(done.clone()));
-        }
+        bar.inc(1);
     }
-    let blocks = checks.iter().filter(|check| check.is_live).count();
-    findings.extend(checks.into_iter().flat_map(|check| check.findings));
-    Ok(TenantReport { tenant: tenant.to_owned(), blocks, findings })
+    bar.finish_and_clear();
+    if changed {
+        let done = tenant_index::rebuild(bucket, &listed.name).await?;
+        let written = of_index.iter_mut().filter(|finding| finding.severity != Severity::Unknown);
+        written.for_each(|finding| finding.repair = Some(done.clone()));
+    }
+    Ok(())
+}
+
+/// The finding for the error of a block. Errors: it is the last of so many that the store is taken to be away.
+fn failed(block: Uuid, error: Error, in_a_row: &mut usize) -> Result<Finding> {
+    *in_a_row = if error.is_retryable() { *in_a_row + 1 } else { 0 };
+    match *in_a_row {
+        MOST_FAILURES.. => Err(error),
+        _ => Ok(Finding::failed(Some(block), &error)),
+    }
 }
 
 fn text(report: &Report) -> String {
@@ -138,8 +229,12 @@ fn text(report: &Report) -> String {
         .left("DETAIL", |(_, finding)| format::clean(&detail(finding)))
         .render();
     let any = report.tenants.iter().any(|tenant| !tenant.findings.is_empty());
-    let Report { blocks, damage, repaired, .. } = report;
-    let summary = format!("blocks: {blocks}  damage: {damage}  repaired: {repaired}\n");
+    let Report { blocks, damage, repaired, failed, .. } = report;
+    let mut summary = format!("blocks: {blocks}  damage: {damage}  repaired: {repaired}");
+    if *failed > 0 {
+        summary.push_str(&format!("  failed: {failed}"));
+    }
+    summary.push('\n');
     if any { lines + &summary } else { summary }
 }
 
@@ -154,9 +249,75 @@ fn windows(group: &RowGroup, bytes: u64) -> impl Iterator<Item = Range<u64>> + u
 
 /// True for an error that says nothing about the block, because the store cannot be reached or denies access.
 fn is_transient(error: &tactus_block::Error) -> bool {
-    let tactus_block::Error::Io(error) = error else { return false };
-    let stored = error.get_ref().and_then(|source| source.downcast_ref::<tactus_storage::Error>());
-    stored.is_some_and(|error| {
+    stored(error).is_some_and(|error| {
         error.is_retryable() || matches!(error, tactus_storage::Error::Denied { .. })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_storage::layout::{META, block_key, bloom_name};
+
+    use super::*;
+    use crate::testing::{TENANT, copy};
+
+    const COMMAND: arguments::Verify =
+        arguments::Verify { tenant: None, block: None, deep: false, repair: true, parallel: 2 };
+
+    #[tokio::test]
+    async fn block_that_cannot_be_read_hides_no_other_finding_and_no_repair() {
+        let directory = tempfile::tempdir().unwrap();
+        let bucket = copy("vParquet4", directory.path());
+        let listed = ListedTenant::list(&bucket, TENANT, None).await.unwrap();
+        let (&sound, _) = listed.blocks.first_key_value().unwrap();
+        let sick = Uuid::from_u128(7);
+        bucket.put(&block_key(TENANT, sick, META), "{".into()).await.unwrap();
+        bucket.delete(&block_key(TENANT, sound, &bloom_name(0))).await.unwrap();
+        let listed = ListedTenant::list(&bucket, TENANT, None).await.unwrap();
+        // An endless link: opening it is an error that says nothing about the block.
+        let meta = bucket.local_path(&block_key(TENANT, sick, META)).unwrap();
+        std::fs::remove_file(&meta).unwrap();
+        std::os::unix::fs::symlink(&meta, &meta).unwrap();
+        let mut checks = Vec::new();
+        check_blocks(&bucket, &COMMAND, &listed, &mut checks).await.unwrap();
+        checks.sort_unstable_by_key(|check| check.id);
+        let problems = |check: &Check| {
+            let findings = check.findings.iter();
+            findings.map(|it| (it.problem.as_str(), it.repair.is_some())).collect::<Vec<_>>()
+        };
+        assert_eq!(problems(&checks[0]), [("failed", false)]);
+        assert_eq!(problems(&checks[1]), [("bloom", false)]);
+        // The index cannot be written without the other block, but what was repaired is told.
+        let done = repair_blocks(&bucket, &listed, &mut checks, &mut []).await;
+        assert!(done.is_err());
+        assert_eq!(problems(&checks[1]), [("bloom", true)]);
+    }
+
+    #[test]
+    fn store_that_does_not_answer_ends_the_check() {
+        let away = || {
+            let (key, source) = (String::new(), "timeout".into());
+            Error::Storage(tactus_storage::Error::Unavailable { key, source })
+        };
+        let refused = || Error::Setup("a disk".to_owned());
+        let mut in_a_row = 0;
+        for _ in 1..MOST_FAILURES {
+            assert!(failed(Uuid::nil(), away(), &mut in_a_row).is_ok());
+        }
+        assert!(failed(Uuid::nil(), refused(), &mut in_a_row).is_ok());
+        for _ in 1..MOST_FAILURES {
+            assert!(failed(Uuid::nil(), away(), &mut in_a_row).is_ok());
+        }
+        assert!(failed(Uuid::nil(), away(), &mut in_a_row).is_err());
+    }
+
+    #[tokio::test]
+    async fn place_without_tenants_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = tactus_storage::BucketSettings::Local { path: directory.path().to_owned() };
+        let bucket = Bucket::open(&settings).unwrap();
+        let output = Output { json: false, colour: false, width: 80 };
+        let error = run(&bucket, &COMMAND, &output).await.unwrap_err();
+        assert!(error.to_string().contains("no tenant"), "{error}");
+    }
 }

@@ -98,7 +98,12 @@ fn note_of(id: Uuid, listed: &ListedBlock) -> Option<Finding> {
 
 impl Check {
     /// Drops the findings of a block that was compacted or deleted meanwhile.
-    async fn settle(&mut self, bucket: &Bucket, tenant: &str, read: Result<()>) -> Result<()> {
+    pub(super) async fn settle(
+        &mut self,
+        bucket: &Bucket,
+        tenant: &str,
+        read: Result<()>,
+    ) -> Result<()> {
         if read.is_ok() && self.findings.is_empty() {
             return Ok(());
         }
@@ -259,7 +264,7 @@ fn compare(meta: &BlockMeta, reader: &BlockReader, findings: &mut Vec<Finding>) 
 /// queries and merges, and Tempo treats a version with `preview` in its name as an empty block.
 pub(super) const SET_ASIDE: &str = "-damaged-preview";
 
-/// Calls `make` with the data of a block, which has this size. `None` if the data cannot be read.
+/// Calls `make` with the data of a block, which has this size. The inner error is that of opening the data, or of `make`.
 ///
 /// Errors: only errors that say nothing about the block.
 pub(super) async fn read_data<T: Send + 'static>(
@@ -267,15 +272,16 @@ pub(super) async fn read_data<T: Send + 'static>(
     meta: &Arc<BlockMeta>,
     size: u64,
     make: impl FnOnce(&BlockMeta, &BlockReader) -> tactus_block::Result<T> + Send + 'static,
-) -> Result<Option<T>> {
-    let Ok(facts) = facts_of(meta) else { return Ok(None) };
-    let facts = BlockFacts { size, ..facts };
+) -> Result<tactus_block::Result<T>> {
+    let facts = match facts_of(meta) {
+        Ok(facts) => BlockFacts { size, ..facts },
+        Err(error) => return Ok(Err(error.into())),
+    };
     let (bucket, meta, id) = (bucket.clone(), Arc::clone(meta), meta.block_id);
     let made = tokio::task::spawn_blocking(move || make(&meta, &open(&bucket, &meta, &facts)?));
     match made.await.map_err(Error::thread)? {
-        Ok(made) => Ok(Some(made)),
         Err(error) if is_transient(&error) => Err(Error::block(id, error)),
-        Err(_) => Ok(None),
+        made => Ok(made),
     }
 }
 

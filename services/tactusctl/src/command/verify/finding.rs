@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tactus_storage::{BlockMeta, Uuid};
+use tactus_telemetry::error_text;
+
+use crate::error::Error;
 
 tactus_model::words! {
     /// A kind of problem; its name is part of the JSON output.
@@ -44,6 +47,8 @@ tactus_model::words! {
         Leftover = "leftover",
         /// A block that a repair set aside.
         SetAside = "set-aside",
+        /// Something could not be read or written, because the store refuses it or the disk fails.
+        Failed = "failed",
     }
 }
 
@@ -55,6 +60,8 @@ pub(super) enum Severity {
     Damage,
     /// Information; nobody has to act.
     Note,
+    /// It is not known whether there is damage.
+    Unknown,
 }
 
 /// One problem.
@@ -83,13 +90,19 @@ impl Finding {
     pub(super) fn note(block: Uuid, problem: Problem, what: impl Into<String>) -> Self {
         Self { severity: Severity::Note, ..Self::damage(block, problem, what) }
     }
+
+    /// An error that says nothing about the block, or about the tenant.
+    pub(super) fn failed(block: Option<Uuid>, error: &Error) -> Self {
+        let (problem, severity) = (Problem::Failed, Severity::Unknown);
+        Self { block, problem, severity, what: error_text(error), repair: None }
+    }
 }
 
 /// The result of checking a block.
 #[derive(Debug)]
 pub(super) struct Check {
     pub(super) id: Uuid,
-    /// It has a `meta.json`.
+    /// It has a `meta.json`, and was checked.
     pub(super) is_live: bool,
     /// The meta, if it can be read.
     pub(super) meta: Option<Arc<BlockMeta>>,

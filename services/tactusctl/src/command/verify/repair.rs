@@ -27,6 +27,13 @@ pub(super) async fn block(
     if !check.findings.iter().any(damaged) {
         return Ok(false);
     }
+    if check.is_live {
+        // The check may be hours ago. A block that was compacted or deleted since must not come back.
+        check.settle(bucket, &listed.name, Ok(())).await?;
+        if check.findings.is_empty() {
+            return Ok(false);
+        }
+    }
     let files = listed.blocks.get(&check.id);
     let size = files.and_then(|block| block.files.get(DATA)).map(|(size, _)| *size);
     let indexed = listed.indexed(bucket, check.id).await?;
@@ -37,12 +44,9 @@ pub(super) async fn block(
     // Readers look for a trace in the shard that follows from the number in their meta, which is that of the tenant index.
     let shards = indexed.unwrap_or(&meta).bloom_shard_count();
     let done = match size {
-        _ if check.has(Problem::DataMissing) || check.has(Problem::DataUnreadable) => {
-            set_aside(bucket, &meta).await?;
-            Some(format!("set aside: its version is {}{SET_ASIDE} now", meta.format))
-        }
+        _ if check.findings.iter().any(is_lost) => hide(bucket, &meta, check).await?,
         None => None,
-        Some(size) if needs_new_block(check) => salvage::run(bucket, &meta, size).await?,
+        Some(size) if needs_new_block(check) => Some(salvage::run(bucket, &meta, size).await?),
         Some(size) => rebuild(bucket, &meta, size, check, shards).await?,
     };
     let Some(done) = done else { return Ok(false) };
@@ -50,6 +54,27 @@ pub(super) async fn block(
         finding.repair = Some(done.clone());
     }
     Ok(true)
+}
+
+fn is_lost(finding: &Finding) -> bool {
+    matches!(finding.problem, Problem::DataMissing | Problem::DataUnreadable)
+}
+
+/// Sets aside a block whose data is still missing or cannot be opened. What somebody restored since the check must not be hidden.
+async fn hide(bucket: &Bucket, meta: &Arc<BlockMeta>, check: &mut Check) -> Result<Option<String>> {
+    let is_readable = match bucket.head(&block_key(&meta.tenant_id, check.id, DATA)).await {
+        Ok(data) => read_data(bucket, meta, data.size, |_, _| Ok(())).await?.is_ok(),
+        Err(error) if error.is_not_found() || error.is_corrupt() => false,
+        Err(error) => return Err(error.into()),
+    };
+    if is_readable {
+        for finding in check.findings.iter_mut().filter(|finding| is_lost(finding)) {
+            finding.what.push_str("; it can be read now: verify it again");
+        }
+        return Ok(None);
+    }
+    set_aside(bucket, meta).await?;
+    Ok(Some(format!("set aside: its version is {}{SET_ASIDE} now", meta.format)))
 }
 
 fn needs_new_block(check: &Check) -> bool {
@@ -78,7 +103,7 @@ async fn rebuild(
     let make =
         move |meta: &BlockMeta, reader: &BlockReader| make(meta, reader, size, shards, times);
     // If not even the ids can be read, nothing is written. A deep check finds the reason.
-    let Some(made) = read_data(bucket, meta, size, make).await? else { return Ok(None) };
+    let Ok(made) = read_data(bucket, meta, size, make).await? else { return Ok(None) };
     let (tenant, id) = (&meta.tenant_id, check.id);
     let mut written = Vec::new();
     if !made.blooms.is_empty() {
@@ -135,4 +160,68 @@ fn make(
     }
     let blooms = bloom.map(|bloom| bloom.encode()).unwrap_or_default();
     Ok(Rebuilt { meta, blooms, index: RowGroupIndex::new(last_ids).encode().into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_storage::block_io::{list_blocks, mark_compacted, read_meta};
+    use tactus_storage::layout::bloom_name;
+
+    use super::super::block::check;
+    use super::*;
+    use crate::progress;
+    use crate::testing::{TENANT, copy};
+
+    async fn checked(bucket: &Bucket) -> (ListedTenant, Check) {
+        let listed = ListedTenant::list(bucket, TENANT, None).await.unwrap();
+        let (&id, files) = listed.blocks.first_key_value().unwrap();
+        let bar = progress::bar("checking blocks", 0);
+        let found = check(bucket, &listed, id, files, false, &bar).await.unwrap();
+        (listed, found)
+    }
+
+    #[tokio::test]
+    async fn block_whose_data_was_restored_after_the_check_is_not_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let bucket = copy("vParquet4", directory.path());
+        let id = list_blocks(&bucket, TENANT, 1).await.unwrap().live[0];
+        let path = bucket.local_path(&block_key(TENANT, id, DATA)).unwrap();
+        let data = std::fs::read(&path).unwrap();
+        for (damaged, problem) in
+            [(None, Problem::DataMissing), (Some(&data[..1000]), Problem::DataUnreadable)]
+        {
+            match damaged {
+                None => std::fs::remove_file(&path).unwrap(),
+                Some(part) => std::fs::write(&path, part).unwrap(),
+            }
+            let (listed, mut found) = checked(&bucket).await;
+            assert!(found.has(problem), "{found:?}");
+            std::fs::write(&path, &data).unwrap();
+            assert!(!block(&bucket, &mut found, &listed).await.unwrap());
+            assert!(found.findings.iter().all(|finding| finding.repair.is_none()), "{found:?}");
+            assert_eq!(read_meta(&bucket, TENANT, id).await.unwrap().format, "vParquet4");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let (listed, mut found) = checked(&bucket).await;
+        assert!(block(&bucket, &mut found, &listed).await.unwrap());
+        let format = read_meta(&bucket, TENANT, id).await.unwrap().format;
+        assert_eq!(format, format!("vParquet4{SET_ASIDE}"));
+    }
+
+    #[tokio::test]
+    async fn block_that_was_compacted_after_the_check_does_not_come_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let bucket = copy("vParquet4", directory.path());
+        let id = list_blocks(&bucket, TENANT, 1).await.unwrap().live[0];
+        let mut meta = read_meta(&bucket, TENANT, id).await.unwrap();
+        meta.total_objects -= 1;
+        bucket.put(&block_key(TENANT, id, META), meta.to_json().into()).await.unwrap();
+        bucket.delete(&block_key(TENANT, id, &bloom_name(0))).await.unwrap();
+        let (listed, mut found) = checked(&bucket).await;
+        assert_eq!(found.findings.len(), 2, "{found:?}");
+        mark_compacted(&bucket, TENANT, id).await.unwrap();
+        assert!(!block(&bucket, &mut found, &listed).await.unwrap());
+        assert!(found.findings.is_empty(), "{found:?}");
+        assert!(list_blocks(&bucket, TENANT, 1).await.unwrap().live.is_empty());
+    }
 }

@@ -9,15 +9,15 @@ use tactus_block::{BlockBuilder, BuiltBlock};
 use tactus_model::merge::{gather_traces, merge};
 use tactus_model::{OriginSet, Projection, SpanBatch, TraceId};
 use tactus_storage::block_io::{BlockFiles, ObjectSource, mark_compacted, write_block};
-use tactus_storage::layout::{NO_COMPACT, block_key};
+use tactus_storage::layout::{DATA, NO_COMPACT, block_key};
 use tactus_storage::meta::Extension;
 use tactus_storage::{BlockMeta, Bucket, Uuid};
-use tempfile::NamedTempFile;
+use tokio::runtime::Handle;
 
 use super::block::{read_data, set_aside};
 use super::{is_transient, windows};
 use crate::building;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Approximate bytes before compression that are decoded at a time. This is also the size of the new row groups.
 const WINDOW_BYTES: u64 = 100 << 20;
@@ -25,44 +25,52 @@ const WINDOW_BYTES: u64 = 100 << 20;
 /// Writes the readable traces of a damaged block into a new block, and then hides the old one from readers. Nothing readable is
 /// lost, because the old block stays until the new one exists.
 ///
-/// Returns what was done; `None` if a new block cannot be made.
-pub(super) async fn run(
-    bucket: &Bucket,
-    meta: &Arc<BlockMeta>,
-    size: u64,
-) -> Result<Option<String>> {
-    let (tenant, old) = (meta.tenant_id.as_str(), meta.block_id);
-    let Some(saved) = read_data(bucket, meta, size, save).await? else { return Ok(None) };
-    let Saved { built, file, lost } = saved;
-    if built.summary.traces == 0 {
+/// Returns what was done. Errors: those of the bucket; also a new block that cannot be made.
+pub(super) async fn run(bucket: &Bucket, meta: &Arc<BlockMeta>, size: u64) -> Result<String> {
+    let (tenant, old, id) = (meta.tenant_id.as_str(), meta.block_id, Uuid::new_v4());
+    let (target, key) = (bucket.clone(), block_key(tenant, id, DATA));
+    let save = move |meta: &BlockMeta, reader: &BlockReader| -> tactus_block::Result<_> {
+        let sink = target.writer(&key, meta.size, &Handle::current())?;
+        let (built, lost) = save(meta, reader, sink)?;
+        let extension = extension(meta, lost);
+        let mut new = BlockMeta {
+            block_id: id,
+            extension: (!extension.is_empty()).then(|| Box::new(extension)),
+            ..meta.clone()
+        };
+        built.describe(&mut new);
+        let BuiltBlock { sink, summary, blooms, index, summary_file, .. } = built;
+        if summary.traces == 0 {
+            sink.abort();
+        } else {
+            sink.finish()?;
+        }
+        let files = BlockFiles {
+            data: ObjectSource::Written(summary.size),
+            blooms: blooms.into_iter().map(ObjectSource::Bytes).collect(),
+            index: Some(ObjectSource::Bytes(index)),
+            summary: Some(ObjectSource::Bytes(summary_file.bytes)),
+            no_compact: false,
+        };
+        Ok((new, files, lost))
+    };
+    let saved = read_data(bucket, meta, size, save).await?;
+    let (new, mut files, lost) = saved.map_err(|error| Error::block(old, error))?;
+    if new.total_objects == 0 {
         set_aside(bucket, meta).await?;
-        return Ok(Some("no trace can be read: the block is set aside".to_owned()));
+        return Ok("no trace can be read: the block is set aside".to_owned());
     }
-    let extension = extension(meta, lost);
-    let mut new = BlockMeta {
-        block_id: Uuid::new_v4(),
-        extension: (!extension.is_empty()).then(|| Box::new(extension)),
-        ..meta.as_ref().clone()
-    };
-    built.describe(&mut new);
-    let no_compact = block_key(tenant, old, NO_COMPACT);
-    let files = BlockFiles {
-        data: ObjectSource::File(file.path().to_owned()),
-        blooms: built.blooms.into_iter().map(ObjectSource::Bytes).collect(),
-        index: Some(ObjectSource::Bytes(built.index)),
-        summary: Some(ObjectSource::Bytes(built.summary_file.bytes)),
-        no_compact: bucket.head(&no_compact).await.is_ok(),
-    };
+    files.no_compact = bucket.head(&block_key(tenant, old, NO_COMPACT)).await.is_ok();
     write_block(bucket, &new, &files).await?;
-    let (id, traces) = (new.block_id, built.summary.traces);
     if lost == 0 {
         mark_compacted(bucket, tenant, old).await?;
-        return Ok(Some(format!("written anew as block {id}; this one is marked compacted")));
+        return Ok(format!("written anew as block {id}; this one is marked compacted"));
     }
     set_aside(bucket, meta).await?;
-    Ok(Some(format!(
-        "{traces} traces saved in block {id}; {lost} cannot be read and stay in this one, which is set aside"
-    )))
+    Ok(format!(
+        "{} traces saved in block {id}; {lost} cannot be read and stay in this one, which is set aside",
+        new.total_objects
+    ))
 }
 
 /// The extension of the block in which all but `lost` traces of a block are saved.
@@ -80,22 +88,20 @@ fn extension(meta: &BlockMeta, lost: u64) -> Extension {
     extension
 }
 
-struct Saved {
-    built: BuiltBlock<std::fs::File>,
-    file: NamedTempFile,
-    lost: u64,
-}
-
-fn save(meta: &BlockMeta, reader: &BlockReader) -> tactus_block::Result<Saved> {
-    let file = NamedTempFile::new()?;
+/// Writes what can be read to a sink; also returns how many traces cannot.
+fn save<W: Write + Send>(
+    meta: &BlockMeta,
+    reader: &BlockReader,
+    sink: W,
+) -> tactus_block::Result<(BuiltBlock<W>, u64)> {
     let settings = building::settings(meta.version()?, &meta.dedicated_columns);
     let traces = reader.row_groups().iter().map(|group| group.traces).sum();
-    let mut builder = BlockBuilder::new(file.reopen()?, &settings, traces)?;
+    let mut builder = BlockBuilder::new(sink, &settings, traces)?;
     let (mut windows, mut lost) = read_windows(reader)?;
     for overlapping in overlaps(&mut windows) {
         lost += write(reader, overlapping, &mut builder)?;
     }
-    Ok(Saved { built: builder.finish()?, file, lost })
+    Ok((builder.finish()?, lost))
 }
 
 /// Rows that are decoded together.
@@ -196,34 +202,12 @@ fn read_good(
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
-
     use tactus_block::read::{BlockFacts, BytesSource, facts_of};
-    use tactus_storage::BucketSettings;
     use tactus_storage::block_io::{list_blocks, read_meta};
-    use tactus_storage::layout::{DATA, META};
+    use tactus_storage::layout::META;
 
     use super::*;
-
-    const TENANT: &str = "single-tenant";
-
-    /// A copy of a sample block's store.
-    fn copy(version: &str, to: &Path) {
-        let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("../../conformance/blocks")
-            .join(version)
-            .join(TENANT);
-        for block in std::fs::read_dir(samples).unwrap().map(|entry| entry.unwrap().path()) {
-            let target = to.join(TENANT).join(block.file_name().unwrap());
-            if block.is_dir() {
-                std::fs::create_dir_all(&target).unwrap();
-                for file in std::fs::read_dir(&block).unwrap().map(|entry| entry.unwrap().path()) {
-                    let bytes = std::fs::read(&file).unwrap();
-                    std::fs::write(target.join(file.file_name().unwrap()), bytes).unwrap();
-                }
-            }
-        }
-    }
+    use crate::testing::{TENANT, copy};
 
     fn open(meta: &BlockMeta, data: Vec<u8>) -> BlockReader {
         let facts =
@@ -267,11 +251,11 @@ mod tests {
             for order in [sorted.clone(), opposite, halves, mixed] {
                 let reader = open(&meta, exchanged(&data, &sorted, &order));
                 assert_eq!(ids(&reader), order);
-                let saved = save(&meta, &reader).unwrap();
-                assert_eq!((saved.lost, saved.built.summary.traces), (0, 64));
+                let (built, lost) = save(&meta, &reader, Vec::new()).unwrap();
+                assert_eq!((lost, built.summary.traces), (0, 64));
                 let mut new = meta.clone();
-                saved.built.describe(&mut new);
-                let written = open(&new, std::fs::read(saved.file.path()).unwrap());
+                built.describe(&mut new);
+                let written = open(&new, built.sink);
                 assert_eq!(ids(&written), sorted);
                 assert_eq!(written.row_groups().len(), reader.row_groups().len());
             }
@@ -299,12 +283,10 @@ mod tests {
     async fn readable_block_is_written_anew_without_loss() {
         for version in ["vParquet4", "vParquet5"] {
             let directory = tempfile::tempdir().unwrap();
-            copy(version, directory.path());
-            let path = directory.path().to_owned();
-            let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+            let bucket = copy(version, directory.path());
             let old = list_blocks(&bucket, TENANT, 1).await.unwrap().live[0];
             let meta = Arc::new(read_meta(&bucket, TENANT, old).await.unwrap());
-            let done = run(&bucket, &meta, meta.size).await.unwrap().unwrap();
+            let done = run(&bucket, &meta, meta.size).await.unwrap();
             assert!(done.contains("marked compacted"), "{done}");
             let listed = list_blocks(&bucket, TENANT, 1).await.unwrap();
             assert_eq!((listed.live.len(), listed.compacted.len()), (1, 1));

@@ -110,4 +110,20 @@ mod tests {
         assert_eq!(listed.indexed(&bucket, meta.block_id).await.unwrap(), Some(&meta));
         assert_eq!(listed.indexed(&bucket, Uuid::new_v4()).await.unwrap(), None);
     }
+
+    #[tokio::test]
+    async fn copied_index_names_no_block_of_the_original() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
+        let meta = Arc::new(BlockMeta { tenant_id: "acme".to_owned(), ..BlockMeta::default() });
+        let index = TenantIndex {
+            live: vec![Arc::clone(&meta)],
+            ..TenantIndex::empty(Timestamp::UNIX_EPOCH)
+        };
+        let key = tenant_index_key("copy", TENANT_INDEX_PROTO);
+        bucket.put(&key, index.to_proto_zst().into()).await.unwrap();
+        let listed = ListedTenant::list(&bucket, "copy", None).await.unwrap();
+        assert_eq!(listed.indexed(&bucket, meta.block_id).await.unwrap(), None);
+    }
 }
