@@ -91,6 +91,13 @@ impl Flushes {
         queue.is_some_and(|queue| queue.try_lock().is_ok_and(|queue| !queue.blocks.is_empty()))
     }
 
+    /// True unless the tenant is being flushed, or waits after a failure.
+    pub(crate) fn is_ready(&self, tenant: &TenantId) -> bool {
+        let queue = self.pending.lock().get(tenant).cloned();
+        let is_due = |queue: &Queue| queue.not_before.is_none_or(|time| time <= Instant::now());
+        queue.is_none_or(|queue| queue.try_lock().is_ok_and(|queue| is_due(&queue)))
+    }
+
     pub(crate) fn queue(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<Queue>> {
         Arc::clone(self.pending.lock().entry(tenant.clone()).or_default())
     }

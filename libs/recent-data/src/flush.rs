@@ -149,7 +149,9 @@ impl Ingester {
         let mut too_many = self.has_too_many().await;
         self.release_or_log(too_many).await;
         let waiting = self.oldest_first();
-        let segments = waiting.iter().flat_map(|(segments, _)| segments);
+        // Of a tenant that cannot be flushed now, others need not make small blocks: that would free no room.
+        let ready = waiting.iter().filter(|(_, id)| self.flushes.is_ready(id));
+        let segments = ready.flat_map(|(segments, _)| segments);
         too_many |= self.needs_room_of(segments.map(|segment| segment.bytes()).sum());
         let flush = if too_many { Flush::All } else { Flush::Due };
         for (segments, id) in waiting {

@@ -148,7 +148,7 @@ pub(crate) struct Sealing {
 pub(crate) struct Waiting {
     pub(crate) generation: Arc<Generation>,
     /// The parts of the log with its spans, at least one. Those of the first run give the directory of its segments the
-    /// name. A gap may be a part of somebody else, which the next start must not take for one of these.
+    /// name. Between two is a part of somebody else, which the next start must not take for one of these.
     pub(crate) parts: Vec<PartRange>,
 }
 

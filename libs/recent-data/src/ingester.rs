@@ -76,6 +76,8 @@ pub struct Ingester {
     pub(crate) has_waiting_cuts: AtomicBool,
     /// True if some tenant may have segments whose traces are not decided yet.
     pub(crate) has_pending: AtomicBool,
+    /// Locked while traces are decided early because too much waits.
+    pub(crate) deciding_early: tokio::sync::Mutex<()>,
     /// When a push last had all live spans measured.
     measured: Mutex<Option<Instant>>,
     /// When a new tenant last had idle ones looked for.
@@ -119,6 +121,7 @@ impl Ingester {
             cut_after_failed_syncs: AtomicU64::new(0),
             has_waiting_cuts: AtomicBool::new(false),
             has_pending: AtomicBool::new(false),
+            deciding_early: tokio::sync::Mutex::default(),
             measured: Mutex::default(),
             looked_for_idle: Mutex::default(),
             segment_cache: SegmentCache::new(

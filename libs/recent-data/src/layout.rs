@@ -31,7 +31,8 @@ const PENDING: &str = "pending";
 /// Extension of the file that will replace a pending segment, while it is being written.
 const DECIDING: &str = "deciding";
 
-/// The range of log parts whose spans a directory of segments holds.
+/// The range of log parts whose spans a directory of segments holds. If another program put a part among them, that and the
+/// later ones are not in the range, although the spans of the later ones are in the directory as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PartRange {
     pub(crate) first: u64,
@@ -47,12 +48,15 @@ impl PartRange {
         (self.first..=self.last).contains(&part)
     }
 
-    /// Ascending numbers as ranges without gaps.
-    pub(crate) fn runs(numbers: impl Iterator<Item = u64>) -> Vec<Self> {
+    /// Ascending numbers as ranges, between which there is a number that `is_other`.
+    pub(crate) fn runs(
+        numbers: impl Iterator<Item = u64>,
+        is_other: impl Fn(u64) -> bool,
+    ) -> Vec<Self> {
         let mut runs: Vec<Self> = Vec::new();
         for number in numbers {
             match runs.last_mut() {
-                Some(run) if run.last + 1 == number => run.last = number,
+                Some(run) if !(run.last + 1..number).any(&is_other) => run.last = number,
                 _ => runs.push(Self::of(number)),
             }
         }
@@ -142,13 +146,19 @@ impl Layout {
         parts.join("_")
     }
 
-    /// True if a directory, or something that was in it, is in the quarantine.
-    pub(crate) fn has_quarantined(&self, directory: &Path) -> bool {
+    /// True if a directory, or something that was in it, is in the quarantine. Errors: it cannot be listed.
+    pub(crate) fn has_quarantined(&self, directory: &Path) -> io::Result<bool> {
         let start = self.quarantine_name(directory);
-        let entries = fs::read_dir(self.root.join("quarantine")).into_iter().flatten().flatten();
-        entries
-            .map(|entry| entry.file_name())
-            .any(|name| name.to_string_lossy().starts_with(&start))
+        let entries = match fs::read_dir(self.root.join("quarantine")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            entries => entries?,
+        };
+        for entry in entries {
+            if entry?.file_name().to_string_lossy().starts_with(&start) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -3,6 +3,7 @@
 mod log;
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
@@ -67,8 +68,10 @@ fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
         if name.starts_with(".writing-") {
             delete(&path, fs::remove_dir_all(&path));
         } else if let Some(parts) = parse_part_range(&name) {
+            let has_damage = Cell::new(false);
+            let directory = Directory { ingester, path: &path, notes: &notes, has_damage };
             match list_patiently(&path) {
-                Ok(paths) => Directory { ingester, path: &path, notes: &notes }.open(paths)?,
+                Ok(paths) => directory.open(paths)?,
                 Err(Error::Io { source, .. }) if is_error_of_disk(&source) => {
                     let error = SegmentError::read(&path, source);
                     ingester.wait_for_disk(&path, What::Unknown, &error);
@@ -77,13 +80,14 @@ fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
             }
             // Fails unless it is empty.
             let _ = fs::remove_dir(&path);
-            let is_damaged =
-                ingester.layout.has_quarantined(&path) || ingester.unreadable.has_below(&path);
-            // If nothing could be read, and the log still has the spans, they are cut again.
-            if !is_damaged || path.try_exists().unwrap_or(true) {
-                covered.parts.push(parts);
-                covered.damaged.extend(is_damaged.then_some(parts));
-            }
+            // Whatever became of the copy for the quarantine: a full disk has no room for it.
+            let is_damaged = directory.has_damage.get()
+                || ingester.unreadable.has_below(&path)
+                || has_quarantined(ingester, &path);
+            // Of what could not be read, spans that the log still has are cut again, under other numbers: notes say that the
+            // segments with these numbers are gone.
+            covered.parts.push(parts);
+            covered.damaged.extend(is_damaged.then_some(parts));
         } else {
             tracing::warn!(path = %path.display(), "foreign entry among the segments, left alone");
         }
@@ -111,6 +115,12 @@ fn read_notes(ingester: &Ingester) -> Result<HashMap<String, Fate>, Error> {
         "cannot read segments.notes: spans that are in blocks may be written to other blocks as well"
     );
     Ok(HashMap::new())
+}
+
+/// True if something of a directory is in the quarantine, or if nobody knows: then the log may have the only copy of it.
+fn has_quarantined(ingester: &Ingester, directory: &Path) -> bool {
+    let is_unread = |found: &io::Result<bool>| found.is_err();
+    patiently(|| ingester.layout.has_quarantined(directory), is_unread).unwrap_or(true)
 }
 
 /// The first log part number that no directory of segments uses, and that no note is about: what became of a segment that
@@ -163,6 +173,8 @@ struct Directory<'a> {
     ingester: &'a Ingester,
     path: &'a Path,
     notes: &'a HashMap<String, Fate>,
+    /// Something in it cannot be served, because its content is wrong.
+    has_damage: Cell<bool>,
 }
 
 impl Directory<'_> {
@@ -188,6 +200,7 @@ impl Directory<'_> {
         let (found, file) = match self.read_cut(path) {
             Ok(read) => read,
             Err(error) if error.is_damage() => {
+                self.has_damage.set(true);
                 let kept = ingester.layout.quarantine(path);
                 ingester.count_damaged("", &error, kept);
                 return Ok(());
@@ -201,6 +214,7 @@ impl Directory<'_> {
         if let Some(error) = found.damage.as_ref().filter(|damage| damage.is_of_disk()) {
             ingester.wait_for_disk(path, What::Unknown, error);
         } else if let Some(damage) = &found.damage {
+            self.has_damage.set(true);
             ingester.metrics.replay_errors.with([""]).inc();
             tracing::error!(
                 error = error_text(damage),
@@ -288,6 +302,7 @@ impl Directory<'_> {
                 ingester.tenant_or_insert(&tenant).add_segment(Arc::new(segment));
             }
             Err(error) if error.is_damage() => {
+                self.has_damage.set(true);
                 let kept = ingester.quarantine(path, &place);
                 ingester.count_damaged(tenant.as_str(), &error, kept);
             }

@@ -8,7 +8,8 @@ use std::{
 
 use tactus_allocator::for_ingest;
 use tactus_model::{CutTraces, SpanBatch, TenantId, merge::merge};
-use tactus_wal::PartInfo;
+use tactus_telemetry::error_text;
+use tactus_wal::{PartId, PartInfo};
 
 use crate::{
     block_times::{Arrival, block_times},
@@ -70,9 +71,13 @@ impl Ingester {
         let generation = std::mem::replace(&mut *current, Arc::new(Generation::new(false)));
         // No push is under way while the lock is held, so every part since the last cut belongs to this generation.
         self.wal.rotate();
-        let numbers = self.wal.parts().into_iter().map(|part| part.id.number());
-        let mut parts = PartRange::runs(numbers.filter(|part| *part > sealing.sealed_through));
         drop(current);
+        let numbers = self.wal.parts().into_iter().map(|part| part.id.number());
+        let numbers = numbers.filter(|part| *part > sealing.sealed_through);
+        // A part that the log took back leaves no file. One that is there is somebody else's.
+        let path = |number| self.wal.part_path(PartId::from_number(number));
+        let is_other = |number| path(number).try_exists().unwrap_or(true);
+        let mut parts = PartRange::runs(numbers, is_other);
         if parts.is_empty() {
             let is_empty = |(_, head): &(TenantId, Arc<Head>)| {
                 head.close();
@@ -88,6 +93,13 @@ impl Ingester {
             }
             let number = sealing.sealed_through + 1;
             tracing::error!(number, "the write-ahead log does not know the spans that are cut");
+            // No later part may get the number of this cut.
+            if let Err(error) = self.wal.skip_to(number + 1) {
+                tracing::error!(
+                    error = error_text(&error),
+                    "the write-ahead log has no more numbers"
+                );
+            }
             parts.push(PartRange::of(number));
         }
         sealing.sealed_through = parts.iter().map(|run| run.last).max().unwrap_or_default();
@@ -176,7 +188,12 @@ impl Ingester {
         if sync {
             sync_directory(writing).map_err(Error::io("sync", writing))?;
         }
-        fs::rename(writing, directory).map_err(Error::io("rename", writing))?;
+        if let Err(error) = fs::rename(writing, directory)
+            // A file server may report an error of what it has done. Nobody else moves this directory.
+            && !(matches!(writing.try_exists(), Ok(false)) && directory.is_dir())
+        {
+            return Err(Error::io("rename", writing)(error));
+        }
         generation.is_written.store(true, Ordering::Release);
         self.sync_segments()
     }

@@ -98,8 +98,9 @@ impl Ingester {
     }
 
     /// Decides early, the tenants that have waited longest first, until at most `limit` segments wait besides those of
-    /// tenants that are being decided.
+    /// tenants that are being decided. Does nothing if another round does it already, which would find the same tenants.
     pub(crate) async fn decide_early(self: &Arc<Self>, limit: usize) -> Result<(), Error> {
+        let Ok(_deciding) = self.deciding_early.try_lock() else { return Ok(()) };
         let now = Instant::now();
         let mut waiting: Vec<(Reverse<Duration>, usize, TenantId)> = self
             .all_tenants()
@@ -121,8 +122,11 @@ impl Ingester {
             if left <= limit {
                 break;
             }
-            result = result.and(self.decide_tenant(&id, Due::All).await);
             left -= segments;
+            // What is decided now need not be decided early once more.
+            if self.tenant(&id).is_none_or(|tenant| !tenant.deciding.is_locked()) {
+                result = result.and(self.decide_tenant(&id, Due::All).await);
+            }
         }
         result
     }

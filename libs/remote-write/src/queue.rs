@@ -75,7 +75,7 @@ impl Queue {
             first_part: furthest.max().map_or(1, |part| part.number().saturating_add(1)).max(1),
         };
         let (wal, replay) = Wal::open(dir, settings)?;
-        replay.adopt();
+        replay.adopt()?;
         let parts = wal.parts();
         let after = |part: &PartInfo| PartId::from_number(part.id.number() + 1);
         let committed = Position { part: parts.last().map(after).unwrap_or_default(), offset: 0 };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::frame::{Frame, HEADER_BYTES, Unread, read_payload};
 use crate::shared::Shared;
-use crate::{PartId, Position};
+use crate::{PartId, Position, Result};
 
 /// How often a frame is read again that the disk cannot read, and the pauses: a path to it may fail over.
 const MORE_READS: usize = 10;
@@ -83,13 +83,11 @@ impl Replay {
     }
 
     /// Leaves all parts to a [`Tail`](crate::Tail). From now on they can be released without having been read here.
-    pub fn adopt(mut self) {
-        if let Some(Reader { part, .. }) = self.current.take() {
-            self.shared.adopted(part);
-        }
-        for part in self.waiting.drain(..) {
-            self.shared.adopted(part);
-        }
+    ///
+    /// Errors: `Io` if the disk cannot tell the size of one, up to which a tail would read it.
+    pub fn adopt(mut self) -> Result<()> {
+        let current = self.current.take().map(|reader| reader.part);
+        current.into_iter().chain(self.waiting.drain(..)).try_for_each(|it| self.shared.adopted(it))
     }
 
     fn open(&mut self, part: PartId) -> Option<Reader<BufReader<File>>> {

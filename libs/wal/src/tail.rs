@@ -126,7 +126,7 @@ mod tests {
     fn tail_follows_appends_and_rotation() {
         let dir = tempfile::tempdir().unwrap();
         let (wal, replay) = Wal::open(dir.path(), settings()).unwrap();
-        replay.adopt();
+        replay.adopt().unwrap();
         let mut tail = wal.tail(Position::default());
         assert_eq!(read_all(&mut tail).0, Vec::<Vec<u8>>::new());
         wal.append(&[b"a"]).unwrap();
@@ -142,7 +142,7 @@ mod tests {
     fn tail_leaves_frames_from_its_end_on() {
         let dir = tempfile::tempdir().unwrap();
         let (wal, replay) = Wal::open(dir.path(), settings()).unwrap();
-        replay.adopt();
+        replay.adopt().unwrap();
         wal.append(&[b"a"]).unwrap();
         wal.rotate();
         let second = wal.append(&[b"b"]).unwrap();
@@ -156,7 +156,7 @@ mod tests {
     fn tail_passes_over_a_part_released_under_it() {
         let dir = tempfile::tempdir().unwrap();
         let (wal, replay) = Wal::open(dir.path(), settings()).unwrap();
-        replay.adopt();
+        replay.adopt().unwrap();
         let first = wal.append(&[b"a"]).unwrap();
         wal.append(&[b"b"]).unwrap();
         let mut tail = wal.tail(Position::default());
@@ -175,7 +175,7 @@ mod tests {
         let second = wal.append(&[b"b"]).unwrap();
         drop(wal);
         let (wal, replay) = Wal::open(dir.path(), settings()).unwrap();
-        replay.adopt();
+        replay.adopt().unwrap();
         wal.append(&[b"c"]).unwrap();
         assert_eq!(read_all(&mut wal.tail(second)).0, [b"b", b"c"]);
         wal.release(second.part).unwrap();
@@ -194,7 +194,7 @@ mod tests {
         for cut in second.offset as usize..whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let (wal, replay) = Wal::open(dir.path(), settings()).unwrap();
-            replay.adopt();
+            replay.adopt().unwrap();
             let next = wal.append(&[b"third"]).unwrap();
             let (frames, damaged) = read_all(&mut wal.tail(Position::default()));
             assert_eq!(frames, [&b"first"[..], b"third"]);

@@ -1,5 +1,7 @@
 //! Which segments become blocks when, and what holds up which flush.
 
+use std::time::Instant;
+
 use tokio::sync::Semaphore;
 
 use super::{bad_disk::eventually, *};
@@ -65,6 +67,19 @@ async fn flush_of_a_tenant_whose_block_is_told_of_holds_up_no_other() {
     flush.await.unwrap().unwrap();
     assert_eq!([unflushed("slow"), unflushed("quick")], [0, 0]);
     eventually("none is under way", || under_way() == 0).await;
+}
+
+#[tokio::test]
+async fn tenant_that_is_being_flushed_or_waits_after_a_failure_is_not_ready() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    let is_ready = || ingester.flushes.is_ready(&tenant());
+    assert!(is_ready());
+    let mut queue = ingester.flushes.queue(&tenant()).lock_owned().await;
+    assert!(!is_ready());
+    queue.not_before = Some(Instant::now() + Duration::from_secs(3600));
+    drop(queue);
+    assert!(!is_ready());
 }
 
 /// Spans 0 to 99 in a segment beside other files of so many bytes; the bytes of the directory, and how to open it with a

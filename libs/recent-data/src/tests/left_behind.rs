@@ -169,6 +169,15 @@ async fn spans_of_which_the_log_knows_no_part_are_cut_all_the_same() {
     push_all(&ingester, 0..10);
     ingester.seal().await.unwrap();
     assert_eq!((held(&ingester), bench.log_parts().len()), (once(0..10), 1));
+    // The next part of the log does not get the number of that cut.
+    push_all(&ingester, 10..20);
+    assert!(bench.log_parts().iter().any(|(path, _)| path.ends_with("0000000000001002.wal")));
+    ingester.seal().await.unwrap();
+    assert_eq!((held(&ingester), bench.log_parts().len()), (once(0..20), 1));
+    drop(ingester);
+    // The former part has no segments of its number, so that it is read again.
+    let replayed = held(&bench.open());
+    assert!((0..20).all(|id| replayed.contains_key(&id)), "{replayed:?}");
 }
 
 #[tokio::test]
@@ -236,6 +245,32 @@ async fn log_part_with_the_only_copy_stays_until_it_is_taken_in_again() {
         assert_eq!(traces, [1], "{tenant}");
     }
     assert_eq!((bench.log_parts().len(), spans(&ingester)), (0, [0, 0, 0]));
+}
+
+/// As if it was killed between the cut and the release of the log.
+#[tokio::test]
+async fn spans_of_a_cut_of_which_nothing_is_sound_survive_further_starts() {
+    for can_be_set_aside in [true, false] {
+        let bench = Bench::new();
+        let ingester = bench.open();
+        push_all(&ingester, 0..10);
+        let [(part, content)] = bench.log_parts().try_into().unwrap();
+        ingester.seal().await.unwrap();
+        damage(&ingester.tenant(&tenant()).unwrap().segments()[0]);
+        let quarantine = ingester.directory().join("quarantine");
+        drop(ingester);
+        std::fs::write(&part, content).unwrap();
+        if !can_be_set_aside {
+            // As where the disk has no room for a copy.
+            std::fs::write(quarantine, "").unwrap();
+        }
+        for _ in 0..3 {
+            let ingester = bench.open();
+            assert_eq!(held(&ingester), once(0..10), "{can_be_set_aside}");
+            ingester.seal().await.unwrap();
+            assert!(bench.log_parts().is_empty());
+        }
+    }
 }
 
 #[tokio::test]

@@ -80,22 +80,22 @@ impl Shared {
         }
     }
 
-    /// Notes that a part is read by others than replay, who read as much of it as its size says. If the disk cannot tell
-    /// the size, the part waits for the next start.
-    pub(crate) fn adopted(&self, id: PartId) {
-        let bytes = match fs::metadata(self.directory.part_path(id)) {
+    /// Notes that a part is read by others than replay, who read as much of it as its size says.
+    ///
+    /// Errors: the disk cannot tell the size.
+    pub(crate) fn adopted(&self, id: PartId) -> Result<()> {
+        let path = self.directory.part_path(id);
+        let bytes = match fs::metadata(&path) {
             Ok(found) => found.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => {
-                tracing::error!(part = %id, %error, "cannot read WAL part, kept for the next start");
-                return;
-            }
+            Err(error) => return Err(Error::io("look at", &path)(error)),
         };
         if let Some(closed) = self.state.lock().closed.get_mut(&id) {
             self.total_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.total_bytes.fetch_sub(closed.bytes, Ordering::Relaxed);
             (closed.bytes, closed.replaying) = (bytes, false);
         }
+        Ok(())
     }
 
     /// Records that replay has returned all frames of a part. A part without frames is released at once, because nobody

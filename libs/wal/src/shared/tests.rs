@@ -197,7 +197,7 @@ fn adopted_part_whose_size_was_not_known_is_read_whole() {
     // As if the disk had not told it.
     wal.shared().state.lock().closed.values_mut().for_each(|part| part.bytes = 0);
     wal.shared().total_bytes.store(0, Ordering::Relaxed);
-    replay.adopt();
+    replay.adopt().unwrap();
     assert_eq!(wal.total_bytes(), 9);
     let end = Position { part: PartId(u64::MAX), offset: 0 };
     let frame = wal.tail(Position::default()).next_frame(end, &mut 0).unwrap();
