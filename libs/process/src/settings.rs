@@ -181,10 +181,8 @@ pub(crate) fn grpc(config: &Config, backlog: Arc<Backlog>) -> Result<ListenerSet
 
 /// The connections of an HTTP port: what the section `server` says of all of them, without TLS.
 pub fn http_listener(server: &Server) -> ListenerSettings {
-    let read_timeout = server.http_server_read_timeout.non_zero();
     ListenerSettings {
         max_connections: server.http_listen_conn_limit.max(0) as usize,
-        header_timeout: server.http_server_read_header_timeout.non_zero().or(read_timeout),
         idle_timeout: server.http_server_idle_timeout.non_zero(),
         write_timeout: server.http_server_write_timeout.non_zero(),
         ..listener(server)
@@ -210,7 +208,9 @@ pub fn grpc_listener(server: &Server, max_concurrent_streams: u32) -> ListenerSe
 
 /// What holds for the connections of every port.
 fn listener(server: &Server) -> ListenerSettings {
+    let read_timeout = server.http_server_read_timeout.non_zero();
     ListenerSettings {
+        header_timeout: server.http_server_read_header_timeout.non_zero().or(read_timeout),
         drain_timeout: server.graceful_shutdown_timeout.as_std(),
         max_head_bytes: server.http_server_max_header_bytes,
         handshake_timeout: server.tls_handshake_timeout.as_std(),

@@ -109,6 +109,8 @@ struct Unfinished {
     all: Arc<Budget>,
     since: Instant,
     bytes: AtomicU64,
+    /// When some of it came last.
+    came: Mutex<Instant>,
     cut: CancellationToken,
     /// Of an answer: when something of it was taken last.
     moved: Mutex<Option<Instant>>,
@@ -223,9 +225,11 @@ impl Bodies {
 
     /// No memory yet.
     fn nothing(self: &Arc<Self>) -> Held {
+        let now = Instant::now();
         let unfinished = Unfinished {
             all: Arc::clone(&self.all),
-            since: Instant::now(),
+            since: now,
+            came: Mutex::new(now),
             bytes: AtomicU64::new(0),
             cut: CancellationToken::new(),
             moved: Mutex::default(),
@@ -263,12 +267,15 @@ impl Bodies {
     }
 
     /// Whether a body holds memory that somebody at this port may have. Of another port only what that does not have to itself,
-    /// and no answer that is read: those who ask much of a port must not cost another one its answers.
+    /// and what stalls: those who ask much of a port must not cost another one what gets on.
     fn may_cut_off(&self, body: &Unfinished, kind: Asker, now: Instant) -> bool {
-        let is_of_this_port = Arc::ptr_eq(&body.all, &self.all);
-        body.bytes.load(Relaxed) > 0
-            && (is_of_this_port || body.holds_common_memory())
-            && (is_of_this_port && kind == Asker::Request || body.stands_still(now))
+        if body.bytes.load(Relaxed) == 0 {
+            return false;
+        }
+        match Arc::ptr_eq(&body.all, &self.all) {
+            true => kind == Asker::Request || body.stands_still(now),
+            false => body.holds_common_memory() && body.stands_still(now) && body.stalls(now),
+        }
     }
 }
 
@@ -297,6 +304,11 @@ impl Unfinished {
         }
         let moved = *self.moved.lock();
         moved.is_none_or(|moved| now.saturating_duration_since(moved) >= STANDSTILL)
+    }
+
+    /// True if nothing of it came for a while.
+    fn stalls(&self, now: Instant) -> bool {
+        now.saturating_duration_since(*self.came.lock()) >= STANDSTILL
     }
 }
 
@@ -327,6 +339,7 @@ impl Held {
         let has_room = self.0.sent.lock().grow(bytes);
         if has_room {
             self.0.unfinished.bytes.fetch_add(bytes, Relaxed);
+            *self.0.unfinished.came.lock() = Instant::now();
         }
         has_room
     }

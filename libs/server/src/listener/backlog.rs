@@ -111,7 +111,9 @@ impl Backlog {
         let of_large: u64 =
             open.values().map(|holding| holding.bytes()).filter(|&bytes| bytes >= SMALL).sum();
         let is_of_large = of_large >= self.used.load(Relaxed) / 2;
-        let chosen = open.values().filter(|holding| (holding.bytes() >= SMALL) == is_of_large);
+        let chosen = open.values().filter(|holding| {
+            (holding.bytes() >= SMALL) == is_of_large && !holding.cut.is_cancelled()
+        });
         let now = Instant::now();
         match chosen.max_by_key(|holding| holding.cost(now)) {
             Some(most) => most.cut.cancel(),
@@ -147,6 +149,10 @@ impl Share {
         self.backlog.used.fetch_sub(bytes, Relaxed);
         if bytes > 0 && before > bytes {
             *self.holding.got_on.lock() = Instant::now();
+        }
+        // What is left of it may stay for long, in a task that still has a piece of a request.
+        if before - bytes < SMALL && self.holding.cut.is_cancelled() {
+            self.backlog.is_cutting.store(false, Relaxed);
         }
     }
 

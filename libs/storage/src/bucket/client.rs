@@ -257,14 +257,17 @@ fn has_condition(request: &HttpRequest) -> bool {
     conditions.iter().any(|name| request.headers().contains_key(*name))
 }
 
-/// True if an upload that took so long is sent once more, because the library would not do it. One that used up its time
-/// is not: its line is too slow, or the store hangs.
+/// True if an upload that took so long is sent once more, because the library would not do it: not after more than
+/// [`RETRY_TIMEOUT`].
 fn is_repeated(answer: &Result<HttpResponse, HttpError>, took: Duration) -> bool {
     let may_pass = match answer {
         Ok(answer) => matches!(answer.status().as_u16(), 408 | 429 | 500..=599),
         Err(error) => matches!(
             error.kind(),
-            HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Interrupted
+            HttpErrorKind::Connect
+                | HttpErrorKind::Request
+                | HttpErrorKind::Interrupted
+                | HttpErrorKind::Timeout
         ),
     };
     may_pass && (RETRY_TIMEOUT..SIGNATURE_TIME).contains(&took)

@@ -25,7 +25,7 @@ const MAX_SHOWN: usize = 300;
 /// Time for one answer. Every request to the store waits for it when the credentials have expired.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Time for the token of a session with the EC2 instance's metadata. In a container it often never arrives.
-const SESSION_TIME: Duration = Duration::from_secs(1);
+const SESSION_TIME: Duration = Duration::from_secs(3);
 /// A server that did not answer is not asked again for this long, and so is one that refused for as long: all who wait
 /// would otherwise wait one after the other.
 const PAUSE: Duration = Duration::from_secs(5);

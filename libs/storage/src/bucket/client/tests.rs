@@ -60,7 +60,8 @@ fn long_upload_that_failed_for_a_passing_reason_is_sent_once_more() {
     {
         assert_eq!(is_repeated(&Ok(answer(status)), minute), is_passing, "{status}");
     }
-    assert!(!is_repeated(&failed(HttpErrorKind::Timeout), 3 * minute));
+    assert!(is_repeated(&failed(HttpErrorKind::Timeout), 3 * minute));
+    assert!(!is_repeated(&failed(HttpErrorKind::Decode), 3 * minute));
 }
 
 #[test]
