@@ -100,15 +100,36 @@ def test_sigquit_does_not_end_the_process(servers):
 
 
 def test_sigterm_ends_a_process_that_still_starts(servers):
-    """Its bucket takes connections and answers nothing, for which a start waits half a minute."""
+    """Its bucket takes connections and answers nothing, for which a start waits half a minute. The delay is for processes that were ready."""
     with socket.create_server(("127.0.0.1", 0)) as store:
         store.settimeout(60)
         s3 = {"bucket": "b", "endpoint": "127.0.0.1:%d" % store.getsockname()[1], "insecure": True, "access_key": "a", "secret_key": "s"}
-        server = servers.new(config={"storage": {"trace": {"backend": "s3", "s3": s3}}})
+        server = servers.new(config={"shutdown_delay": "10m", "storage": {"trace": {"backend": "s3", "s3": s3}}})
         server.spawn()
         with store.accept()[0]:
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(60) == 0, server.logs()
+    assert "tactus is ready" not in server.logs()
+
+
+def test_sigterm_ends_a_process_that_waits_for_a_file(servers, tmp_path):
+    """As it does where the file is on a mount that hangs."""
+    path = tmp_path / "strategies.json"
+    os.mkfifo(path)
+
+    def open_for_writing():
+        with contextlib.suppress(OSError):  # nobody reads yet
+            return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+
+    server = servers.new(config={"sampling": {"file": {"path": str(path)}}})
+    server.spawn()
+    writer = eventually(open_for_writing, "the file is read")
+    try:
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0, server.logs()
+    finally:
+        os.close(writer)
+    assert "stopping before all parts are there" in server.logs()
     assert "tactus is ready" not in server.logs()
 
 

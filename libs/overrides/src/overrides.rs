@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -14,6 +13,7 @@ use tactus_operator_files::{Content, WatchedFile};
 use tactus_storage::Bucket;
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::file;
 use crate::metrics::Metrics;
@@ -21,7 +21,7 @@ use crate::of_limits::LimitsOf;
 use crate::snapshot::{Snapshot, Stored};
 use crate::user::store::Store;
 
-/// How long a start waits for what tenants set. Everything works without it, and it is read again at once.
+/// How long a start waits for what tenants set. Everything works without it, and reading goes on.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// Of a file with more to say, the log has the first warnings each time that it is read.
 const MAX_LOGGED_WARNINGS: usize = 100;
@@ -90,8 +90,8 @@ pub struct Overrides {
     /// Locked while a snapshot is made from the previous one.
     changing: Mutex<()>,
     pub(crate) store: Option<Store>,
-    /// The start did not wait for what tenants set.
-    is_store_late: AtomicBool,
+    /// The first read of what tenants set, if the start did not wait for its end.
+    first_read: Mutex<Option<AbortOnDropHandle<()>>>,
     pub(crate) metrics: Metrics,
     /// Of the file in use.
     file_warnings: Mutex<Warnings>,
@@ -101,8 +101,8 @@ pub struct Overrides {
 tactus_telemetry::debug_of!(Overrides { settings });
 
 impl Overrides {
-    /// Reads the file, if one is configured, and the limits that tenants set. If the bucket does not answer in time, this
-    /// is logged, and [`Self::watch`] asks it again.
+    /// Reads the file, if one is configured, and the limits that tenants set. If these take long, this is logged, and they
+    /// come into effect once they are read.
     ///
     /// Errors: the file is missing or rejected; the text says what is wrong.
     pub async fn load(settings: Settings, registry: &Registry) -> Result<Arc<Self>, Error> {
@@ -126,7 +126,7 @@ impl Overrides {
             current: ArcSwap::from_pointee(empty),
             changing: Mutex::new(()),
             store: settings.bucket.clone().map(Store::new),
-            is_store_late: AtomicBool::new(false),
+            first_read: Mutex::default(),
             metrics: Metrics::register(registry),
             file_warnings: Mutex::default(),
             unusable_defaults,
@@ -134,12 +134,12 @@ impl Overrides {
         });
         overrides.metrics.show(&overrides.snapshot());
         overrides.read_file().await.map_err(refused)?;
-        if tokio::time::timeout(STORE_PATIENCE, overrides.read_stored()).await.is_err() {
-            overrides.is_store_late.store(true, Ordering::Relaxed);
-            overrides.metrics.user_reload_failed.inc();
-            tracing::error!(
-                "limits set by tenants are not in effect yet: their object storage does not answer"
-            );
+        let reading = Arc::clone(&overrides);
+        let mut first_read =
+            AbortOnDropHandle::new(tokio::spawn(async move { reading.read_stored().await }));
+        if tokio::time::timeout(STORE_PATIENCE, &mut first_read).await.is_err() {
+            tracing::error!("limits set by tenants are not in effect yet: reading them takes long");
+            *overrides.first_read.lock() = Some(first_read);
         }
         Ok(overrides)
     }
@@ -179,16 +179,18 @@ impl Overrides {
                 self.reload_file().await;
             }
         };
+        let first_read = self.first_read.lock().take();
         let store = async {
-            if self.is_store_late.load(Ordering::Relaxed) {
-                self.read_stored().await;
+            if let Some(first_read) = first_read {
+                // What failed is logged, and is read again after a period.
+                let _ = first_read.await;
             }
             while self.store.is_some() && !store_period.is_zero() {
                 tokio::time::sleep(store_period).await;
                 self.read_stored().await;
             }
         };
-        // The end does not wait for a disk or a server that hangs: a read that is dropped changes nothing.
+        // The end does not wait for a disk or a server that hangs. A file that was read is still put in effect by its thread.
         tokio::select! {
             () = stop.cancelled() => {}
             _ = async { tokio::join!(file, store) } => {}

@@ -87,12 +87,14 @@ impl Place {
         if !self.is_shared {
             return;
         }
-        let lifecycler = self.membership.enter(&self.ring, self.settings.clone()).await;
+        // Kept before the first wait: a process that is told to end during one gives the place up.
+        let lifecycler = self.membership.enter(&self.ring, self.settings.clone());
         {
             let mut own = self.own.lock();
             lifecycler.set_read_only(own.read_only);
             own.lifecycler = Some(lifecycler.clone());
         }
+        lifecycler.shown().await;
         lifecycler.wait_active().await;
     }
 

@@ -21,7 +21,8 @@ use crate::{
     operational, preflight, runtime_metrics,
 };
 
-/// How long the end of the process waits for threads that still do something, when all that must be done is.
+/// How long the end of the process waits for threads that still do something, when all that must be done is. It waits as long
+/// for parts that are not built yet.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 #[global_allocator]
@@ -182,21 +183,37 @@ async fn run(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     };
     let process = process?;
-    let mut parts = (program.build)(&process).await?;
+    let failed = process.failed().clone();
+    let exit_code = || if failed.is_set() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    let built = tokio::select! {
+        biased;
+        built = (program.build)(&process) => Some(built?),
+        // Parts that are built stop in order: an ingester then flushes what was on its disk. But a file may be on one that hangs.
+        () = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_WAIT).await;
+        } => None,
+    };
+    let Some(mut parts) = built else {
+        tracing::warn!("stopping before all parts are there: one waits for a file or a server");
+        // The tasks of a part may end only when it is told to stop.
+        let _ = tokio::time::timeout(LAST_WAIT, process.end()).await;
+        return Ok(exit_code());
+    };
     for part in &parts {
         process.states().set(part.name, ServiceState::Starting);
     }
     let listeners = Listeners::start(&process, &mut parts).await?;
     for part in &mut parts {
-        // Who is told to end meanwhile waits for no more of this: parts stop as well where they did not start.
-        if let Some(start) = part.start.take()
-            && let Some(started) = stop.run_until_cancelled(start).await
-        {
+        if let Some(start) = part.start.take() {
+            // Who is told to end meanwhile waits for no more of this: parts stop as well where they did not start.
+            let Some(started) = stop.run_until_cancelled(start).await else { continue };
             started?;
         }
         process.states().set(part.name, ServiceState::Running);
     }
-    if !stop.is_cancelled() {
+    let was_ready = !stop.is_cancelled();
+    if was_ready {
         process.states().set("server", ServiceState::Running);
         tracing::info!(address = %listeners.http_address(), version = VERSION, target = process.config().target, "tactus is ready");
         process.announce(listeners.http_address());
@@ -205,7 +222,10 @@ async fn run(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
     tracing::info!("stopping");
     process.states().stop();
     listeners.not_serving();
-    tokio::time::sleep(process.config().shutdown_delay.as_std()).await;
+    if was_ready {
+        // Who sends requests here has to notice. To a process that was not ready, nobody does.
+        tokio::time::sleep(process.config().shutdown_delay.as_std()).await;
+    }
     for part in parts.iter_mut().rev() {
         process.states().set(part.name, ServiceState::Stopping);
         if let Some(stop) = part.stop.take() {
@@ -214,9 +234,8 @@ async fn run(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
         process.states().set(part.name, ServiceState::Terminated);
     }
     listeners.stop().await;
-    let failed = process.failed().clone();
     process.end().await;
-    Ok(if failed.is_set() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(exit_code())
 }
 
 /// As a shell tells that a signal ended a process: this plus the signal's number.

@@ -47,7 +47,7 @@ enum Readiness {
 }
 
 impl Lifecycler {
-    pub(crate) async fn start(
+    pub(crate) fn start(
         shared: Arc<Shared>,
         ring: Arc<Ring>,
         settings: LifecyclerSettings,
@@ -84,7 +84,6 @@ impl Lifecycler {
         });
         inner.save_tokens(&claim.tokens);
         inner.shared.record.insert_claim(claim);
-        inner.shared.refresh().await;
         inner.log(state);
         if state == State::Pending {
             let joining = Arc::clone(&inner);
@@ -95,12 +94,17 @@ impl Lifecycler {
                     () = joining.join() => {}
                 }
             });
-            if inner.settings.join_after.is_zero() {
-                // There is nothing to wait for: an instance that enters is active at once.
-                Self(Arc::clone(&inner)).wait_active().await;
-            }
         }
         Self(inner)
+    }
+
+    /// Waits until the ring shows the instance, and the other members can hear of it.
+    pub async fn shown(&self) {
+        if self.0.settings.join_after.is_zero() {
+            // There is nothing to wait for: an instance that enters is active at once.
+            self.wait_active().await;
+        }
+        self.0.shared.refresh().await;
     }
 
     /// Where the instance is in its life.

@@ -141,9 +141,10 @@ impl Membership {
     }
 
     /// Takes part in `ring`, which must be one that this membership watches. A process has one
-    /// place in each ring. The instance begins as pending and goes on by itself.
-    pub async fn enter(&self, ring: &Arc<Ring>, settings: LifecyclerSettings) -> Lifecycler {
-        Lifecycler::start(Arc::clone(&self.shared), Arc::clone(ring), settings).await
+    /// place in each ring. The instance begins as pending and goes on by itself, in tasks of the
+    /// runtime that this is called in.
+    pub fn enter(&self, ring: &Arc<Ring>, settings: LifecyclerSettings) -> Lifecycler {
+        Lifecycler::start(Arc::clone(&self.shared), Arc::clone(ring), settings)
     }
 
     /// Processes that are alive, this one included, by name.

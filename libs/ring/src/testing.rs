@@ -68,7 +68,8 @@ impl Node {
     ) -> Self {
         let membership = Membership::start(settings).await.unwrap();
         let ring = membership.watch(watch).await;
-        let lifecycler = membership.enter(&ring, place).await;
+        let lifecycler = membership.enter(&ring, place);
+        lifecycler.shown().await;
         Self { membership, ring, lifecycler }
     }
 

@@ -111,7 +111,8 @@ async fn host(name: String, seeds: Vec<String>, skew: i64, views: Views) -> turm
         min_ready_duration: Duration::ZERO,
         ..LifecyclerSettings::new(&name, &format!("{name}:9095"))
     };
-    let lifecycler = membership.enter(&ring, settings).await;
+    let lifecycler = membership.enter(&ring, settings);
+    lifecycler.shown().await;
     lifecycler.wait_active().await;
     views.lock().unwrap().insert(name, ring);
     let error = membership.failed().await;

@@ -292,10 +292,9 @@ async fn end_does_not_wait_for_a_file_that_hangs() {
     tokio::time::timeout(Duration::from_secs(20), watching).await.unwrap().unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn start_does_not_wait_for_a_bucket_that_hangs_and_asks_it_again_at_once() {
+/// Takes connections and answers nothing, until somebody accepts them.
+async fn hanging_bucket() -> (Bucket, tokio::net::TcpListener) {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // Takes connections and answers nothing.
     let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let s3 = S3 {
         bucket: "limits".into(),
@@ -305,22 +304,64 @@ async fn start_does_not_wait_for_a_bucket_that_hangs_and_asks_it_again_at_once()
         secret_key: Secret::new("secret"),
         ..S3::default()
     };
-    let bucket = Bucket::open(&BucketSettings::S3(Box::new(s3))).unwrap();
+    (Bucket::open(&BucketSettings::S3(Box::new(s3))).unwrap(), server)
+}
+
+/// Answers requests for the list of tenants, which is `a`, and for its document.
+async fn answer_late(server: tokio::net::TcpListener) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    loop {
+        let (mut connection, _) = server.accept().await.unwrap();
+        let mut request = [0; 4096];
+        let Ok(read) = connection.read(&mut request).await else { continue };
+        let tenants = "<CommonPrefixes><Prefix>overrides/a/</Prefix></CommonPrefixes>";
+        let body = match String::from_utf8_lossy(&request[..read]).contains("list-type=2") {
+            true => format!("<ListBucketResult>{tenants}</ListBucketResult>"),
+            false => r#"{"forwarders":["f"]}"#.to_owned(),
+        };
+        let length = format!("Content-Length: {}", body.len());
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nETag: \"1\"\r\n{length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        // A client that has given up asks again.
+        let _ = connection.write_all(answer.as_bytes()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_does_not_wait_for_a_bucket_that_hangs_since_the_start() {
+    let (bucket, _server) = hanging_bucket().await;
     let started = tokio::time::Instant::now();
-    let (overrides, registry) = load(Settings { bucket: Some(bucket), ..settings("") }).await;
+    let (overrides, _) = load(Settings { bucket: Some(bucket), ..settings("") }).await;
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
-    let listings = |count: u8| {
-        let name = "tempo_overrides_user_configurable_overrides_list_total";
-        registry.encode().contains(&format!("{name} {count}\n"))
-    };
-    assert!(listings(1));
+    let reading = overrides.first_read.lock().as_ref().unwrap().abort_handle();
     let stop = CancellationToken::new();
     let watching = tokio::spawn(overrides.watch(stop.clone()));
     // While a task can run, the paused clock stands.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    assert!(listings(2));
     stop.cancel();
     watching.await.unwrap();
+    until(|| reading.is_finished()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_that_are_read_after_the_start_come_into_effect_without_polls() {
+    let (bucket, server) = hanging_bucket().await;
+    let without_polls = "overrides: {user_configurable_overrides: {poll_interval: 0s}}";
+    let (overrides, registry) =
+        load(Settings { bucket: Some(bucket), ..settings(without_polls) }).await;
+    assert!(overrides.of(&tenant("a")).forwarders.is_empty());
+    tokio::time::resume();
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(Arc::clone(&overrides).watch(stop.clone()));
+    let answering = tokio::spawn(answer_late(server));
+    until(|| overrides.of(&tenant("a")).forwarders == ["f"]).await;
+    // The first read was not begun anew.
+    let listings = "tempo_overrides_user_configurable_overrides_list_total 1\n";
+    assert!(registry.encode().contains(listings));
+    stop.cancel();
+    watching.await.unwrap();
+    answering.abort();
 }

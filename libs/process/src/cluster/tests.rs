@@ -1,3 +1,4 @@
+use futures_util::FutureExt;
 use tactus_ring::{MembershipSettings, RingSettings, WatchSettings};
 
 use super::*;
@@ -10,20 +11,32 @@ async fn shows(ring: &Ring, holds: impl Fn(&Instance) -> bool) {
     }
 }
 
+/// The place of instance `a`, which is active after `join_after`.
+async fn place(join_after: Duration) -> Place {
+    let alone = MembershipSettings {
+        registry: None,
+        ..MembershipSettings::alone("p", SelfDescription::default())
+    };
+    let membership = Membership::start(alone).await.unwrap();
+    let watched = WatchSettings::new(RingSettings::new("ingester"));
+    let settings = LifecyclerSettings { join_after, ..LifecyclerSettings::new("a", "a:9095") };
+    Place::new(&membership, (watched, settings), true).await
+}
+
+#[tokio::test]
+async fn place_whose_start_was_given_up_is_given_up() {
+    for join_after in [Duration::ZERO, Duration::from_secs(3600)] {
+        let place = place(join_after).await;
+        assert!(place.join().now_or_never().is_none(), "it is not active at once");
+        place.leave().await;
+        assert!(place.ring().view().find("a").is_none());
+    }
+}
+
 #[tokio::test]
 async fn what_is_asked_of_an_ingester_on_its_way_into_the_ring_is_done() {
     for read_only in [true, false] {
-        let alone = MembershipSettings {
-            registry: None,
-            ..MembershipSettings::alone("p", SelfDescription::default())
-        };
-        let membership = Membership::start(alone).await.unwrap();
-        let watched = WatchSettings::new(RingSettings::new("ingester"));
-        let settings = LifecyclerSettings {
-            join_after: Duration::from_millis(100),
-            ..LifecyclerSettings::new("a", "a:9095")
-        };
-        let place = Place::new(&membership, (watched, settings), true).await;
+        let place = place(Duration::from_millis(100)).await;
         let ring = place.ring();
         place.set_read_only(!read_only);
         let joining = place.join();

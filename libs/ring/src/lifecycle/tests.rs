@@ -17,7 +17,8 @@ async fn alone() -> (Membership, Arc<Ring>) {
 #[tokio::test]
 async fn process_alone_is_a_ring_of_one() {
     let (membership, ring) = alone().await;
-    let lifecycler = membership.enter(&ring, place("a")).await;
+    let lifecycler = membership.enter(&ring, place("a"));
+    lifecycler.shown().await;
     assert_eq!(lifecycler.state(), State::Active);
     assert_eq!(ring.view().find("a").unwrap().tokens.len(), 128);
     assert_eq!(lifecycler.readiness(), Ok(()));
@@ -36,7 +37,8 @@ async fn instance_goes_through_its_states_and_becomes_ready() {
         min_ready_duration: Duration::from_secs(15),
         ..place("a")
     };
-    let lifecycler = membership.enter(&ring, settings).await;
+    let lifecycler = membership.enter(&ring, settings);
+    lifecycler.shown().await;
     assert_eq!(lifecycler.state(), State::Pending);
     assert_eq!(lifecycler.readiness().unwrap_err(), "no tokens in ring");
     let began = Instant::now();
@@ -60,7 +62,8 @@ async fn tokens_file_makes_an_instance_active_with_its_tokens() {
         ..place("a")
     };
     let (membership, ring) = alone().await;
-    let lifecycler = membership.enter(&ring, settings).await;
+    let lifecycler = membership.enter(&ring, settings);
+    lifecycler.shown().await;
     assert_eq!(lifecycler.state(), State::Active);
     assert_eq!(*ring.view().find("a").unwrap().tokens, tokens[..128]);
     assert_eq!(Tokens::load(&path), Some(Tokens::Listed(tokens[..128].to_vec())));
