@@ -132,24 +132,38 @@ fn read_trace(block: &BlockReader, wanted: &TraceJob, job: &Job) -> Result<Part>
         is_large = wanted.is_large(read(&Projection::default())?.len() as u64);
         job.check()?;
     }
-    if !is_large
-        && let Some(trace) = encoded_whole(&read(&Projection::as_received())?, wanted.max_bytes)?
-    {
-        let part_bytes = trace.len() as u64;
-        return Ok(Part { trace, part_bytes, ..Part::default() });
+    let mut whole = None;
+    if !is_large {
+        let batch = read(&Projection::as_received())?;
+        if let Some(trace) = encoded_whole(&batch, wanted.max_bytes)? {
+            let part_bytes = trace.len() as u64;
+            return Ok(Part { trace, part_bytes, ..Part::default() });
+        }
+        whole = Some(batch).filter(|_| wants_as_received(wanted));
     }
     // The columns count as row groups that jobs decode, not as memory that queries hold. Otherwise reading a few spans
     // or a slice of a large trace would charge the query for all its spans.
-    job.hold_large_bytes(group_bytes.saturating_mul(COLUMN_FACTOR))?;
-    let batch = match &wanted.part.spans {
-        ChosenSpans::Slice(slice) if slice.is_whole() => read(&wanted.part.columns())?,
-        spans => {
+    let bytes = match &whole {
+        Some(batch) => batch.heap_bytes() as u64,
+        None => group_bytes.saturating_mul(COLUMN_FACTOR),
+    };
+    job.hold_large_bytes(bytes)?;
+    let batch = match (whole, &wanted.part.spans) {
+        (Some(batch), _) => batch,
+        (None, ChosenSpans::Slice(slice)) if slice.is_whole() => read(&wanted.part.columns())?,
+        (None, spans) => {
             let (rows, columns) = (row..row + 1, wanted.part.columns());
             block.read_chosen_spans(row_group, rows, &columns, &|id| spans.has(id))?
         }
     };
     let (trace, part_bytes) = encoded_part(&batch, wanted)?;
     Ok(Part { trace, part_bytes, is_part: true, inspected_bytes: 0 })
+}
+
+/// True if the part is made of all that spans came with, so that it need not be read again.
+fn wants_as_received(wanted: &TraceJob) -> bool {
+    matches!(wanted.part.spans, ChosenSpans::Slice(slice) if slice.is_whole())
+        && wanted.part.columns() == Projection::as_received()
 }
 
 /// A trace as an OTLP message. `None` if it has more bytes than these, or if there is no memory for all of it at once:

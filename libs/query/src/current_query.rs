@@ -44,8 +44,23 @@ pub(crate) async fn as_query<T>(
     memory: Option<&Arc<QueryMemory>>,
     query: impl Future<Output = T>,
 ) -> T {
-    // The number is different for each query.
-    let number = RandomState::new().build_hasher().finish().max(1);
+    as_query_of(new_number(), tenants, time, max_cpu_time, memory, query).await
+}
+
+/// Different for each query.
+pub(crate) fn new_number() -> u64 {
+    RandomState::new().build_hasher().finish().max(1)
+}
+
+/// As [`as_query`], of the query of this number: all that runs under it shares its processor time and memory.
+pub(crate) async fn as_query_of<T>(
+    number: u64,
+    tenants: &[TenantId],
+    time: Duration,
+    max_cpu_time: Duration,
+    memory: Option<&Arc<QueryMemory>>,
+    query: impl Future<Output = T>,
+) -> T {
     let context = QueryContext { query: number, deadline: None, max_cpu_time };
     let deadline = Instant::now().checked_add(time).filter(|_| !time.is_zero());
     let tenants = Line::of(&joined(tenants), &[]).tenant;

@@ -22,7 +22,7 @@ use tactus_work::memory::QueryMemory;
 use tactus_work::{SlotLimits, Slots};
 
 use crate::admission::{Admission, Admitted};
-use crate::current_query::{as_query, current_line};
+use crate::current_query::{as_query, as_query_of, current_line, new_number};
 use crate::deny_list;
 use crate::file_memory::FileMemory;
 use crate::metrics::{Metrics, SEARCH};
@@ -185,7 +185,7 @@ impl Frontend {
         let watch = self.metrics.watch(label_of(tenants), op);
         // The future is boxed once here; each of the calls below would otherwise hold a copy of it.
         let query = self.queries.run(tenants, op, asked, Box::pin(query));
-        let result = self.within(self.longest(op), tenants, query).await;
+        let result = self.within(self.longest(op), new_number(), tenants, query).await;
         match result.as_ref().map(inspected) {
             Ok(None) => watch.leave_out(),
             Ok(Some(bytes)) => watch.done(Ok(bytes)),
@@ -250,7 +250,18 @@ impl Frontend {
         tenants: &[TenantId],
         query: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        self.within(self.settings.section.api_timeout.as_std(), tenants, query).await
+        self.within_limits_of(new_number(), tenants, query).await
+    }
+
+    /// As [`Self::within_limits`], of the query of this number, for its parts.
+    pub(crate) async fn within_limits_of<T>(
+        &self,
+        number: u64,
+        tenants: &[TenantId],
+        query: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let limit = self.settings.section.api_timeout.as_std();
+        self.within(limit, number, tenants, query).await
     }
 
     /// The time that a query of this kind may take; zero is no limit.
@@ -265,12 +276,13 @@ impl Frontend {
     async fn within<T>(
         &self,
         time_limit: Duration,
+        number: u64,
         tenants: &[TenantId],
         query: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let max_cpu_time = self.limits_of(tenants).max_cpu_time;
         let memory = Some(&self.query_memory);
-        let query = as_query(tenants, time_limit, max_cpu_time, memory, query);
+        let query = as_query_of(number, tenants, time_limit, max_cpu_time, memory, query);
         if time_limit.is_zero() {
             return query.await;
         }

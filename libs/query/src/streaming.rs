@@ -67,21 +67,25 @@ fn max_question_bytes(settings: &Settings) -> usize {
 }
 
 /// Sends names that were not sent before, as packets made by `make`. Those that were sent count as what the query holds; if there is
-/// no memory for them, it ends.
+/// no memory for them, no more are shown before the complete answer.
 fn names_shown<M: Weight + 'static>(
     mut outlet: Outlet<M>,
     make: impl Fn(TagsAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<TagCollector> {
     let mut sent: HashSet<(TagScope, Box<str>)> = HashSet::new();
-    let (mut held, mut held_bytes) = (Held::default(), 0);
+    let (mut held, mut held_bytes, mut is_full) = (Held::default(), 0, false);
     Box::new(move |collectors, metrics| {
+        if is_full {
+            return true;
+        }
         let Some(place) = outlet.place(sent.is_empty()) else { return false };
         let mut new: BTreeMap<TagScope, Vec<String>> = BTreeMap::new();
         for (scope, name) in collectors.into_iter().flat_map(TagCollector::names) {
             if sent.insert((scope, name.into())) {
                 held_bytes += ENTRY_BYTES + name.len();
-                if !held.grow_to(held_bytes) {
-                    return false;
+                if !held.grow_if_free(held_bytes) {
+                    (sent, held, is_full) = (HashSet::new(), Held::default(), true);
+                    return true;
                 }
                 new.entry(scope).or_default().push(name.to_owned());
             }
@@ -99,16 +103,20 @@ fn values_shown<M: Weight + 'static>(
     make: impl Fn(TagValuesAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<ValueCollector> {
     let mut sent: HashSet<TagValue> = HashSet::new();
-    let (mut held, mut held_bytes) = (Held::default(), 0);
+    let (mut held, mut held_bytes, mut is_full) = (Held::default(), 0, false);
     Box::new(move |collectors, metrics| {
+        if is_full {
+            return true;
+        }
         let Some(place) = outlet.place(sent.is_empty()) else { return false };
         let all = collectors.into_iter().flat_map(ValueCollector::values);
         let mut values = Vec::new();
         for value in all {
             if sent.insert(value.clone()) {
                 held_bytes += ENTRY_BYTES + value.text.len();
-                if !held.grow_to(held_bytes) {
-                    return false;
+                if !held.grow_if_free(held_bytes) {
+                    (sent, held, is_full) = (HashSet::new(), Held::default(), true);
+                    return true;
                 }
                 values.push(value.clone());
             }

@@ -30,6 +30,7 @@ use crate::metrics::TRACES;
 use crate::offload::offload;
 use crate::query_log::Asked;
 use crate::trace_by_id::{FoundTrace, Slices, TraceMemory, WaitForRoom};
+use crate::work::check_inspected;
 
 /// Size of the pieces in which spans are written. One takes some milliseconds of work.
 const PIECE_BYTES: usize = 256 << 10;
@@ -269,6 +270,10 @@ impl<F: TraceForm> Sender<F> {
         let frontend = Arc::clone(&self.frontend);
         let _admitted = frontend.admit(tenants)?;
         let mut facts = self.look_ahead(tenants, (id, query, when_too_large, bytes)).await?;
+        // The same is read again. An answer that has begun would break off at the limit.
+        let ahead = std::mem::take(&mut facts.inspected_bytes);
+        let most = frontend.limits_of(tenants).max_inspected_bytes;
+        check_inspected(ahead.saturating_mul(2), most)?;
         let mut slices = frontend.slices_of_large(tenants, id, query, bytes);
         let mut head = Some(head);
         loop {
@@ -299,7 +304,7 @@ impl<F: TraceForm> Sender<F> {
         }
         let end = self.form.end(&facts)?;
         self.send(end, None).await?;
-        Ok(facts.inspected_bytes)
+        Ok(facts.inspected_bytes.saturating_add(ahead))
     }
 
     /// The next slice, with memory for what is written of it. It waits for memory for both: `has_begun`, as long as a step may take.

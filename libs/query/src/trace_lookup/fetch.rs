@@ -11,6 +11,7 @@ use tactus_proto::Shaped as _;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 
 use super::{FoundId, WholeTrace, WholeTraces};
+use crate::current_query::new_number;
 use crate::frontend::Frontend;
 use crate::metrics::TRACES;
 use crate::offload::offload;
@@ -66,7 +67,7 @@ impl Frontend {
         let run = async {
             let _admitted = self.admit(tenants)?;
             let (mut all, mut too_large) = (WholeTraces::default(), false);
-            let fetch = |(id, query)| self.fetch(tenants, (id, query), Large::Whole, whole);
+            let fetch = |wanted, number| self.fetch(tenants, wanted, number, Large::Whole, whole);
             let mut fetches = Fetches::new(&wanted, settings, fetch);
             while let Some((id, trace)) = fetches.next().await? {
                 let Some(trace) = trace else {
@@ -127,7 +128,8 @@ impl Frontend {
         };
         let run = async {
             let _admitted = self.admit(tenants)?;
-            let fetch = |(id, query)| self.fetch(tenants, (id, query), Large::HeadsOfAny, made);
+            let fetch =
+                |wanted, number| self.fetch(tenants, wanted, number, Large::HeadsOfAny, made);
             let mut fetches = Fetches::new(&wanted, settings, fetch);
             while let Some((_, made)) = fetches.next().await? {
                 visit(made);
@@ -141,13 +143,13 @@ impl Frontend {
         &self,
         tenants: &[TenantId],
         (id, query): (TraceId, TraceQuery),
+        number: u64,
         large: Large,
         make: impl Fn(TraceId, FoundTrace) -> F,
     ) -> Result<Fetched<T>> {
         let limits = (WhenTooLarge::Cut, large);
         let find = Box::pin(self.find_admitted(tenants, id, query, limits));
-        // A query of its own to those who count what queries hold, so that one that is too large does not end the others.
-        let found = self.within_limits(tenants, find).await?;
+        let found = self.within_limits_of(number, tenants, find).await?;
         let (size, is_partial) = (found.trace.bytes() as u64, found.facts.partial);
         let read = found.facts.inspected_bytes;
         Ok(Fetched { id, made: make(id, found).await?, size, is_partial, read })
@@ -160,6 +162,9 @@ struct Fetches<'w, R, F: Future> {
     /// So many of them came.
     came: usize,
     run: R,
+    /// Of the query that they are to those who count what queries use. It is not the number of the whole, and another one after a
+    /// fetch that found no memory, because that ends all that has its number.
+    number: u64,
     /// The next ones.
     running: FuturesOrdered<F>,
     /// How many may run at a time.
@@ -172,18 +177,32 @@ struct Fetches<'w, R, F: Future> {
     visited: Visited,
     /// Why a trace was left out that does not fit into the memory of queries.
     too_large: Option<Error>,
+    /// There was no room for the last one.
+    is_short: bool,
 }
 
 impl<'w, T, R, F> Fetches<'w, R, F>
 where
-    R: Fn((TraceId, TraceQuery)) -> F,
+    R: Fn((TraceId, TraceQuery), u64) -> F,
     F: Future<Output = Result<Fetched<T>>>,
 {
     fn new(wanted: &'w [(TraceId, TraceQuery)], settings: &'w TraceLookups, run: R) -> Self {
         let (running, visited) = (FuturesOrdered::new(), Visited::default());
         let wait = WaitForRoom::to_begin();
-        let (came, bytes, too_large) = (0, 0, None);
-        Self { wanted, came, run, running, places: 1, settings, wait, bytes, visited, too_large }
+        Self {
+            wanted,
+            came: 0,
+            run,
+            number: new_number(),
+            running,
+            places: 1,
+            settings,
+            wait,
+            bytes: 0,
+            visited,
+            too_large: None,
+            is_short: false,
+        }
     }
 
     /// What was made of the next trace. `None` after the last, and after the last for which there is room. Errors: also if all that
@@ -191,25 +210,37 @@ where
     async fn next(&mut self) -> Result<Option<(TraceId, T)>> {
         let fetched = loop {
             let new = self.wanted.iter().skip(self.came).take(self.places).skip(self.running.len());
-            self.running.extend(new.map(|&wanted| (self.run)(wanted)));
+            let (run, number) = (&self.run, self.number);
+            self.running.extend(new.map(|&wanted| run(wanted, number)));
             match self.running.next().await {
                 None if self.bytes > 0 => return Ok(None),
                 None => return self.too_large.take().map_or(Ok(None), Err),
                 Some(Ok(fetched)) => break fetched,
-                Some(Err(Error::TooManyBytes)) if self.places > 1 => {
-                    self.running = FuturesOrdered::new();
-                    self.places = 1;
+                // What they need together may be too much.
+                Some(Err(Error::TooManyBytes | Error::NeedsTooMuchMemory(_)))
+                    if self.places > 1 =>
+                {
+                    self.one_at_a_time();
                 }
-                Some(Err(Error::TooManyBytes)) if self.bytes > 0 => return Ok(self.end()),
+                Some(Err(Error::TooManyBytes)) if self.bytes > 0 => {
+                    if self.is_short {
+                        return Ok(self.end());
+                    }
+                    self.is_short = true;
+                    self.leave_out();
+                }
                 // To wait would not help. The others are shown without it.
                 Some(Err(error @ Error::NeedsTooMuchMemory(_))) => {
-                    self.came += 1;
-                    self.visited.partial = true;
+                    self.leave_out();
                     self.too_large = Some(of_trace(error));
                 }
-                Some(Err(error)) => self.wait.after(error).await?,
+                Some(Err(error)) => {
+                    self.wait.after(error).await?;
+                    self.one_at_a_time();
+                }
             }
         };
+        self.is_short = false;
         let Fetched { id, made, size, is_partial, read } = fetched;
         self.visited.inspected_bytes = self.visited.inspected_bytes.saturating_add(read);
         // The first one is always shown: else a large trace could not be found at all.
@@ -231,9 +262,22 @@ where
 
     /// Fetches the last trace again, which was the first, after a moment. Errors: as of [`WaitForRoom::after`].
     async fn put_back(&mut self, error: Error) -> Result<()> {
-        self.running = FuturesOrdered::new();
-        (self.came, self.places, self.bytes) = (self.came.saturating_sub(1), 1, 0);
+        self.one_at_a_time();
+        (self.came, self.bytes) = (self.came.saturating_sub(1), 0);
         self.wait.after(error).await
+    }
+
+    /// Begins again with those that did not come, as another query.
+    fn one_at_a_time(&mut self) {
+        self.running = FuturesOrdered::new();
+        (self.places, self.number) = (1, new_number());
+    }
+
+    /// Goes on without the next one.
+    fn leave_out(&mut self) {
+        self.one_at_a_time();
+        self.came += 1;
+        self.visited.partial = true;
     }
 
     /// The rest does not fit.
@@ -297,4 +341,75 @@ async fn whole(id: TraceId, found: FoundTrace) -> Result<Option<WholeTrace>> {
         }
     };
     offload(is_long, encode).await.map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers of the traces that come, of 1 up to `last`, and whether that is said to be all. `fetch` is told of the
+    /// trace and of the query.
+    async fn come(last: u8, fetch: impl Fn(u8, u64) -> Result<()>) -> (Vec<u8>, bool) {
+        let wanted: Vec<_> =
+            (1..=last).map(|number| (TraceId([number; 16]), as_stored())).collect();
+        let run = |(id, _): (TraceId, TraceQuery), query: u64| {
+            let fetched = fetch(id.0[0], query);
+            let found = move |()| Fetched { id, made: (), size: 1, is_partial: false, read: 0 };
+            async move { fetched.map(found) }
+        };
+        let settings = TraceLookups { concurrent_traces: 4, ..TraceLookups::default() };
+        let mut fetches = Fetches::new(&wanted, &settings, run);
+        let mut came = Vec::new();
+        while let Some((id, ())) = fetches.next().await.unwrap() {
+            came.push(id.0[0]);
+        }
+        (came, fetches.visited.partial)
+    }
+
+    #[tokio::test]
+    async fn fetches_are_one_query_until_one_ends_it() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let all = come(9, |_, query| {
+            asked.borrow_mut().push(query);
+            Ok(())
+        });
+        assert_eq!(all.await, ((1..=9).collect(), false));
+        let mut queries = asked.take();
+        queries.dedup();
+        assert_eq!(queries.len(), 1);
+        let ended = std::cell::RefCell::new(Vec::new());
+        let most = come(9, |number, query| {
+            if number == 3 {
+                ended.borrow_mut().push(query);
+            }
+            match ended.borrow().contains(&query) {
+                true => Err(Error::NeedsTooMuchMemory(String::new())),
+                false => Ok(()),
+            }
+        });
+        assert_eq!(most.await, (vec![1, 2, 4, 5, 6, 7, 8, 9], true));
+    }
+
+    #[tokio::test]
+    async fn one_trace_without_room_hides_no_other_and_two_end_the_rest() {
+        let without = |missing: &'static [u8]| {
+            come(7, move |number, _| match missing.contains(&number) {
+                true => Err(Error::TooManyBytes),
+                false => Ok(()),
+            })
+        };
+        assert_eq!(without(&[3]).await, (vec![1, 2, 4, 5, 6, 7], true));
+        assert_eq!(without(&[3, 5]).await, (vec![1, 2, 4, 6, 7], true));
+        assert_eq!(without(&[3, 4]).await, (vec![1, 2], true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trace_for_which_another_process_has_no_room_is_fetched_again() {
+        let failed = std::cell::Cell::new(false);
+        let all = come(7, |number, _| match number == 3 && !failed.replace(true) {
+            true => Err(Error::Unavailable(tactus_work::memory::TOO_MANY_BYTES.to_owned())),
+            false => Ok(()),
+        });
+        assert_eq!(all.await, ((1..=7).collect(), false));
+    }
 }

@@ -22,7 +22,7 @@ export function unmarked(trace: Skeleton, rows: Iterable<number>, selected: numb
   });
 }
 
-/** The marks of rows, and those that there were. */
+/** The marks of rows, and those that there were. Rows whose details could not be read have none yet. */
 export async function withMarks(
   trace: Skeleton,
   details: Details,
@@ -36,7 +36,8 @@ export async function withMarks(
   );
   const marks = new Map(known);
   for (const row of rows) {
-    const spans = found.get(spanId(trace, row)) ?? [];
+    const spans = found.get(spanId(trace, row));
+    if (!spans) continue;
     const times = spans.flatMap(({ span }) =>
       (span.events ?? [])
         .filter(({ timeUnixNano = "0" }) => timeUnixNano !== "0")
