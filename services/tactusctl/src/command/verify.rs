@@ -44,6 +44,9 @@ struct Report {
     repaired: usize,
     /// What could not be read or written.
     failed: usize,
+    /// Tenants that were not looked at, because the store does not answer any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_tried: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,25 +80,28 @@ pub(super) async fn run(
         Some(tenant) => vec![tenant.clone()],
         None => bucket::tenants(bucket).await?,
     };
-    let mut report = Report::default();
-    for tenant in tenants {
+    let mut tenants = tenants.into_iter();
+    let (mut report, mut in_a_row) = (Report::default(), 0);
+    while let Some(tenant) = tenants.next() {
         let mut checked = TenantReport { tenant, blocks: 0, findings: Vec::new() };
-        let mut is_away = false;
-        match check_tenant(bucket, command, &mut checked).await {
-            Ok(()) => {}
+        let done = match check_tenant(bucket, command, &mut checked).await {
+            Ok(done) => {
+                in_a_row = 0;
+                done
+            }
             // A local directory without files, such as `lost+found`, or a tenant that was deleted meanwhile.
             Err(Error::NotFound(_)) if command.tenant.is_none() => continue,
             // There is nothing else to tell.
-            Err(error) if command.tenant.is_some() && checked.findings.is_empty() => {
-                return Err(error);
-            }
+            Err(error) if command.tenant.is_some() => return Err(error),
             Err(error) => {
-                is_away = error.is_retryable();
-                checked.findings.push(Finding::failed(None, &error));
+                failed(None, error, &mut in_a_row).map(|finding| checked.findings.push(finding))
             }
-        }
+        };
+        let away = done.err();
+        checked.findings.extend(away.as_ref().map(|error| Finding::failed(None, error)));
         report.add(checked);
-        if is_away {
+        if away.is_some() {
+            report.not_tried = tenants.collect();
             break;
         }
     }
@@ -115,12 +121,12 @@ pub(super) async fn run(
     }
 }
 
-/// Adds to the report what is found. Errors: the tenant cannot be listed, or the store does not answer any more.
+/// Adds to the report what is found. Errors: the tenant cannot be listed. The inner error: the store does not answer any more.
 async fn check_tenant(
     bucket: &Bucket,
     command: &arguments::Verify,
     report: &mut TenantReport,
-) -> Result<()> {
+) -> Result<Result<()>> {
     let listed = ListedTenant::list(bucket, &report.tenant, command.block).await?;
     let mut checks = Vec::with_capacity(listed.blocks.len());
     let mut done = check_blocks(bucket, command, &listed, &mut checks).await;
@@ -137,9 +143,10 @@ async fn check_tenant(
     }
     report.blocks = checks.iter().filter(|check| check.is_live).count();
     report.findings.extend(checks.into_iter().flat_map(|check| check.findings));
-    done
+    Ok(done)
 }
 
+/// Errors: the store does not answer any more.
 async fn check_blocks(
     bucket: &Bucket,
     command: &arguments::Verify,
@@ -166,7 +173,7 @@ async fn check_blocks(
                 check
             }
             Err(error) => {
-                let findings = vec![failed(id, error, &mut in_a_row)?];
+                let findings = vec![failed(Some(id), error, &mut in_a_row)?];
                 Check { id, is_live: false, meta: None, findings }
             }
         });
@@ -175,12 +182,12 @@ async fn check_blocks(
     Ok(())
 }
 
-/// Repairs blocks and the tenant index, and notes in the findings what was done.
+/// Repairs blocks and the tenant index, and notes in the findings what was done. Errors: the store does not answer any more.
 async fn repair_blocks(
     bucket: &Bucket,
     listed: &ListedTenant,
     checks: &mut [Check],
-    of_index: &mut [Finding],
+    of_index: &mut Vec<Finding>,
 ) -> Result<()> {
     let mut changed = of_index.iter().any(|finding| finding.severity == Severity::Damage);
     let bar = progress::bar("mending blocks", checks.len() as u64);
@@ -191,25 +198,29 @@ async fn repair_blocks(
                 in_a_row = 0;
                 changed |= done;
             }
-            Err(error) => check.findings.push(failed(check.id, error, &mut in_a_row)?),
+            Err(error) => check.findings.push(failed(Some(check.id), error, &mut in_a_row)?),
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
     if changed {
-        let done = tenant_index::rebuild(bucket, &listed.name).await?;
-        let written = of_index.iter_mut().filter(|finding| finding.severity != Severity::Unknown);
-        written.for_each(|finding| finding.repair = Some(done.clone()));
+        match tenant_index::rebuild(bucket, &listed.name).await {
+            Ok(done) => {
+                let written = of_index.iter_mut().filter(|it| it.severity != Severity::Unknown);
+                written.for_each(|finding| finding.repair = Some(done.clone()));
+            }
+            Err(error) => of_index.push(Finding::failed(None, &error)),
+        }
     }
     Ok(())
 }
 
-/// The finding for the error of a block. Errors: it is the last of so many that the store is taken to be away.
-fn failed(block: Uuid, error: Error, in_a_row: &mut usize) -> Result<Finding> {
+/// The finding for the error of a block or a tenant. Errors: it is the last of so many that the store is taken to be away.
+fn failed(block: Option<Uuid>, error: Error, in_a_row: &mut usize) -> Result<Finding> {
     *in_a_row = if error.is_retryable() { *in_a_row + 1 } else { 0 };
     match *in_a_row {
         MOST_FAILURES.. => Err(error),
-        _ => Ok(Finding::failed(Some(block), &error)),
+        _ => Ok(Finding::failed(block, &error)),
     }
 }
 
@@ -229,12 +240,16 @@ fn text(report: &Report) -> String {
         .left("DETAIL", |(_, finding)| format::clean(&detail(finding)))
         .render();
     let any = report.tenants.iter().any(|tenant| !tenant.findings.is_empty());
-    let Report { blocks, damage, repaired, failed, .. } = report;
+    let Report { blocks, damage, repaired, failed, not_tried, .. } = report;
     let mut summary = format!("blocks: {blocks}  damage: {damage}  repaired: {repaired}");
     if *failed > 0 {
         summary.push_str(&format!("  failed: {failed}"));
     }
     summary.push('\n');
+    if !not_tried.is_empty() {
+        let names = format::clean(&not_tried.join(", "));
+        summary.push_str(&format!("not looked at: {names}\n"));
+    }
     if any { lines + &summary } else { summary }
 }
 
@@ -287,10 +302,20 @@ mod tests {
         };
         assert_eq!(problems(&checks[0]), [("failed", false)]);
         assert_eq!(problems(&checks[1]), [("bloom", false)]);
-        // The index cannot be written without the other block, but what was repaired is told.
-        let done = repair_blocks(&bucket, &listed, &mut checks, &mut []).await;
-        assert!(done.is_err());
+        // The index cannot be written without the other block, but what was repaired is told, and other tenants are checked.
+        let mut of_index = Vec::new();
+        repair_blocks(&bucket, &listed, &mut checks, &mut of_index).await.unwrap();
         assert_eq!(problems(&checks[1]), [("bloom", true)]);
+        assert_eq!(of_index.iter().map(|it| it.problem.as_str()).collect::<Vec<_>>(), ["failed"]);
+    }
+
+    #[test]
+    fn report_names_the_tenants_that_were_not_looked_at() {
+        let tenants = || ["b", "c\u{1b}"].map(str::to_owned).to_vec();
+        let report = Report { not_tried: tenants(), ..Report::default() };
+        assert!(text(&report).ends_with("repaired: 0\nnot looked at: b, c\\u{1b}\n"));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["notTried"], serde_json::json!(tenants()));
     }
 
     #[test]
@@ -302,13 +327,13 @@ mod tests {
         let refused = || Error::Setup("a disk".to_owned());
         let mut in_a_row = 0;
         for _ in 1..MOST_FAILURES {
-            assert!(failed(Uuid::nil(), away(), &mut in_a_row).is_ok());
+            assert!(failed(Some(Uuid::nil()), away(), &mut in_a_row).is_ok());
         }
-        assert!(failed(Uuid::nil(), refused(), &mut in_a_row).is_ok());
+        assert!(failed(Some(Uuid::nil()), refused(), &mut in_a_row).is_ok());
         for _ in 1..MOST_FAILURES {
-            assert!(failed(Uuid::nil(), away(), &mut in_a_row).is_ok());
+            assert!(failed(Some(Uuid::nil()), away(), &mut in_a_row).is_ok());
         }
-        assert!(failed(Uuid::nil(), away(), &mut in_a_row).is_err());
+        assert!(failed(Some(Uuid::nil()), away(), &mut in_a_row).is_err());
     }
 
     #[tokio::test]

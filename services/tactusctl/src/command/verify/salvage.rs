@@ -30,7 +30,7 @@ pub(super) async fn run(bucket: &Bucket, meta: &Arc<BlockMeta>, size: u64) -> Re
     let (tenant, old, id) = (meta.tenant_id.as_str(), meta.block_id, Uuid::new_v4());
     let (target, key) = (bucket.clone(), block_key(tenant, id, DATA));
     let save = move |meta: &BlockMeta, reader: &BlockReader| -> tactus_block::Result<_> {
-        let sink = target.writer(&key, meta.size, &Handle::current())?;
+        let sink = target.writer(&key, size, &Handle::current())?;
         let (built, lost) = save(meta, reader, sink)?;
         let extension = extension(meta, lost);
         let mut new = BlockMeta {
