@@ -92,8 +92,8 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn index_is_read_once() {
+    /// A bucket in which the index of a tenant has one block of the tenant `acme`.
+    async fn indexed_at(tenant: &str) -> (tempfile::TempDir, Bucket, Arc<BlockMeta>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
         let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
@@ -102,27 +102,24 @@ mod tests {
             live: vec![Arc::clone(&meta)],
             ..TenantIndex::empty(Timestamp::UNIX_EPOCH)
         };
-        let key = tenant_index_key("acme", TENANT_INDEX_PROTO);
+        let key = tenant_index_key(tenant, TENANT_INDEX_PROTO);
         bucket.put(&key, index.to_proto_zst().into()).await.unwrap();
+        (directory, bucket, meta)
+    }
+
+    #[tokio::test]
+    async fn index_is_read_once() {
+        let (_directory, bucket, meta) = indexed_at("acme").await;
         let listed = ListedTenant::list(&bucket, "acme", None).await.unwrap();
         assert_eq!(listed.indexed(&bucket, meta.block_id).await.unwrap(), Some(&meta));
-        bucket.delete(&key).await.unwrap();
+        bucket.delete(&tenant_index_key("acme", TENANT_INDEX_PROTO)).await.unwrap();
         assert_eq!(listed.indexed(&bucket, meta.block_id).await.unwrap(), Some(&meta));
         assert_eq!(listed.indexed(&bucket, Uuid::new_v4()).await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn copied_index_names_no_block_of_the_original() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().to_owned();
-        let bucket = Bucket::open(&BucketSettings::Local { path }).unwrap();
-        let meta = Arc::new(BlockMeta { tenant_id: "acme".to_owned(), ..BlockMeta::default() });
-        let index = TenantIndex {
-            live: vec![Arc::clone(&meta)],
-            ..TenantIndex::empty(Timestamp::UNIX_EPOCH)
-        };
-        let key = tenant_index_key("copy", TENANT_INDEX_PROTO);
-        bucket.put(&key, index.to_proto_zst().into()).await.unwrap();
+        let (_directory, bucket, meta) = indexed_at("copy").await;
         let listed = ListedTenant::list(&bucket, "copy", None).await.unwrap();
         assert_eq!(listed.indexed(&bucket, meta.block_id).await.unwrap(), None);
     }
