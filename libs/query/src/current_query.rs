@@ -35,25 +35,15 @@ impl CurrentQuery {
     }
 }
 
-/// Runs a query of these tenants. Its jobs need not be done after `time`, but the query itself is not ended then. In
-/// each process it may use the given processor time; zero is no limit. `memory` bounds what this process holds for it.
-pub(crate) async fn as_query<T>(
-    tenants: &[TenantId],
-    time: Duration,
-    max_cpu_time: Duration,
-    memory: Option<&Arc<QueryMemory>>,
-    query: impl Future<Output = T>,
-) -> T {
-    as_query_of(new_number(), tenants, time, max_cpu_time, memory, query).await
-}
-
 /// Different for each query.
 pub(crate) fn new_number() -> u64 {
     RandomState::new().build_hasher().finish().max(1)
 }
 
-/// As [`as_query`], of the query of this number: all that runs under it shares its processor time and memory.
-pub(crate) async fn as_query_of<T>(
+/// Runs a query of these tenants. Its jobs need not be done after `time`, but the query itself is not ended then. In
+/// each process all that runs under its number may use the given processor time; zero is no limit. `memory` bounds what this
+/// process holds for it.
+pub(crate) async fn as_query<T>(
     number: u64,
     tenants: &[TenantId],
     time: Duration,
@@ -74,7 +64,7 @@ pub(crate) async fn as_query_of<T>(
 /// Runs further work on behalf of a query of these tenants, such as writing its answer: its long work waits for their
 /// turns.
 pub async fn as_part_of_query<T>(tenants: &[TenantId], part: impl Future<Output = T>) -> T {
-    as_query(tenants, Duration::ZERO, Duration::ZERO, None, part).await
+    as_query(new_number(), tenants, Duration::ZERO, Duration::ZERO, None, part).await
 }
 
 /// The place in line of what is done for the current query. All that is done outside of queries has one.

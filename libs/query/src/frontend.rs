@@ -22,7 +22,7 @@ use tactus_work::memory::QueryMemory;
 use tactus_work::{SlotLimits, Slots};
 
 use crate::admission::{Admission, Admitted};
-use crate::current_query::{as_query, as_query_of, current_line, new_number};
+use crate::current_query::{as_query, current_line, new_number};
 use crate::deny_list;
 use crate::file_memory::FileMemory;
 use crate::metrics::{Metrics, SEARCH};
@@ -218,7 +218,8 @@ impl Frontend {
         let query = self.queries.run(tenants, op, asked, Box::pin(query));
         let max_cpu_time = self.limits_of(tenants).max_cpu_time;
         let memory = Some(&self.query_memory);
-        let result = as_query(tenants, Duration::ZERO, max_cpu_time, memory, query).await;
+        let result =
+            as_query(new_number(), tenants, Duration::ZERO, max_cpu_time, memory, query).await;
         watch.done(result.as_ref().copied());
         result.map(|_| ())
     }
@@ -233,7 +234,7 @@ impl Frontend {
         let _turn = self.slices.turn(current_line().tenant).await;
         let time = self.settings.section.api_timeout.as_std();
         let max_cpu_time = self.limits_of(tenants).max_cpu_time;
-        as_query(tenants, time, max_cpu_time, Some(&self.query_memory), slice).await
+        as_query(new_number(), tenants, time, max_cpu_time, Some(&self.query_memory), slice).await
     }
 
     /// Runs a part of a query within the time that a call may take.
@@ -282,7 +283,7 @@ impl Frontend {
     ) -> Result<T> {
         let max_cpu_time = self.limits_of(tenants).max_cpu_time;
         let memory = Some(&self.query_memory);
-        let query = as_query_of(number, tenants, time_limit, max_cpu_time, memory, query);
+        let query = as_query(number, tenants, time_limit, max_cpu_time, memory, query);
         if time_limit.is_zero() {
             return query.await;
         }

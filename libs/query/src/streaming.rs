@@ -13,6 +13,7 @@ mod lookup;
 mod service;
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use tactus_proto::tempopb::querier_server::QuerierServer;
@@ -66,29 +67,53 @@ fn max_question_bytes(settings: &Settings) -> usize {
     settings.max_request_bytes.min(longest)
 }
 
+/// What was sent. Counts as what the query holds; if there is no memory for it, it is full and forgotten.
+struct Sent<T> {
+    entries: HashSet<T>,
+    held: Held,
+    held_bytes: usize,
+    is_full: bool,
+}
+
+impl<T: Eq + Hash> Sent<T> {
+    fn new() -> Self {
+        let (entries, held) = Default::default();
+        Self { entries, held, held_bytes: 0, is_full: false }
+    }
+
+    /// Notes an entry with so many bytes of text. False if it was sent before, or there is no memory for it.
+    fn add(&mut self, entry: T, text_bytes: usize) -> bool {
+        if self.is_full || !self.entries.insert(entry) {
+            return false;
+        }
+        self.held_bytes += ENTRY_BYTES + text_bytes;
+        if !self.held.grow_if_free(self.held_bytes) {
+            *self = Self { is_full: true, ..Self::new() };
+        }
+        !self.is_full
+    }
+}
+
 /// Sends names that were not sent before, as packets made by `make`. Those that were sent count as what the query holds; if there is
 /// no memory for them, no more are shown before the complete answer.
 fn names_shown<M: Weight + 'static>(
     mut outlet: Outlet<M>,
     make: impl Fn(TagsAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<TagCollector> {
-    let mut sent: HashSet<(TagScope, Box<str>)> = HashSet::new();
-    let (mut held, mut held_bytes, mut is_full) = (Held::default(), 0, false);
+    let mut sent: Sent<(TagScope, Box<str>)> = Sent::new();
     Box::new(move |collectors, metrics| {
-        if is_full {
+        if sent.is_full {
             return true;
         }
-        let Some(place) = outlet.place(sent.is_empty()) else { return false };
+        let Some(place) = outlet.place(sent.entries.is_empty()) else { return false };
         let mut new: BTreeMap<TagScope, Vec<String>> = BTreeMap::new();
         for (scope, name) in collectors.into_iter().flat_map(TagCollector::names) {
-            if sent.insert((scope, name.into())) {
-                held_bytes += ENTRY_BYTES + name.len();
-                if !held.grow_if_free(held_bytes) {
-                    (sent, held, is_full) = (HashSet::new(), Held::default(), true);
-                    return true;
-                }
+            if sent.add((scope, name.into()), name.len()) {
                 new.entry(scope).or_default().push(name.to_owned());
             }
+        }
+        if sent.is_full {
+            return true;
         }
         new.values_mut().for_each(|names| names.sort_unstable());
         let scopes = new.into_iter().collect();
@@ -102,24 +127,17 @@ fn values_shown<M: Weight + 'static>(
     mut outlet: Outlet<M>,
     make: impl Fn(TagValuesAnswer) -> Vec<M> + Send + 'static,
 ) -> Observer<ValueCollector> {
-    let mut sent: HashSet<TagValue> = HashSet::new();
-    let (mut held, mut held_bytes, mut is_full) = (Held::default(), 0, false);
+    let mut sent: Sent<TagValue> = Sent::new();
     Box::new(move |collectors, metrics| {
-        if is_full {
+        if sent.is_full {
             return true;
         }
-        let Some(place) = outlet.place(sent.is_empty()) else { return false };
+        let Some(place) = outlet.place(sent.entries.is_empty()) else { return false };
         let all = collectors.into_iter().flat_map(ValueCollector::values);
-        let mut values = Vec::new();
-        for value in all {
-            if sent.insert(value.clone()) {
-                held_bytes += ENTRY_BYTES + value.text.len();
-                if !held.grow_if_free(held_bytes) {
-                    (sent, held, is_full) = (HashSet::new(), Held::default(), true);
-                    return true;
-                }
-                values.push(value.clone());
-            }
+        let new = all.filter(|value| sent.add((*value).clone(), value.text.len()));
+        let mut values: Vec<TagValue> = new.cloned().collect();
+        if sent.is_full {
+            return true;
         }
         values.sort_unstable();
         place.send(make(TagValuesAnswer { values, metrics, partial: false }));

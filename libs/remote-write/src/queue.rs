@@ -72,9 +72,11 @@ impl Queue {
             fsync_interval: None,
             // Parts are closed here, since the definitions in them begin anew.
             part_bytes: u64::MAX,
-            first_part: furthest.max().map_or(1, |part| part.number().saturating_add(1)).max(1),
         };
         let (wal, replay) = Wal::open(dir, settings)?;
+        if let Some(furthest) = furthest.max() {
+            wal.skip_to(furthest.number().saturating_add(1))?;
+        }
         replay.adopt()?;
         let parts = wal.parts();
         let after = |part: &PartInfo| PartId::from_number(part.id.number() + 1);

@@ -29,8 +29,7 @@ impl Wal {
     /// Opens the log in `dir`, creating it if needed, and returns what earlier processes left.
     ///
     /// Appending may begin at once and goes to new parts; the parts that are left wait for `Replay`. Errors: `Locked`
-    /// if the directory is in use, `Io` if it cannot be created, locked or listed, `PartNumberTooLarge` for
-    /// `Settings::first_part`. Damaged parts are never an error.
+    /// if the directory is in use, `Io` if it cannot be created, locked or listed. Damaged parts are never an error.
     pub fn open(dir: impl AsRef<Path>, settings: Settings) -> Result<(Self, Replay)> {
         Self::open_with(dir, settings, Arc::new(SystemFiles))
     }
@@ -41,7 +40,6 @@ impl Wal {
         settings: Settings,
         files: Arc<dyn Files>,
     ) -> Result<(Self, Replay)> {
-        check_number(settings.first_part)?;
         let directory = Directory::open(dir.as_ref())?;
         let listing = directory.list()?;
         if settings.fsync_interval.is_some() {
@@ -75,12 +73,14 @@ impl Wal {
         self.shared.append(&mut frame, header.frame_bytes())
     }
 
-    /// From now on new parts get no lower number than this, as with [`Settings::first_part`]. For owners that look for the
-    /// numbers they remember only once the directory is locked.
+    /// From now on new parts get no lower number than this, even in an empty directory, where numbers would otherwise begin
+    /// at 1 again. For owners that remember part numbers after their release. Below 10^15.
     ///
     /// Errors: `PartNumberTooLarge`.
     pub fn skip_to(&self, first_part: u64) -> Result<()> {
-        check_number(first_part)?;
+        if first_part >= ID_LIMIT {
+            return Err(Error::PartNumberTooLarge { number: first_part, limit: ID_LIMIT });
+        }
         self.shared.skip_to(first_part);
         Ok(())
     }
@@ -149,13 +149,6 @@ impl Wal {
     /// Counts of failures and syncs. Does not lock.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
-    }
-}
-
-fn check_number(number: u64) -> Result<()> {
-    match number < ID_LIMIT {
-        true => Ok(()),
-        false => Err(Error::PartNumberTooLarge { number, limit: ID_LIMIT }),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Number of a part file. Later parts have higher numbers. A number is used again only after a restart with an empty
-/// directory, and then not below `Settings::first_part` or what [`skip_to`](crate::Wal::skip_to) was told.
+/// directory, and then not below what [`skip_to`](crate::Wal::skip_to) was told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartId(pub(crate) u64);
 

@@ -31,19 +31,12 @@ pub struct Settings {
     pub fsync_interval: Option<Duration>,
     /// A part is closed when it has this many bytes. A larger frame gets a part of its own.
     pub part_bytes: u64,
-    /// The lowest number for new parts, even in an empty directory, where numbers would otherwise begin at 1 again. For
-    /// owners that remember part numbers after their release. Below 10^15.
-    pub first_part: u64,
 }
 
 impl Default for Settings {
     /// Sync every 100 ms, parts of 64 MiB.
     fn default() -> Self {
-        Self {
-            fsync_interval: Some(Duration::from_millis(100)),
-            part_bytes: 64 << 20,
-            first_part: 1,
-        }
+        Self { fsync_interval: Some(Duration::from_millis(100)), part_bytes: 64 << 20 }
     }
 }
 
@@ -135,7 +128,7 @@ impl Shared {
             |bytes| Closed { bytes, frames: 0, replaying: true, damaged: false, unsynced: None };
         let state = State {
             closed: listing.parts.iter().map(|(id, bytes)| (*id, closed(*bytes))).collect(),
-            next_id: listing.next_id.max(settings.first_part),
+            next_id: listing.next_id,
             ..State::default()
         };
         Self {

@@ -18,7 +18,7 @@ const THREADS: u32 = 4;
 
 fn settings(fsync_interval: Option<Duration>) -> Settings {
     // Small parts, so that kills meet rotations as well.
-    Settings { fsync_interval, part_bytes: 64 << 10, ..Settings::default() }
+    Settings { fsync_interval, part_bytes: 64 << 10 }
 }
 
 fn payload(thread: u32, frame: u32) -> Vec<u8> {

@@ -123,7 +123,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::current_query::as_query;
+    use crate::current_query::{as_query, new_number};
     use tactus_proto::otlp::{AnyValue, any_value::Value};
     use tactus_traceql::metrics::AnswerOptions;
     use tactus_work::memory::{Budget, QueryMemory};
@@ -153,7 +153,7 @@ mod tests {
             assert!(memory.used() > 0 && held.has_room());
             Ok(answer.series.len())
         };
-        as_query(&[], Duration::ZERO, Duration::ZERO, Some(memory), query).await
+        as_query(new_number(), &[], Duration::ZERO, Duration::ZERO, Some(memory), query).await
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ use tonic::{Code, Request};
 
 use super::stream::{MAX_UNREAD, attend};
 use super::*;
-use crate::current_query::as_query;
+use crate::current_query::{as_query, new_number};
 
 /// A querier at the other end of a stream.
 struct FakeQuerier {
@@ -398,9 +398,14 @@ async fn querier_is_told_how_much_time_there_is() {
     let mut one = connected(&queue, "one", 5).await;
     for (limit, expected) in [(0, 0), (5, 5_000)] {
         let queue = queue.clone();
-        let query = as_query(&[], Duration::from_secs(limit), Duration::ZERO, None, async move {
-            queue.ask(search("a", "{}")).await.map(drop)
-        });
+        let query = as_query(
+            new_number(),
+            &[],
+            Duration::from_secs(limit),
+            Duration::ZERO,
+            None,
+            async move { queue.ask(search("a", "{}")).await.map(drop) },
+        );
         let query = tokio::spawn(query);
         let job = one.job().await;
         assert_eq!(job.timeout_ms, expected);

@@ -212,7 +212,7 @@ mod tests {
     use tactus_work::memory::{Budget, QueryMemory};
 
     use super::*;
-    use crate::current_query::as_query;
+    use crate::current_query::{as_query, new_number};
 
     /// What a query holds that collects this many names of a kilobyte, without a limit of their bytes.
     async fn collect(memory: &Arc<QueryMemory>, names: usize, is_shown: bool) -> Result<u64> {
@@ -233,7 +233,7 @@ mod tests {
             }
             Ok(memory.used())
         };
-        as_query(&[], Duration::ZERO, Duration::ZERO, Some(memory), query).await
+        as_query(new_number(), &[], Duration::ZERO, Duration::ZERO, Some(memory), query).await
     }
 
     #[tokio::test]

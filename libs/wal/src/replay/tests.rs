@@ -7,7 +7,7 @@ use super::*;
 use crate::frame::{Header, MAX_PAYLOAD_BYTES};
 use crate::{Error, Settings, Wal};
 
-const SETTINGS: Settings = Settings { fsync_interval: None, part_bytes: 64 << 20, first_part: 1 };
+const SETTINGS: Settings = Settings { fsync_interval: None, part_bytes: 64 << 20 };
 
 fn part_path(dir: &Path, id: u64) -> PathBuf {
     dir.join(format!("{id:016}.wal"))
