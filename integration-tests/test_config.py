@@ -129,6 +129,11 @@ ADVICE = {
         "ingester_client: {grpc_client_config: {initial_stream_window_size: 1MiB}}", (), "initial_stream_window_size is set but has no effect"),
     "processors without a directory": (
         "overrides: {defaults: {metrics_generator: {processors: [span-metrics]}}}", (), "no metrics_generator.storage.path"),
+    "directory without processors": ("metrics_generator: {storage: {path: ./g}}", (), "but no tenant has processors"),
+    "more series than fit": (
+        "metrics_generator: {storage: {path: ./g}}\n"
+        "overrides: {defaults: {metrics_generator: {processors: [span-metrics], max_active_series: 1000000}}}", (),
+        "max_active_series is 1000000, but metrics_generator.registry.max_bytes has room for"),
     "processor without effect": (
         "overrides: {defaults: {metrics_generator: {processors: [local-blocks]}}}", (),
         "overrides.defaults.metrics_generator.processors: local-blocks does nothing"),
@@ -275,7 +280,8 @@ def test_secrets_are_masked(tmp_path, servers):
 
 def test_key_of_a_missing_part_warns_once_by_name(servers):
     server = servers.start(config={"metrics_generator": {
-        "storage": {"path": "./generator"}, "processor": {"local_blocks": {"flush_to_storage": True, "concurrency": 2}}}})
+        "storage": {"path": "./generator"}, "processor": {"local_blocks": {"flush_to_storage": True, "concurrency": 2}}},
+        "overrides": {"defaults": {"metrics_generator": {"processors": ["span-metrics"]}}}})
     lines = [line for line in server.logs().splitlines() if "level=warn" in line and "metrics_generator" in line]
     assert len(lines) == 1 and "local_blocks" in lines[0], server.logs()
 

@@ -8,9 +8,11 @@ import requests
 import yaml
 
 from harness import otlp
-from harness.generator import ERROR, call, generator, push_calls
+from harness.clock import JumpingClock
+from harness.generator import ERROR, MS, call, generator, push_calls
 from harness.otlp import Span
 from harness.prometheus import Prometheus
+from harness.tools import need
 from harness.waiting import eventually
 
 
@@ -250,6 +252,62 @@ def test_limits_change_what_is_generated_while_it_runs(servers, tmp_path, receiv
 
     eventually(has_none, "no processor is left", 40)
     eventually(lambda: "traces_" not in server.get("/metrics/generated").text, "its series are gone", 40)
+
+
+def test_a_shorter_interval_does_not_wait_for_the_end_of_the_longer_one(servers, tmp_path, receiver):
+    file = tmp_path / "overrides.yaml"
+
+    def collect_each(interval):
+        limits = {"processors": ["span-metrics-count"], "collection_interval": interval}
+        ingestion = {"rate_limit_bytes": 10**9, "burst_size_bytes": 10**9}
+        file.write_text(yaml.safe_dump({"overrides": {"single-tenant": {"ingestion": ingestion, "metrics_generator": limits}}}))
+
+    collect_each("10m")
+    config = generator(tmp_path, [receiver.write_url])
+    config["overrides"] |= {"per_tenant_override_config": str(file), "per_tenant_override_period": "100ms"}
+    server = servers.start(config=config)
+    push_calls(server, 1)
+    eventually(lambda: server.metric("tempo_metrics_generator_spans_received_total") == 3, "the spans are counted")
+    time.sleep(1)
+    assert not receiver.samples()
+    collect_each("1s")
+    eventually(lambda: receiver.latest("traces_spanmetrics_calls_total", service="bank") == 1, "a collection", 30)
+
+
+def test_a_tenant_that_was_silent_for_long_comes_back_with_a_zero(servers, tmp_path, receiver):
+    need("cc")
+    clock = JumpingClock(tmp_path, monotonic=True)
+    config = generator(tmp_path, [receiver.write_url], processors=["span-metrics-count"])
+    config["metrics_generator"]["registry"]["stale_duration"] = "60s"
+    server = servers.start(config=config, env=clock.env)
+
+    def now():
+        return time.time() + clock.seconds
+
+    def push():
+        server.session.close()  # its connections were idle for as long as the clock jumped
+        server.must_push(otlp.export(otlp.span(start=int(now() * 10**9) - 10 * MS), service="job"))
+
+    def samples():
+        return [sample for key, found in receiver.samples().items() if ("service", "job") in key for sample in found]
+
+    push()
+    eventually(samples, "the first run", 40)
+    # Series go after 5 minutes, the tenant after 10.
+    for seconds in range(55, 30 * 55, 55):
+        clock.jump(seconds)
+        time.sleep(2)
+        if "metrics generator dropped an idle tenant" in server.logs():
+            break
+    else:
+        pytest.fail("the tenant is still there")
+    # In the middle of a minute: the zero is older than the push, and newer than the first run.
+    if not 15 < now() % 60 < 45:
+        clock.jump(clock.seconds + 30)
+    back = now() * 1000
+    push()
+    eventually(lambda: any(at > back for at, _ in samples()), "the second run", 40)
+    assert [value for at, value in sorted(samples()) if at > back - 61_000][:2] == [0, 1]
 
 
 def test_tenants_change_their_own_by_the_api(servers, tmp_path, receiver):

@@ -1,13 +1,17 @@
 //! Warns of combinations that are legal but look like a mistake. Each makes `-config.verify` fail.
 
+mod generator;
+
 use crate::duration::GoDuration;
 use crate::sections::cache::Memcached;
 use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use crate::sections::root::Config;
 use crate::sections::server::ServerTls;
 use crate::show::leaves;
-use crate::target::{joins, services_of, single_binary};
+use crate::target::{joins, single_binary};
 use crate::validate;
+
+pub(crate) use generator::series_beyond_memory;
 
 /// A value that looks like a mistake.
 #[derive(Debug, Clone, PartialEq)]
@@ -204,15 +208,7 @@ pub(crate) fn advice(config: &Config, asks_for_gossip: bool) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let generates = services_of(target).contains(&"metrics-generator");
-    let processors = &config.overrides.defaults.metrics_generator.processors;
-    if generates && config.metrics_generator.storage.path.is_empty() && !processors.is_empty() {
-        advice.push(
-            "no metrics_generator.storage.path configured, metrics generator will be disabled: \
-             overrides.defaults.metrics_generator.processors has no effect"
-                .to_owned(),
-        );
-    }
+    advice.extend(generator::advice(config));
     advice
 }
 

@@ -1,5 +1,6 @@
 //! The file with limits of tenants, `overrides.per_tenant_override_config`.
 
+use crate::check::series_beyond_memory;
 use crate::differences;
 use crate::duration::GoDuration;
 use crate::field::{Field, Reader, already_set};
@@ -65,7 +66,7 @@ impl PerTenantOverrides {
         let entries: HashMap<&str, &Node> =
             tenants.into_iter().flatten().map(|(key, node)| (key.text.as_str(), node)).collect();
         let mut left_out: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        let mut idle = Vec::new();
+        let (mut idle, mut beyond) = (Vec::new(), Vec::new());
         for (tenant, mut limits) in reading.tenants {
             if let Err(reason) = check_name(&tenant) {
                 file.warnings.push(format!("overrides of tenant {tenant} are ignored: {reason}"));
@@ -83,6 +84,8 @@ impl PerTenantOverrides {
             };
             file.warnings.extend(ignored.map(warning));
             idle.extend(differences::without_effect(&limits, &format!("overrides.{tenant}")));
+            let key = format!("overrides.{tenant}.metrics_generator.max_active_series");
+            beyond.extend(series_beyond_memory(&limits.metrics_generator, &key, config));
             file.overrides.tenants.insert(tenant, limits);
         }
         for (warning, more) in left_out.into_values().filter_map(first_of) {
@@ -90,6 +93,9 @@ impl PerTenantOverrides {
         }
         if let Some((idle, more)) = first_of(idle) {
             file.advice.push(format!("{}{more}: {}", idle.key, idle.text));
+        }
+        if let Some((warning, more)) = first_of(beyond) {
+            file.advice.push(warning + &more);
         }
         let ignored = reading.rewritten.into_iter().filter_map(|key| key.warning);
         if let Some((warning, more)) = first_of(ignored) {

@@ -321,7 +321,12 @@ impl Tenant {
     /// True if there is no series, and no call of which one side waits.
     pub fn is_empty(&self) -> bool {
         let waiting = self.service_graphs.as_ref().map_or(0, ServiceGraphs::waiting);
-        self.series() == 0 && waiting == 0
+        self.registry.is_empty() && waiting == 0
+    }
+
+    /// True if a collection has samples.
+    pub(crate) fn has_samples(&self) -> bool {
+        !self.registry.is_empty() || self.owes_markers()
     }
 
     /// True while a collection is to bring staleness markers of series that ended.

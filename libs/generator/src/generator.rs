@@ -1,5 +1,7 @@
 //! The tenants of a process, and what happens to each from its first push to its end.
 
+mod sent;
+
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -20,6 +22,7 @@ use crate::{
     convert::bytes_of,
     engine::TENANT_BYTES,
     error::Error,
+    generator::sent::Sent,
     instance::{Instance, Pushed, now_ms},
     page::OpenMetrics,
     shared::Shared,
@@ -44,13 +47,21 @@ struct Failed {
     limits: Arc<Limits>,
 }
 
+/// Tenants that this process does not have.
+#[derive(Debug, Default)]
+struct Absent {
+    failed: HashMap<TenantId, Failed>,
+    /// Of tenants that were let go of.
+    sent: Sent,
+}
+
 /// A metrics generator.
 #[derive(Debug)]
 pub struct Generator {
     shared: Arc<Shared>,
     instances: RwLock<HashMap<TenantId, Arc<Instance>>>,
-    /// Held while a tenant is made or let go of, so that its queue has one owner. Tenants that could not be made.
-    failed: Mutex<HashMap<TenantId, Failed>>,
+    /// Held while a tenant is made or let go of, so that its queue has one owner.
+    absent: Mutex<Absent>,
     /// Bytes of pushes that are being counted, in units.
     budget: Semaphore,
     units: u32,
@@ -78,7 +89,7 @@ impl Generator {
         Ok(Arc::new(Self {
             shared: Arc::new(Shared::open(config, overrides, registry)?),
             instances: RwLock::default(),
-            failed: Mutex::default(),
+            absent: Mutex::default(),
             budget: Semaphore::new(units as usize),
             units,
             stopping: CancellationToken::new(),
@@ -126,7 +137,7 @@ impl Generator {
         if let Some(known) = self.known(tenant) {
             return Ok(known);
         }
-        let mut failed = self.failed.lock().await;
+        let mut absent = self.absent.lock().await;
         if let Some(known) = self.known(tenant) {
             return Ok(known);
         }
@@ -138,18 +149,21 @@ impl Generator {
             let (tenant, error) = (tenant.as_str(), error_text(error));
             log_limited!(warn, tenant, error, "no series are made of the tenant's spans");
         })?;
-        failed.retain(|_, failed| failed.since.elapsed() < BACK_OFF);
+        absent.failed.retain(|_, failed| failed.since.elapsed() < BACK_OFF);
         let limits = self.shared.limits(tenant);
-        if failed.get(tenant).is_some_and(|failed| Arc::ptr_eq(&failed.limits, &limits)) {
+        let failed = absent.failed.get(tenant);
+        if failed.is_some_and(|failed| Arc::ptr_eq(&failed.limits, &limits)) {
             return Err(Error::BackOff);
         }
         let (shared, name) = (Arc::clone(&self.shared), tenant.clone());
-        let made = self.shared.pool.run(move || Instance::start(&shared, name)).await?;
+        let sent_ms = absent.sent.of(tenant);
+        let made = self.shared.pool.run(move || Instance::start(&shared, name, sent_ms)).await?;
         let instance = Arc::new(made.inspect_err(|error| {
             if !error.is_in_use() {
-                failed.insert(tenant.clone(), Failed { since: Instant::now(), limits });
+                absent.failed.insert(tenant.clone(), Failed { since: Instant::now(), limits });
             }
         })?);
+        absent.sent.forget(tenant);
         self.instances.write().insert(tenant.clone(), Arc::clone(&instance));
         self.show_tenants();
         let (shared, ended) = (Arc::clone(&self.shared), self.ended.child_token());
@@ -212,9 +226,10 @@ impl Generator {
 
     async fn let_go(&self, idle: Duration) {
         for instance in self.all() {
-            let _alone = self.failed.lock().await;
-            if instance.retire(&self.shared, idle).await {
+            let mut absent = self.absent.lock().await;
+            if let Some(sent_ms) = instance.retire(&self.shared, idle).await {
                 let tenant = instance.tenant();
+                absent.sent.note(tenant.clone(), sent_ms);
                 self.instances.write().remove(tenant);
                 self.show_tenants();
                 tracing::info!(

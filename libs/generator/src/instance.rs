@@ -62,6 +62,8 @@ struct Series {
     remote_write: Option<TenantRemoteWrite>,
     /// Remote write leaves out samples up to this time, Unix milliseconds.
     started_ms: i64,
+    /// No sample that was sent is newer, Unix milliseconds.
+    sent_ms: i64,
     /// The limits that are in effect, or that were refused.
     limits: Arc<Limits>,
     retired: bool,
@@ -79,13 +81,18 @@ pub(crate) enum Pushed {
 tactus_telemetry::debug_of!(Series { retired });
 
 impl Instance {
-    /// Opens the tenant's queue and sends what is in it. Blocks for files; to be called within a runtime.
+    /// Opens the tenant's queue and sends what is in it. Blocks for files; to be called within a runtime. `sent_ms`: what
+    /// [`Self::retire`] returned, if this process had the tenant before.
     ///
     /// Errors: invalid limits; a queue that another process uses.
-    pub(crate) fn start(shared: &Shared, tenant: TenantId) -> Result<Self, Error> {
+    pub(crate) fn start(
+        shared: &Shared,
+        tenant: TenantId,
+        sent_ms: Option<i64>,
+    ) -> Result<Self, Error> {
         // An alert watches its growth, also if the limits are wrong from the start.
         let metrics = shared.metrics.of_tenant(tenant.as_str());
-        let started = Self::start_counted(shared, tenant, metrics.clone());
+        let started = Self::start_counted(shared, tenant, sent_ms, metrics.clone());
         if started.is_err() {
             metrics.update_failed.inc();
         }
@@ -95,10 +102,14 @@ impl Instance {
     fn start_counted(
         shared: &Shared,
         tenant: TenantId,
+        sent_ms: Option<i64>,
         metrics: TenantMetrics,
     ) -> Result<Self, Error> {
         let limits = shared.limits(&tenant);
         let (name, now) = (tenant.as_str(), now_ms());
+        // Others may have continued the series until this process had the tenant, not since. Zero samples of series that
+        // come back are older than now. The clock may have been set back meanwhile.
+        let started_ms = sent_ms.map_or(now, |sent_ms| sent_ms.min(now));
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Tenant {
             tenant: name.to_owned(),
             source,
@@ -106,11 +117,12 @@ impl Instance {
         let settings = shared.settings(&tenant, &limits.metrics_generator);
         let settings = settings.map_err(|reason| failed(reason.into()))?;
         let headers = &limits.metrics_generator.remote_write_headers;
-        let remote_write = shared.remote_write.tenant(&tenant, headers, now);
+        let remote_write = shared.remote_write.tenant(&tenant, headers, started_ms);
         let series = Series {
             metrics: metrics.clone(),
             remote_write: Some(remote_write.map_err(|error| failed(Box::new(error)))?),
-            started_ms: now,
+            started_ms,
+            sent_ms: started_ms,
             engine: engine::Tenant::new(
                 name,
                 settings,
@@ -177,6 +189,11 @@ impl Instance {
         Ok(Pushed::Counted)
     }
 
+    #[cfg(test)]
+    pub(crate) async fn sent_ms(&self) -> i64 {
+        self.lock().await.sent_ms
+    }
+
     async fn lock(&self) -> OwnedMutexGuard<Series> {
         Arc::clone(&self.series).lock_owned().await
     }
@@ -197,7 +214,11 @@ impl Instance {
                     // A collection that took longer than its period leaves out those it missed.
                     collect_at = (collect_at + period()).max(tokio::time::Instant::now());
                 }
-                _ = look.tick() => self.look(&shared).await,
+                _ = look.tick() => {
+                    self.look(&shared).await;
+                    // A period that has become shorter does not wait for the end of the longer one.
+                    collect_at = collect_at.min(tokio::time::Instant::now() + period());
+                }
             }
         }
     }
@@ -250,22 +271,23 @@ impl Instance {
     }
 
     /// Lets the tenant go if it has no series and no waiting calls, its receivers know of the end of its series, and it
-    /// pushed nothing for so long. True if it is gone.
-    pub(crate) async fn retire(&self, shared: &Shared, idle: Duration) -> bool {
+    /// pushed nothing for so long. Returns the time that no sent sample is newer than, Unix milliseconds, if it is gone.
+    pub(crate) async fn retire(&self, shared: &Shared, idle: Duration) -> Option<i64> {
         if self.pushed.lock().elapsed() < idle {
-            return false;
+            return None;
         }
         let mut series = self.lock().await;
         if !series.engine.is_empty() || series.owes_markers() {
-            return false;
+            return None;
         }
         series.retired = true;
         self.gone.cancel();
         // What it still holds is sent all the same.
         series.remote_write = None;
+        let sent_ms = series.sent_ms;
         drop(series);
         shared.engine_metrics.forget_tenant(self.tenant.as_str());
-        true
+        Some(sent_ms)
     }
 
     /// Resolves what waits, and collects for the last time.
@@ -334,6 +356,9 @@ impl Series {
         }
         // An instance may end in the millisecond in which it began.
         let now = now_ms().max(self.started_ms + 1);
+        if self.engine.has_samples() {
+            self.sent_ms = self.sent_ms.max(now);
+        }
         let mut collection = remote_write.begin(now);
         self.engine.collect(now, &mut collection);
         match collection.commit() {

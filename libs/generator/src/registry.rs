@@ -100,6 +100,11 @@ impl Registry {
         }
     }
 
+    /// True if there is no series, also none of what is beyond a limit.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.series_bytes == 0
+    }
+
     /// True if the memory that the series of all tenants may take is used up.
     pub(crate) fn is_memory_full(&self) -> bool {
         !self.memory.has_room(1)

@@ -151,6 +151,24 @@ fn processor_without_effect_warns_once_for_all_tenants() {
 }
 
 #[test]
+fn limit_on_series_that_memory_ends_before_warns_once_for_all_tenants() {
+    let limits = |processors: &str| {
+        format!(
+            "{{ingestion: {{rate_limit_bytes: 1, burst_size_bytes: 1}}, \
+               metrics_generator: {{processors: [{processors}], max_active_series: 1000000}}}}"
+        )
+    };
+    let (some, none) = (limits("span-metrics"), limits(""));
+    let text = format!("overrides: {{a: {some}, b: {some}, without: {none}}}");
+    let config = from_yaml("metrics_generator: {storage: {path: ./g}}").unwrap();
+    let file = PerTenantOverrides::parse(&text, &config).unwrap();
+    let ([warning], []) = (&file.advice[..], &file.warnings[..]) else { panic!("{file:?}") };
+    let expected = "overrides.a.metrics_generator.max_active_series is 1000000, but metrics_generator.registry.max_bytes";
+    assert!(warning.starts_with(expected) && warning.ends_with(" (and 1 more)"), "{warning}");
+    assert!(parse_file(&text).unwrap().advice.is_empty(), "there is no generator");
+}
+
+#[test]
 fn shard_size_below_the_replication_factor_is_refused() {
     let config = from_yaml("ingester: {lifecycler: {ring: {replication_factor: 3}}}").unwrap();
     let text = "overrides: {a: {ingestion: {tenant_shard_size: 2}}}";

@@ -8,7 +8,7 @@ use crate::field::section;
 section! {
     /// The querier.
     Querier {
-        max_concurrent_queries: usize = 20, "jobs at a time";
+        max_concurrent_queries: usize = 20, "jobs of a tenant at a time; of all tenants three times as many, and one more of each further tenant";
         max_threads: usize, "threads that work on jobs at a time; 0 takes one for each processor";
         max_job_memory_bytes: u64 = 1 << 30, "decoded data that all jobs hold at a time; a job that needs more at once fails";
         column_cache_bytes: i64 = -1, "memory for decoded columns of blocks; 0 keeps none, -1 takes a sixteenth of the memory there is, 1 GiB at most";

@@ -17,6 +17,16 @@ async fn generator(directory: &Path, limits: &str) -> Arc<Generator> {
 
 /// With memory for series of so many bytes; 0 is no limit.
 async fn generator_within(directory: &Path, max_bytes: u64, limits: &str) -> Arc<Generator> {
+    generator_of(directory, max_bytes, limits, &Registry::new()).await
+}
+
+/// With these metrics of its own.
+async fn generator_of(
+    directory: &Path,
+    max_bytes: u64,
+    limits: &str,
+    registry: &Registry,
+) -> Arc<Generator> {
     let yaml = format!(
         "{{metrics_generator: {{registry: {{collection_interval: 1h, max_bytes: {max_bytes}}}, \
            storage: {{path: {}, remote_write: [{{url: 'http://127.0.0.1:1/'}}]}}}}, \
@@ -24,13 +34,21 @@ async fn generator_within(directory: &Path, max_bytes: u64, limits: &str) -> Arc
         directory.display()
     );
     let config: Arc<Config> = Arc::new(tactus_config::from_yaml(&yaml).unwrap());
-    let registry = Registry::new();
-    let overrides = Overrides::load(Settings::new(Arc::clone(&config)), &registry).await.unwrap();
-    Generator::open(config, overrides, &registry, BUDGET).unwrap()
+    let overrides = Overrides::load(Settings::new(Arc::clone(&config)), registry).await.unwrap();
+    Generator::open(config, overrides, registry, BUDGET).unwrap()
 }
 
 fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
+}
+
+/// So many samples of the tenant were handed to remote write.
+fn sent_samples(registry: &Registry, of: &str) -> u64 {
+    let begin =
+        format!("prometheus_agent_samples_appended_total{{tenant=\"{of}\",type=\"float\"}} ");
+    let page = registry.encode();
+    let value = page.lines().find_map(|line| line.strip_prefix(&begin));
+    value.map_or(0, |value| value.parse().unwrap())
 }
 
 /// A span that ends `seconds` before now.
@@ -180,6 +198,61 @@ async fn idle_tenant_without_series_goes_and_comes_back() {
     assert_eq!(generator.shared.metrics.tenants.get(), 1.0);
     generator.push(tenant("idle"), push(1), false).await.unwrap();
     assert_eq!(calls(&generator, "idle").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenant_that_comes_back_begins_where_its_samples_ended_and_a_new_one_now() {
+    let directory = tempfile::tempdir().unwrap();
+    let generator = generator(directory.path(), "").await;
+    let before = now_ms();
+    generator.push(tenant("idle"), push(600), false).await.unwrap();
+    generator.let_go(Duration::ZERO).await;
+    let begun = generator.absent.lock().await.sent.of(&tenant("idle")).unwrap();
+    assert!((before..=now_ms()).contains(&begun), "nothing was sent: it is when it began");
+    generator.push(tenant("idle"), push(600), false).await.unwrap();
+    assert_eq!(generator.absent.lock().await.sent.of(&tenant("idle")), None);
+    generator.let_go(Duration::ZERO).await;
+    assert_eq!(
+        generator.absent.lock().await.sent.of(&tenant("idle")),
+        Some(begun),
+        "still nothing"
+    );
+    assert_eq!(generator.absent.lock().await.sent.of(&tenant("new")), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zero_samples_are_sent_of_a_tenant_that_was_there_and_not_of_a_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = Registry::new();
+    let generator = generator_of(directory.path(), 0, "", &registry).await;
+    // Zero samples are 61 s old at most.
+    generator.absent.lock().await.sent.note(tenant("back"), now_ms() - 62_000);
+    // The clock was set back since.
+    generator.absent.lock().await.sent.note(tenant("ahead"), now_ms() + 3_600_000);
+    for name in ["back", "ahead", "new"] {
+        generator.push(tenant(name), push(1), false).await.unwrap();
+    }
+    generator.stop().await;
+    let values = sent_samples(&registry, "new");
+    assert_eq!(values, 19, "14 bounds, infinity, sum, count, calls and sizes");
+    assert_eq!(sent_samples(&registry, "back"), 2 * values - 1, "the sum has no zero");
+    assert_eq!(sent_samples(&registry, "ahead"), values);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collections_with_samples_move_the_time_from_which_a_tenant_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let generator = generator(directory.path(), "").await;
+    let before = now_ms() - 60_000;
+    for (name, seconds) in [("a", 1), ("b", 600)] {
+        generator.absent.lock().await.sent.note(tenant(name), before);
+        generator.push(tenant(name), push(seconds), false).await.unwrap();
+    }
+    let instances = ["a", "b"].map(|name| generator.known(&tenant(name)).unwrap());
+    generator.stop().await;
+    let [a, b] = [&instances[0], &instances[1]].map(|instance| instance.sent_ms());
+    assert!(a.await > before);
+    assert_eq!(b.await, before, "it has no series");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,6 +43,7 @@ fn settings_that_do_nothing_by_themselves_warn() {
     assert_eq!(warnings(generates, ""), 1);
     assert_eq!(warnings(generates, "-target=distributor"), 0);
     assert_eq!(warnings(&(generates.to_owned() + path), ""), 0);
+    assert_eq!((warnings(path, ""), warnings(path, "-target=distributor")), (1, 0));
     let idle = path.to_owned() + &generates.replace("span-metrics", "local-blocks");
     let loaded = loaded(&idle, "");
     let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
