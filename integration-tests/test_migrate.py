@@ -255,6 +255,75 @@ def test_values_that_do_not_fit_are_named_with_their_paths():
     assert "Kafka" in keys(report, "ignored")["traces.kafka"]["why"]
 
 
+RELEASE = """\
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: tempo}
+spec:
+  chart: {spec: {chart: tempo, version: 1.21.1}}
+  values: {tempo: {retention: 168h}}
+"""
+APPLICATION = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: tempo}
+spec:
+  source:
+    chart: tempo
+    helm:
+      values: |
+        tempo: {retention: 168h}
+"""
+# Grafana's lgtm-distributed calls tempo-distributed `tempo`.
+UMBRELLA = """\
+grafana: {enabled: true}
+tempo:
+  enabled: true
+  ingester: {replicas: 3, persistence: {enabled: true}}
+  traces: {otlp: {grpc: {enabled: true}}}
+  storage: {trace: {backend: s3, s3: {bucket: traces, endpoint: s3.eu-west-1.amazonaws.com}}}
+  compactor: {config: {compaction: {block_retention: 168h}}}
+"""
+
+
+@pytest.mark.parametrize("text, mode, arguments", [
+    (RELEASE, "single", []), (APPLICATION, "single", []), (UMBRELLA, "distributed", []),
+    (UMBRELLA, "distributed", ["--chart", "tempo-distributed"])],
+    ids=["HelmRelease", "Application", "umbrella", "umbrella-and-chart"])
+def test_values_are_found_within_other_files(text, mode, arguments, tmp_path):
+    (tmp_path / "file.yaml").write_text(text)
+    code, report = migrate("helm-values", tmp_path / "file.yaml", "--write", tmp_path / "values.yaml", *arguments)
+    values = yaml.safe_load((tmp_path / "values.yaml").read_text())
+    assert code == LOOK and values["mode"] == mode
+    assert values["compactor"]["config"]["compaction"]["block_retention"] == "168h"
+    assert any("keys are named from here on" in key["why"] for key in keys(report, "changed").values())
+
+
+def test_object_without_values_is_refused_and_writes_none(tmp_path):
+    (tmp_path / "file.yaml").write_text("apiVersion: v1\nkind: ConfigMap\ndata: {values.yaml: 'tempo: {}'}\n")
+    done = subprocess.run([binary(), "migrate", "helm-values", tmp_path / "file.yaml"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "ConfigMap" in done.stderr and "spec.values of a HelmRelease" in done.stderr
+
+
+def test_copied_defaults_and_templates_of_the_other_chart_mean_what_they_meant(tmp_path):
+    (tmp_path / "file.yaml").write_text("""
+distributor: {config: {max_attribute_bytes: 0, log_received_traces: true, log_received_spans: {enabled: false}}}
+memberlist: {cluster_label: "{{ .Release.Name }}.{{ .Release.Namespace }}"}
+traces: {otlp: {grpc: {enabled: true}}}
+storage: {trace: {backend: s3, s3: {bucket: "{{ .Release.Namespace }}-traces", endpoint: s3.eu-west-1.amazonaws.com}}}
+""")
+    code, report = migrate("helm-values", tmp_path / "file.yaml", "--write", tmp_path / "values.yaml")
+    assert code == LOOK
+    assert "template" in keys(report, "changed")["storage.trace.s3.bucket"]["why"]
+    assert keys(report, "ignored").keys() >= {"memberlist.cluster_label", "distributor.config.max_attribute_bytes"}
+    done = template("--values", tmp_path / "values.yaml")
+    assert done.returncode == 0, done.stderr
+    config = yaml.safe_load(Manifests(done.stdout).file("tempo.yaml"))
+    assert "max_attribute_bytes" not in config["distributor"] and config["distributor"]["log_received_spans"]["enabled"]
+    assert "{{" not in config["memberlist"]["cluster_label"]
+
+
 # --- side by side on one bucket, and back ----------------------------------------------------------------------------
 
 

@@ -5,45 +5,22 @@
 
 mod configuration;
 mod distributed;
+mod object;
+mod origin;
 mod rules;
 mod schema;
 mod single;
 mod start;
+mod templates;
 mod values;
 
 use std::fmt::Write as _;
 
-use tactus_config::{Finding, Value, Verdict, read_yaml_document, to_yaml_document};
+use tactus_config::{Finding, Value, Verdict, to_yaml_document};
 
 use crate::arguments::Chart;
+use origin::{chart_of, chart_of_section, dependency, name_of};
 use schema::Schema;
-
-/// Settings of the chart tempo, which are below `tempo`.
-const BELOW_TEMPO: [&str; 9] = [
-    "tempo.storage",
-    "tempo.receivers",
-    "tempo.retention",
-    "tempo.resources",
-    "tempo.metricsGenerator",
-    "tempo.repository",
-    "tempo.overrides",
-    "tempo.per_tenant_overrides",
-    "tempo.extraEnv",
-];
-/// Further values of the chart tempo that tempo-distributed does not have.
-const OF_SINGLE: [&str; 5] = ["tempoQuery", "persistence", "serviceMonitor", "replicas", "service"];
-/// Values of tempo-distributed that the chart tempo does not have.
-const OF_DISTRIBUTED: [&str; 9] = [
-    "ingester",
-    "distributor",
-    "querier",
-    "queryFrontend",
-    "compactor",
-    "metricsGenerator",
-    "gateway",
-    "traces",
-    "global_overrides",
-];
 
 /// The result, and what happened to each value.
 #[derive(Debug)]
@@ -62,32 +39,38 @@ struct Move {
     findings: Vec<Finding>,
 }
 
-/// Converts a values file. Errors: not YAML, no mapping.
+/// Converts a values file. Errors: not YAML, no mapping, objects of Kubernetes of which not exactly one has values.
 pub(super) fn convert(text: &str, chart: Option<Chart>) -> Result<Conversion, String> {
-    let from = match read_yaml_document(text)?.with_flags() {
-        Value::Null => Value::Map(Vec::new()),
-        map @ Value::Map(_) => map,
-        _ => return Err("a values file is a mapping".to_owned()),
-    };
-    let mut moved = Move { from, to: Value::Map(Vec::new()), findings: Vec::new() };
-    let dependency = dependency(&moved.from);
-    if let Some(dependency) = dependency {
-        moved.enter(dependency);
+    let given = object::open(text)?;
+    let chart = chart.or(given.chart);
+    let mut moved = Move { from: given.values, to: Value::Map(Vec::new()), findings: Vec::new() };
+    for (key, why) in given.notes {
+        moved.note(&key, Verdict::Changed, None, &why);
     }
-    let (chart, stray) = match chart.or(dependency) {
-        Some(chart) => (chart, None),
-        None => chart_of(&moved.from),
+    let section = dependency(&moved.from, chart);
+    if let Some(section) = section {
+        moved.enter(section);
+    }
+    let (chart, stray) = match (chart, section) {
+        (Some(chart), _) => (chart, None),
+        (None, Some(name)) if name == name_of(Chart::TempoDistributed) => {
+            (Chart::TempoDistributed, None)
+        }
+        (None, Some(_)) => chart_of_section(&moved.from),
+        (None, None) => chart_of(&moved.from),
     };
     // Before 1.19 the chart tempo had limits under these names, and its generator had processors without being told.
     let had_processors = chart == Chart::Tempo
         && (moved.has("tempo.global_overrides").is_some()
             || distributed::is_by_tenant(moved.has("tempo.overrides")));
+    templates::gossip(&mut moved);
     match chart {
         Chart::Tempo => single::convert(&mut moved),
         Chart::TempoDistributed => distributed::convert(&mut moved),
     }
     moved.rest(&Schema::of_chart()?);
-    moved.without_foreign_templates();
+    templates::without_foreign(&mut moved);
+    templates::note(&mut moved);
     start::check(&mut moved, had_processors);
     if let Some(stray) = stray {
         let other = match chart {
@@ -106,54 +89,9 @@ pub(super) fn convert(text: &str, chart: Option<Chart>) -> Result<Conversion, St
     Ok(Conversion { findings, values })
 }
 
-/// Which of these paths have a value.
-fn there(values: &Value, paths: &[&'static str]) -> Vec<&'static str> {
-    paths.iter().copied().filter(|path| values::get(values, path).is_some()).collect()
-}
-
-/// The chart below whose name its values are, because the file is for a chart that depends on it.
-fn dependency(values: &Value) -> Option<Chart> {
-    let section = |chart| {
-        values::get(values, name_of(chart)).filter(|section| matches!(section, Value::Map(_)))
-    };
-    if section(Chart::TempoDistributed).is_some() {
-        return Some(Chart::TempoDistributed);
-    }
-    // Both charts have a section of this name themselves. What is in it tells, unless their other values are beside it.
-    let section = section(Chart::Tempo)?;
-    let of_both = [&BELOW_TEMPO[..], &OF_SINGLE[..], &OF_DISTRIBUTED[..]].concat();
-    let is_dependency = values::get(section, "tempo").is_some()
-        || (!there(section, &OF_SINGLE).is_empty() && there(values, &of_both).is_empty());
-    is_dependency.then_some(Chart::Tempo)
-}
-
-/// Which chart a values file is for, and the first key of the other chart that it has.
-fn chart_of(values: &Value) -> (Chart, Option<&'static str>) {
-    let mut below_tempo = there(values, &BELOW_TEMPO);
-    if matches!(values::get(values, "tempo.extraArgs"), Some(Value::Map(_))) {
-        below_tempo.push("tempo.extraArgs");
-    }
-    let distributed = there(values, &OF_DISTRIBUTED);
-    let single = [&below_tempo[..], &there(values, &OF_SINGLE)].concat();
-    // People leave keys at the top that their chart does not read: what is below `tempo` says more.
-    if single.is_empty() || distributed.len() > below_tempo.len() {
-        (Chart::TempoDistributed, single.first().copied())
-    } else {
-        (Chart::Tempo, distributed.first().copied())
-    }
-}
-
-fn name_of(chart: Chart) -> &'static str {
-    match chart {
-        Chart::Tempo => "tempo",
-        Chart::TempoDistributed => "tempo-distributed",
-    }
-}
-
 impl Move {
     /// Goes on with the values of a dependency, and notes what is beside them.
-    fn enter(&mut self, dependency: Chart) {
-        let name = name_of(dependency);
+    fn enter(&mut self, name: &str) {
         let Some(section) = values::take(&mut self.from, name) else { return };
         if let Value::Map(others) = std::mem::replace(&mut self.from, section) {
             let why = "for other charts: it stays beside the dependency";
@@ -275,20 +213,6 @@ impl Move {
                 self.note(key, Verdict::Unknown, None, "the chart tactus has no such value");
             }
             schema::Misfit::Type(why) => self.note(key, Verdict::Refused, None, why),
-        }
-    }
-
-    /// Removes texts that call helpers of Tempo's charts, because our chart could not be rendered with them.
-    fn without_foreign_templates(&mut self) {
-        for path in values::paths_of_texts(&self.to, &|text| {
-            let calls = text.match_indices("include \"").map(|(at, call)| &text[at + call.len()..]);
-            calls
-                .into_iter()
-                .any(|name| name.starts_with("tempo.") && !name.starts_with("tempo.fullname\""))
-        }) {
-            values::take_at(&mut self.to, &path);
-            let why = "a template that calls a helper of Tempo's chart: write it anew, with tactus.selectorLabels or plain labels";
-            self.note(&path.join("."), Verdict::Changed, None, why);
         }
     }
 }

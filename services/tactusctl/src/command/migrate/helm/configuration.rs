@@ -5,7 +5,7 @@ use tactus_config::{
     read_yaml_document, to_yaml_document,
 };
 
-use super::{Move, values};
+use super::{Move, templates, values};
 
 /// Sections of the configuration by the values that have them.
 const SECTIONS: [(&str, &str); 11] = [
@@ -101,7 +101,7 @@ fn is_at(key: &str, path: &str) -> bool {
 fn whole(moved: &mut Move, target: &str) {
     let Some(text) = values::take(&mut moved.from, "config") else { return };
     let Some(text) = values::text(&text).filter(|text| !text.is_empty()) else { return };
-    if text.contains("{{") {
+    if templates::is_template(text) {
         let why = "a template over the values of the other chart: set what it adds in tactus.structuredConfig";
         moved.note("config", Verdict::Changed, None, why);
         return;
@@ -162,9 +162,13 @@ fn of_file(
         result = Value::Map(Vec::new());
     }
     for mut finding in migration.findings.into_iter().filter(is_of_file) {
-        // Only the process knows the value of a variable.
         let value = values::get(source, &finding.key);
-        let is_variable = value.and_then(values::text).is_some_and(|text| text.contains("${"));
+        let written = value.and_then(values::text).unwrap_or_default();
+        if finding.verdict == Verdict::Refused && templates::is_template(written) {
+            templates::WHY.clone_into(&mut finding.why);
+        }
+        // Only the process knows the value of a variable.
+        let is_variable = written.contains("${");
         if finding.verdict == Verdict::Refused
             && is_variable
             && let Some(value) = value

@@ -27,6 +27,7 @@ pub(super) fn convert(moved: &mut Move) {
             moved.rename(&format!("tempo.{key}"), &format!("tactus.{key}"));
         }
     }
+    not_set(moved);
     limits(moved);
     arguments(moved, "global.extraArgs");
     for component in COMPONENTS {
@@ -65,6 +66,25 @@ fn receivers(moved: &mut Move) {
         } else if section.starts_with("otlp.") {
             let why = "off unless switched on, as in the other chart";
             moved.add(&path, Value::Bool(false), Verdict::Honoured, why);
+        }
+    }
+}
+
+/// Converts values that the other chart does not copy into the configuration as they are.
+fn not_set(moved: &mut Move) {
+    const BYTES: &str = "distributor.config.max_attribute_bytes";
+    const TRACES: &str = "distributor.config.log_received_traces";
+    const SPANS: &str = "distributor.config.log_received_spans.enabled";
+    if moved.has(BYTES).and_then(values::integer) == Some(0) {
+        let why = "0 is not set in the other chart, and 2048 holds; ours would cut nothing";
+        moved.leave_out(BYTES, why);
+    }
+    // Either of the two switches it on there.
+    if moved.is_true(TRACES) {
+        values::take(&mut moved.from, SPANS);
+        if values::put(&mut moved.from, SPANS, Value::Bool(true)) {
+            values::take(&mut moved.from, TRACES);
+            moved.note(TRACES, Verdict::Renamed, Some(SPANS), "");
         }
     }
 }

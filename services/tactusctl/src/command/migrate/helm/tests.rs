@@ -1,3 +1,5 @@
+use tactus_config::read_yaml_document;
+
 use super::*;
 
 fn of(text: &str) -> Conversion {
@@ -107,9 +109,177 @@ fn what_is_beside_a_dependency_is_of_other_charts() {
         "tempo: {persistence: {enabled: true}}\npersistence: {size: 5Gi}\n",
         "tempo: {ingester: {trace_idle_period: 5s}, securityContext: {}}\npersistence: {size: 5Gi}\n",
         "tempo: {service: {}}\ningester: {replicas: 3}\n",
+        "tempo: {service: {}, structuredConfig: {}}\nstorage: {trace: {backend: s3}}\n",
+        "tempo: {ingester: {replicas: 3}, traces: {}}\ndistributor: {replicas: 3}\n",
+        "tempo: {retention: 5h, receivers: {}, ingester: {resources: {}}}\n",
     ] {
         let values = read_yaml_document(text).unwrap();
-        assert_eq!(dependency(&values), None, "{text}");
+        assert_eq!(dependency(&values, None), None, "{text}");
+    }
+}
+
+#[test]
+fn section_with_values_of_services_is_tempo_distributed_by_another_name() {
+    const BESIDE: &str = "grafana: {enabled: true}\nmimir: {enabled: true}\n";
+    const SERVICES: &str = "ingester: {replicas: 3}, traces: {otlp: {grpc: {enabled: true}}}, \
+        storage: {trace: {backend: s3, s3: {bucket: traces}}}";
+    let retention = "compactor: {config: {compaction: {block_retention: 720h}}}";
+    let structured =
+        "tempo: {structuredConfig: {compactor: {compaction: {block_retention: 720h}}}}";
+    for within in [retention, structured] {
+        let text = format!("{BESIDE}tempo: {{enabled: true, {SERVICES}, {within}}}\n");
+        for chart in [None, Some(Chart::TempoDistributed)] {
+            let found = convert(&text, chart).unwrap();
+            assert_eq!(verdict(&found, "tempo"), Verdict::Changed);
+            assert_eq!(verdict(&found, "mimir"), Verdict::Ignored);
+            assert_eq!(verdict(&found, "ingester.replicas"), Verdict::Honoured);
+            for line in ["mode: distributed", "block_retention: 720h", "bucket: traces"] {
+                assert!(found.values.contains(line), "{line} in {}", found.values);
+            }
+        }
+    }
+}
+
+#[test]
+fn chart_that_is_given_decides_within_a_section_too() {
+    let text = "loki: {}\ntempo: {storage: {trace: {backend: gcs, gcs: {bucket_name: a}}}, global_overrides: {}}\n";
+    let found = convert(text, Some(Chart::TempoDistributed)).unwrap();
+    assert!(found.values.contains("mode: distributed"), "{}", found.values);
+    assert_eq!(verdict(&found, "storage.trace.backend"), Verdict::Honoured);
+    let text = "tempo: {tempo: {retention: 5h}, ingester: {replicas: 3}}\n";
+    let found = convert(text, Some(Chart::Tempo)).unwrap();
+    assert!(found.values.contains("block_retention: 5h"), "{}", found.values);
+    let text = "tempo: {retention: 5h}\ntempo-distributed: {ingester: {replicas: 3}}\n";
+    let found = convert(text, Some(Chart::Tempo)).unwrap();
+    assert!(found.values.contains("block_retention: 5h"), "{}", found.values);
+    let found = of(
+        "tempo: {tempo: {structuredConfig: {}}, storage: {trace: {backend: gcs, gcs: {bucket_name: a}}}}\n",
+    );
+    assert_eq!(verdict(&found, "storage.trace.backend"), Verdict::Honoured);
+    // Only one section is entered: this one is of the chart itself.
+    let text =
+        "tempo-distributed: {tempo: {tempo: 1, structuredConfig: {}}, ingester: {replicas: 3}}\n";
+    assert_eq!(verdict(&of(text), "ingester.replicas"), Verdict::Honoured);
+}
+
+#[test]
+fn templates_that_are_not_rendered_here_are_left_out_or_said() {
+    let found = of(
+        "memberlist: {cluster_label: '{{ .Release.Name }}.{{ .Release.Namespace }}', bind_port: 7946}\n\
+         storage: {trace: {backend: s3, s3: {bucket: '{{ .Release.Namespace }}-traces'}}}\n\
+         metricsGenerator: {config: {storage: {remote_write: [{url: 'http://mimir.{{ .Release.Namespace }}'}]}}}\n\
+         ingester: {config: {max_block_bytes: '{{ .Values.size }}'}}\n\
+         tempo: {structuredConfig: {memberlist: {join_members: ['{{ include \"tempo.fullname\" . }}-gossip-ring']}}}\n\
+         cache: {caches: [{memcached: {addresses: '{{ .Release.Name }}-cache:11211'}, roles: [bloom]}]}\n",
+    );
+    for (key, expected) in [
+        ("memberlist.cluster_label", Verdict::Ignored),
+        ("memberlist.bind_port", Verdict::Honoured),
+        ("tempo.structuredConfig.memberlist.join_members", Verdict::Ignored),
+        ("storage.trace.s3.bucket", Verdict::Changed),
+        ("metricsGenerator.config.storage.remote_write.0.url", Verdict::Changed),
+        ("ingester.config.max_block_bytes", Verdict::Refused),
+    ] {
+        assert_eq!(verdict(&found, key), expected, "{key}");
+    }
+    let said = found.findings.iter().filter(|finding| finding.why == templates::WHY);
+    assert_eq!(said.count(), 3, "{}", found.values);
+    assert!(
+        !found.values.contains("-gossip-ring") && !found.values.contains(".Release.Name }}.{{")
+    );
+    assert!(found.values.contains("{{ .Release.Name }}-cache:11211"), "{}", found.values);
+}
+
+#[test]
+fn values_that_the_other_chart_takes_as_not_set_are_not_set() {
+    let found = of("distributor: {config: {max_attribute_bytes: 0}}\n");
+    assert_eq!(verdict(&found, "distributor.config.max_attribute_bytes"), Verdict::Ignored);
+    assert!(!found.values.contains("\n    max_attribute_bytes:"), "{}", found.values);
+    let found =
+        of("tempo: {structuredConfig: {distributor: {max_attribute_bytes: 0}}}\ntraces: {}\n");
+    assert!(found.values.contains("  max_attribute_bytes: 0\n"), "{}", found.values);
+    for (traces, spans, expected) in
+        [(true, false, true), (true, true, true), (false, true, true), (false, false, false)]
+    {
+        let found = of(&format!(
+            "distributor: {{config: {{log_received_traces: {traces}, log_received_spans: {{enabled: {spans}}}}}}}\n"
+        ));
+        let values = read_yaml_document(&found.values).unwrap();
+        let path = "distributor.config.log_received_spans.enabled";
+        assert_eq!(values::get(&values, path), Some(&Value::Bool(expected)), "{traces} {spans}");
+    }
+}
+
+#[test]
+fn values_are_taken_out_of_objects_of_kubernetes() {
+    const RELEASE: &str = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nspec:\n  chart: {spec: {chart: tempo}}\n";
+    const APPLICATION: &str = "apiVersion: argoproj.io/v1alpha1\nkind: Application\nspec:\n";
+    let values = "values: {tempo: {retention: 5h}}";
+    let repository = "apiVersion: a/v1\nkind: OCIRepository\nspec: {}\n---\n";
+    for (text, key) in [
+        (format!("{RELEASE}  {values}\n"), "spec.values"),
+        (format!("{repository}{RELEASE}  {values}\n"), "spec.values"),
+        (
+            "apiVersion: helm.cattle.io/v1\nkind: HelmChart\nspec:\n  chart: grafana/tempo\n  \
+             valuesContent: |\n    tempo: {retention: 5h}\n"
+                .to_owned(),
+            "spec.valuesContent",
+        ),
+        (
+            format!(
+                "{APPLICATION}  source: {{chart: tempo, helm: {{valuesObject: {{tempo: {{retention: 5h}}}}}}}}\n"
+            ),
+            "spec.source.helm.valuesObject",
+        ),
+        (
+            format!(
+                "{APPLICATION}  source:\n    helm:\n      valuesObject: {{}}\n      values: |\n        tempo: {{retention: 5h}}\n"
+            ),
+            "spec.source.helm.values",
+        ),
+        (
+            format!(
+                "{APPLICATION}  sources: [{{chart: loki, helm: {{values: 'a: 1'}}}}, {{chart: tempo, helm: {{{values}}}}}]\n"
+            ),
+            "spec.sources.1.helm.values",
+        ),
+    ] {
+        let found = of(&text);
+        assert_eq!(verdict(&found, key), Verdict::Changed, "{text}");
+        assert!(found.values.contains("block_retention: 5h"), "{}", found.values);
+        assert!(found.values.contains("mode: single"), "{}", found.values);
+    }
+    // The object names the chart where its values do not.
+    let release = RELEASE.replace("chart: tempo", "chart: grafana/tempo");
+    let found =
+        of(&format!("{release}  values: {{}}\n  valuesFrom: [{{kind: Secret, name: a}}]\n"));
+    assert!(found.values.contains("mode: single"), "{}", found.values);
+    assert_eq!(verdict(&found, "spec.valuesFrom"), Verdict::Changed);
+}
+
+#[test]
+fn objects_of_kubernetes_without_values_are_refused_with_what_to_pass() {
+    for (text, said) in [
+        ("apiVersion: v1\nkind: ConfigMap\ndata: {}\n", "the kind ConfigMap"),
+        (
+            "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nspec: {}\n",
+            "without spec.values",
+        ),
+        (
+            "apiVersion: argoproj.io/v1alpha1\nkind: Application\nspec: {source: {}}\n",
+            "helm.valuesObject",
+        ),
+        (
+            "apiVersion: a/v1\nkind: HelmRelease\nspec: {values: [a]}\n",
+            "spec.values: a values file is a mapping",
+        ),
+        (
+            "apiVersion: a/v1\nkind: HelmRelease\n---\napiVersion: a/v1\nkind: HelmRelease\n",
+            "2 objects",
+        ),
+    ] {
+        let error = convert(text, None).unwrap_err();
+        assert!(error.contains(said), "{error}");
     }
 }
 
