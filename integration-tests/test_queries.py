@@ -1,5 +1,6 @@
 """The query API over live spans, segments and blocks: the same answers from each, and from all together."""
 import http.client
+import os
 import time
 
 import pytest
@@ -162,6 +163,34 @@ def test_search_by_legacy_parameters(shop):
     assert found() == {data.cart.hex(), data.pay.hex()}
 
 
+def test_search_by_parameters_of_clients(shop):
+    """Without `q`, `tags` and times, some parameters name tags and others mean nothing here."""
+    server, data = shop
+
+    def found(**params):
+        return {t["traceID"].rjust(32, "0") for t in server.get("/api/search", **params).json()["traces"]}
+
+    for tag in ("service", "service.name"):
+        assert found(**{tag: "cart", "limit": 10}) == {data.cart.hex()}
+        assert found(**{tag: "nobody"}) == set()
+    for params in ({"lookback": "1h"}, {"_": "1700000000000", "limit": 10}, {"orgId": 1}, {"sort": "desc"}):
+        assert found(**params) == {data.cart.hex(), data.pay.hex()}, params
+
+
+def test_trace_v1_in_json_has_an_entry_for_each_scope(tactus):
+    """Kiali reads only the first scope of an entry."""
+    trace_id = os.urandom(16)
+    for name in ("http", "jdbc"):
+        tactus.must_push(otlp.export(otlp.span(trace_id, name=name), service="scopes", scope=name))
+    for flush in (False, True):
+        if flush:
+            tactus.flush()
+        batches = tactus.get(f"/api/traces/{trace_id.hex()}").json()["batches"]
+        first = [span["name"] for batch in batches for span in batch["scopeSpans"][0]["spans"]]
+        assert sorted(first) == ["http", "jdbc"], flush
+        assert batches[0]["resource"] == batches[1]["resource"]
+
+
 def test_protobuf_is_answered_on_accept(shop):
     server, data = shop
     for path, params in (
@@ -227,6 +256,33 @@ def test_values_v1_filtered_and_refused(shop):
     assert "please provide a valid tagName: failed to parse identifier app.user.id" in bad.text
     encoded = server.session.get(f"{server.url}/api/v2/search/tag/span.http%2Estatus_code/values", timeout=60)
     assert encoded.status_code == 200
+
+
+CART_OR, USERS = 'resource.service.name = "cart" ||', ["ada", "grace"]
+UNFINISHED = [
+    ("resource.service.name", f"{{ {CART_OR} resource.service.name = }}", ["cart", "payment"]),
+    ("resource.service.name", '{resource.service.name="cart" || resource.service.name=', ["cart", "payment"]),
+    ("resource.service.name", f"{{ ({CART_OR} resource.service.name = ) && kind = server }}", ["cart", "payment"]),
+    ("span.user", f"{{ {CART_OR} span.user = }}", USERS),
+    ("span.user", f"{{ !({CART_OR} span.user = ) }}", ["grace"]),
+    ("span.user", '{ !(resource.service.name = "cart" && span.user = ) }', USERS),
+    ("span.user", '{ resource.service.name = "cart" && !(span.user = ) }', ["ada"]),
+    ("span.user", f"{{ {CART_OR} }}", USERS),
+    ("span.user", f"{{ {CART_OR} (span.user = \"ada\") != ", USERS),
+    ("name", '{ name = "HGETALL" || name = }', ["GET /cart", "HGETALL", "charge"]),
+    # Editors write the closing quote, too.
+    *[("span.user", f'{{resource.service.name="cart" && span.user{operator}""}}', ["ada"]) for operator in ("=", "!=", "=~", "!~")],
+    ("span.http.status_code", '{resource.service.name="cart" && span.http.status_code!=""}', ["200"]),
+    ("span.user", f'{{ {CART_OR} span.user = "" }}', USERS),
+]
+
+
+@pytest.mark.parametrize(("tag", "query", "expected"), UNFINISHED, ids=[f"{t} {q}" for t, q, _ in UNFINISHED])
+def test_values_for_an_unfinished_comparison(shop, tag, query, expected):
+    server, data = shop
+    found = server.get(f"/api/v2/search/tag/{tag}/values", q=query, **data.window)
+    assert found.status_code == 200, found.text
+    assert sorted(v.get("value", "") for v in found.json()["tagValues"]) == expected
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 //! The `q` filter of tag-name and tag-value searches.
 //!
 //! Users are still typing, so a filter is never an error: what cannot be used is dropped, and if nothing is left, the
-//! search has no filter.
+//! search has no filter. A comparison that is not finished may become any, so an alternative to it restricts nothing.
 
 mod groups;
 mod repair;
@@ -57,7 +57,7 @@ pub fn completion(
     let Some(filter) = usable_filter(query) else { return Ok(Completion::Unfiltered) };
     let twice = matches!(requested, Some(Attribute::Named { scope: AttributeScope::Unscoped, .. }));
     let most = if twice { limit / 2 } else { limit };
-    let Some(groups) = groups::expand(&filter.expression, most) else {
+    let Some(groups) = groups::expand(&filter.expression, requested, most) else {
         return Err(TooManyConditionGroups { limit });
     };
     if groups.iter().any(Vec::is_empty) {

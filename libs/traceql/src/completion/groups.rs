@@ -13,28 +13,34 @@ const MAX_CONDITIONS: usize = 100_000;
 /// `None` if there would be more than `limit` groups.
 pub(super) fn expand(
     expression: &FieldExpression,
+    requested: Option<&Attribute>,
     limit: usize,
 ) -> Option<Vec<Vec<FieldExpression>>> {
-    signed(expression, false, limit)
+    signed(expression, false, requested, limit)
 }
 
 fn signed(
     expression: &FieldExpression,
     negated: bool,
+    requested: Option<&Attribute>,
     limit: usize,
 ) -> Option<Vec<Vec<FieldExpression>>> {
     match expression {
         FieldExpression::Unary { operator: UnaryOperator::Not, operand } => {
-            signed(operand, !negated, limit)
+            signed(operand, !negated, requested, limit)
         }
         FieldExpression::Logical { operator, operands } => {
             // The negation of a conjunction is the disjunction of the negations.
             let is_or = (*operator == LogicalOperator::Or) != negated;
             let mut groups = if is_or { Vec::new() } else { vec![Vec::new()] };
             for operand in operands {
-                let alternatives = signed(operand, negated, limit)?;
+                let alternatives = signed(operand, negated, requested, limit)?;
                 if is_or {
                     groups.extend(alternatives);
+                    // One that restricts nothing makes the others superfluous.
+                    if groups.iter().any(Vec::is_empty) {
+                        groups = vec![Vec::new()];
+                    }
                 } else {
                     groups = product(groups, alternatives, limit)?;
                 }
@@ -44,7 +50,7 @@ fn signed(
             }
             Some(groups)
         }
-        expression if is_condition(expression) => {
+        expression if is_condition(expression) && !awaits_text(expression, requested) => {
             let condition = match negated {
                 true => fold::unary(UnaryOperator::Not, expression.clone()),
                 false => expression.clone(),
@@ -101,22 +107,34 @@ fn is_condition(expression: &FieldExpression) -> bool {
     }
 }
 
+/// A comparison of the requested attribute with the empty text. It is unfinished: editors write both quotes when their
+/// user writes one, and ask with the cursor between them.
+fn awaits_text(condition: &FieldExpression, requested: Option<&Attribute>) -> bool {
+    let compared = requested.and_then(|attribute| compared_with(condition, attribute));
+    matches!(compared, Some((_, Static::String(text))) if text.is_empty())
+}
+
 /// The constant that `attribute` must equal.
 pub(super) fn pinned(conditions: &[FieldExpression], attribute: &Attribute) -> Option<Static> {
-    conditions.iter().find_map(|condition| match condition {
-        FieldExpression::Binary {
-            operator: BinaryOperator::Comparison(ComparisonOperator::Equal),
-            left,
-            right,
-        } => match (&**left, &**right) {
-            (FieldExpression::Attribute(found), FieldExpression::Static(value))
-            | (FieldExpression::Static(value), FieldExpression::Attribute(found))
-                if found == attribute =>
-            {
-                Some(value.clone())
-            }
-            _ => None,
-        },
+    conditions.iter().find_map(|condition| match compared_with(condition, attribute)? {
+        (BinaryOperator::Comparison(ComparisonOperator::Equal), value) => Some(value.clone()),
         _ => None,
     })
+}
+
+/// The constant that a condition compares `attribute` with.
+fn compared_with<'a>(
+    condition: &'a FieldExpression,
+    attribute: &Attribute,
+) -> Option<(BinaryOperator, &'a Static)> {
+    let FieldExpression::Binary { operator, left, right } = condition else { return None };
+    match (&**left, &**right) {
+        (FieldExpression::Attribute(found), FieldExpression::Static(value))
+        | (FieldExpression::Static(value), FieldExpression::Attribute(found))
+            if found == attribute =>
+        {
+            Some((*operator, value))
+        }
+        _ => None,
+    }
 }

@@ -1,7 +1,7 @@
-//! Repairs an unfinished `{ … }` so that it parses: drops comparisons without a right side, dangling `&&`, `||` and
-//! parentheses, and closes the brace.
+//! Repairs an unfinished `{ … }` so that it parses: replaces operands of `&&` and `||` that end with an operator or are
+//! missing, and closes what is open.
 
-use crate::ast::{BinaryOperator, LogicalOperator, RootExpr};
+use crate::ast::{Attribute, AttributeScope, BinaryOperator, LogicalOperator, RootExpr};
 use crate::lexer::{Spanned, Token, lex};
 use crate::parser::Parser;
 
@@ -28,83 +28,75 @@ pub(super) fn parse_leniently(query: &str) -> Option<RootExpr> {
     }
     let offset = tail.first()?.offset;
     let mut repaired = vec![open.clone()];
-    repaired.extend(repair(inside));
+    repaired.extend(repair(inside, offset));
     repaired.push(Spanned { token: Token::Fixed("}"), offset });
     repaired.extend_from_slice(tail);
     Parser::new(query, repaired).root().ok()
 }
 
-fn repair(tokens: &[Spanned]) -> Vec<Spanned> {
+/// `end` is the offset of what is added at the end.
+fn repair(tokens: &[Spanned], end: usize) -> Vec<Spanned> {
     let mut kept: Vec<Spanned> = Vec::new();
-    // Where in `kept` the open parentheses are.
-    let mut open: Vec<usize> = Vec::new();
+    // Where in `kept` the latest operand of `&&` and `||` begins, and where those with the open parentheses do.
+    let (mut start, mut around) = (0, Vec::new());
     for spanned in tokens {
         match spanned.token {
             Token::Fixed("(") => {
-                open.push(kept.len());
+                around.push(start);
                 kept.push(spanned.clone());
+                start = kept.len();
             }
             Token::Fixed(")") => {
-                drop_dangling(&mut kept);
-                match open.pop() {
-                    Some(start) if start + 1 == kept.len() => kept.truncate(start),
-                    Some(_) => kept.push(spanned.clone()),
-                    None => {}
+                // One that closes nothing is dropped.
+                if let Some(outer) = around.pop() {
+                    close(&mut kept, start, spanned.offset);
+                    start = outer;
                 }
             }
             Token::Fixed(text) if LogicalOperator::from_text(text).is_some() => {
-                drop_dangling(&mut kept);
-                if !matches!(kept.last().map(|last| &last.token), None | Some(Token::Fixed("("))) {
-                    kept.push(spanned.clone());
+                finish_operand(&mut kept, start);
+                if kept.len() == start {
+                    kept.extend(any_condition());
                 }
+                kept.push(spanned.clone());
+                start = kept.len();
             }
             _ => kept.push(spanned.clone()),
         }
     }
-    drop_dangling(&mut kept);
-    // Parentheses that were never closed, in ascending position.
-    let mut unclosed = open.into_iter().peekable();
-    let mut index = 0;
-    kept.retain(|_| {
-        let drop = unclosed.next_if_eq(&index).is_some();
-        index += 1;
-        !drop
-    });
-    drop_dangling(&mut kept);
+    // Dropping them instead would change what a negation or an alternative in front of them is about.
+    while let Some(outer) = around.pop() {
+        close(&mut kept, start, end);
+        start = outer;
+    }
+    finish_operand(&mut kept, start);
     kept
 }
 
-/// Removes operators at the end, and operands whose comparison is incomplete without them.
-fn drop_dangling(kept: &mut Vec<Spanned>) {
-    while let Some(Token::Fixed(text)) = kept.last().map(|last| &last.token) {
-        let is_logical = LogicalOperator::from_text(text).is_some();
-        let is_binary = BinaryOperator::from_text(text).is_some();
-        if !is_logical && !is_binary && *text != "!" {
-            return;
-        }
+/// Closes the latest parenthesis, or drops it if there is nothing in it. Its latest operand begins at `start`.
+fn close(kept: &mut Vec<Spanned>, start: usize, offset: usize) {
+    finish_operand(kept, start);
+    if kept.len() == start {
         kept.pop();
-        if is_binary {
-            drop_operand(kept);
-        }
+    } else {
+        kept.push(Spanned { token: Token::Fixed(")"), offset });
     }
 }
 
-fn drop_operand(kept: &mut Vec<Spanned>) {
-    match kept.last().map(|last| &last.token) {
-        Some(Token::Fixed(text)) => {
-            let text = *text;
-            let is_word = text.starts_with(|c: char| c.is_ascii_alphabetic());
-            if is_word {
-                kept.pop();
-                let scope = kept.last().map(|last| &last.token);
-                if matches!(scope, Some(Token::Fixed(scope)) if scope.ends_with(':')) {
-                    kept.pop();
-                }
-            }
-        }
-        Some(Token::End | Token::Invalid(_)) | None => {}
-        Some(_) => {
-            kept.pop();
-        }
+/// Replaces the operand that begins at `start` if it ends with an operator, or is missing after `&&` or `||`.
+fn finish_operand(kept: &mut Vec<Spanned>, start: usize) {
+    let Some(Token::Fixed(text)) = kept.last().map(|last| &last.token) else { return };
+    let is_logical = LogicalOperator::from_text(text).is_some();
+    if is_logical || *text == "!" || BinaryOperator::from_text(text).is_some() {
+        kept.truncate(start);
+        kept.extend(any_condition());
     }
+}
+
+/// What stands for a condition that is not known yet: a sum of attributes. It may be of any type, and groups leave out what
+/// contains it, negated or not. The constant `true` would become a value to compare with in `.a = (.b + `.
+fn any_condition() -> [Spanned; 3] {
+    let attribute = Attribute::named(AttributeScope::Unscoped, "");
+    let attribute = Token::Attribute { opener: ".", attribute };
+    [attribute.clone(), Token::Fixed("+"), attribute].map(|token| Spanned { token, offset: 0 })
 }

@@ -83,10 +83,109 @@ fn unfinished_filters_are_repaired() {
         "{ && .a = 1 && && }",
         "{ .a = 1 && ! }",
         "{ .a = 1 && .b = } | count() > 1",
+        "{ .a = 1 && .b = && .c =~ && !.d = }",
+        "{ .a = 1 && .b = (.c + ",
+        "{ .a = 1 && .b > (.c + ) * 2 }",
+        "{ .a = 1 && (duration - 1s) > }",
+        "{ .a = 1 && (.b = 2) != && (((.c))) * 2 > }",
+        "{ .b = 2 || && .a = 1 }",
     ] {
         assert_eq!(groups(query), [".a = 1"], "{query}");
     }
-    assert_eq!(groups("{ .a = 1 || .b = }"), [".a = 1"]);
+}
+
+#[test]
+fn alternatives_to_an_unfinished_operand_restrict_nothing() {
+    for query in [
+        "{ .a = 1 || .b = }",
+        "{ .a = 1 || .b =",
+        "{ .b = || .a = 1 }",
+        "{ .a = 1 || .b = || }",
+        "{ .a = 1 || }",
+        "{ .a = 1 || ",
+        "{ .a = 1 || (",
+        "{ .a = 1 || () }",
+        "{ || .a = 1 }",
+        "{ (|| .a = 1) }",
+        "{ .a = 1 || ! }",
+        "{ .a = 1 || (.b = 2) != ",
+        "{ .a = 1 || .b = || .c = 2 }",
+        "{ .a = 1 || .b > && .c < }",
+        "{ .a = 1 || name =~ }",
+        "{ .a = 1 || span:name !~ }",
+        "{ .a = 1 || .b + 1 > }",
+        "{ .a = 1 || (((.b = ",
+        "{ (.a = 1 || (.b = )) }",
+        "{ (.a = 1 || .b = ) && (.c = 2 || .d = ) }",
+        "{ .a = 1 && .c = 2 || .b = }",
+        "{ .a = 1 || span.n = } | count() > 1",
+    ] {
+        assert_eq!(groups(query), [""; 0], "{query}");
+    }
+    assert_eq!(groups("{ (.a = 1 || .b = ) && .c = 2 }"), [".c = 2"]);
+    assert_eq!(groups("{ .c = 2 && (.a = 1 || .b = "), [".c = 2"]);
+    assert_eq!(groups("{ (span.n = 1 || span.n = ) && .c = 2 }"), [".c = 2"]);
+}
+
+#[test]
+fn negation_of_an_unfinished_comparison_is_as_unknown() {
+    for query in [
+        "{ !(.b = ) }",
+        "{ !(.b = ",
+        "{ .a = 1 || !(.b = ) }",
+        "{ !(.a = 1 && .b = ) }",
+        "{ !(.a = 1 && ",
+        "{ !(&& .a = 1) }",
+    ] {
+        assert_eq!(groups(query), [""; 0], "{query}");
+    }
+    for query in
+        ["{ .a = 1 && !(.b = ) }", "{ .a = 1 && !(.b = || .c = ", "{ .a = 1 && !!(.b = ) }"]
+    {
+        assert_eq!(groups(query), [".a = 1"], "{query}");
+    }
+    assert_eq!(groups("{ !(.a = 1 || .b = ) }"), ["!(.a = 1)"]);
+    assert_eq!(groups("{ !(.a = 1 || .b = "), ["!(.a = 1)"]);
+    assert_eq!(groups("{ .c = 2 && !(.a = 1 && .b = "), [".c = 2"]);
+}
+
+#[test]
+fn open_parentheses_are_closed_at_the_end() {
+    assert_eq!(groups("{ .c = 3 && (.a = 1 || .b = 2"), [".c = 3, .a = 1", ".c = 3, .b = 2"]);
+    assert_eq!(groups("{ !(.a = 1 && .b = 2"), ["!(.a = 1)", "!(.b = 2)"]);
+}
+
+#[test]
+fn unfinished_filter_among_others_is_unfiltered() {
+    for query in [
+        "{ .a = 1 || .b = } && { .c = 2 }",
+        "{ .a = 1 } >> { .b = }",
+        "({ .a = 1 && .b = })",
+        "{ .a = 1 } || { span.n = \"\" }",
+    ] {
+        assert_eq!(groups(query), [""; 0], "{query}");
+    }
+}
+
+#[test]
+fn empty_text_compared_with_the_requested_tag_is_unfinished() {
+    for operator in ["=", "!=", "=~", "!~"] {
+        for text in ["\"\"", "``"] {
+            let condition = format!("span.n {operator} {text}");
+            let check = |query: String, expected: &[&str]| {
+                assert_eq!(groups(&query), expected, "{query}");
+            };
+            check(format!("{{ .a = 1 && {condition} }}"), &[".a = 1"]);
+            check(format!("{{ .a = 1 && {condition}"), &[".a = 1"]);
+            check(format!("{{ .a = 1 && !({condition}) }}"), &[".a = 1"]);
+            check(format!("{{ .a = 1 || {condition} }}"), &[]);
+            check(format!("{{ {condition} }}"), &[]);
+        }
+    }
+    assert_eq!(groups("{ .n = `` && span.m =~ `` }"), [".n = ``, span.m =~ ``"]);
+    assert_eq!(groups_for("{ name = \"\" && .a = 1 }", "span:name"), [".a = 1"]);
+    let names = completion("{ span.n = `` }", None, 100).expect("within the limit");
+    assert!(matches!(names, Completion::Groups(_)), "no tag's values are asked for");
 }
 
 #[test]
@@ -112,6 +211,8 @@ fn too_many_groups_are_the_only_error() {
     assert!(completion(&query(51), Some(&unscoped), 100).is_err());
     let product = format!("{{ {} }}", vec!["(.a = 1 || .b = 2)"; 40].join(" && "));
     assert!(completion(&product, None, 100).is_err());
+    let unfinished = format!("{{ {} || .b = }}", vec![".a = 1"; 100].join(" || "));
+    assert_eq!(completion(&unfinished, Some(&span), 100), Ok(Completion::Unfiltered));
 }
 
 #[test]
@@ -129,7 +230,7 @@ fn long_conjunctions_take_linear_time_and_bounded_memory() {
 
 #[test]
 fn repair_of_long_garbage_takes_linear_time() {
-    for part in ["(", ")", "&& ", "( ) ", ".a = ", "! "] {
+    for part in ["(", ")", "&& ", "|| ", "( ) ", ".a = ", "! ", "(.a) > "] {
         let query = format!("{{ {}", part.repeat(50_000));
         assert_eq!(groups(&query), [""; 0]);
     }
