@@ -154,6 +154,13 @@ def test_snappy_framed_under_the_plain_name(tactus):
     assert post(tactus, body, PROTOBUF, "snappy").status_code == 200
 
 
+def test_deflate_without_its_wrapper(tactus):
+    # As the SDK for Swift sends it.
+    raw = zlib.compressobj(wbits=-15)
+    body = raw.compress(otlp.export(otlp.span()).SerializeToString()) + raw.flush()
+    assert post(tactus, body, PROTOBUF, "deflate").status_code == 200
+
+
 @pytest.mark.parametrize(("name", "compress"), [
     ("gzip", gzip.compress), ("deflate", zlib.compress), ("zstd", zstandard.compress),
     ("snappy", lambda body: bytes(cramjam.snappy.compress(body)))])
@@ -261,6 +268,21 @@ def test_json_in_every_accepted_spelling(tactus):
     assert answers.attribute(span, "s") == ("intValue", "-6")
     assert answers.attribute(span, "d") == ("doubleValue", "NaN")
     assert answers.attribute(span, "b") == ("bytesValue", base64.b64encode(b"\x00\x01\xff").decode())
+
+
+def test_json_of_numbers_that_javascript_cannot_write_keeps_the_spans(tactus):
+    trace_id = os.urandom(16).hex()
+    elements = [{"doubleValue": None}, {"intValue": 2**64}]
+    attributes = [
+        {"key": "nan", "value": {"doubleValue": None}}, {"key": "large", "value": {"intValue": 2**64}},
+        {"key": "list", "value": {"arrayValue": {"values": elements}}}]
+    response = post(tactus, json.dumps(json_export(trace_id, attributes=attributes)), JSON)
+    assert response.json() == {"partialSuccess": {}}
+    ((_, span),) = tactus.trace(trace_id)
+    assert answers.attribute(span, "nan") == ("empty", None)
+    kind, large = answers.attribute(span, "large")
+    assert (kind, float(large)) == ("doubleValue", 2.0**64)
+    assert answers.attribute(span, "list") == ("arrayValue", {"values": [{}, {"doubleValue": large}]})
 
 
 @pytest.mark.parametrize("field", [

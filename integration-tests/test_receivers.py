@@ -144,6 +144,17 @@ def test_zipkin_v2_json_keeps_everything(tactus):
     assert answers.resources(trace) == [{"service.name": "api"}]
 
 
+def test_zipkin_v2_json_of_php_and_cpp(tactus):
+    body = [{
+        "traceId": TRACE, "id": SPAN, "name": "op", "kind": "SERVER", "timestamp": 1700000000000000, "duration": 1500,
+        "localEndpoint": {"serviceName": "svc"}, "remoteEndpoint": {"ipv4": 2130706433, "port": 0},
+        "tags": {"otel.status_code": 1, "accept": ["a", "b"], "n": 5},
+    }]
+    answer = post(tactus.ports.zipkin, "/api/v2/spans", json.dumps(body, separators=(",", ":")), "application/json")
+    assert (answer.status_code, answer.content) == (202, b"")
+    check(tactus, "STATUS_CODE_OK", {"accept": '["a","b"]', "n": "5", "net.peer.ip": "127.0.0.1"})
+
+
 @pytest.mark.parametrize(("path", "body", "media_type"), [
     ("/api/v2/spans", b'[{"traceId": "xyz", "id": "1"}]', "application/json"),
     ("/api/v2/spans", b'[{"traceId": "1"}]', "application/json"),

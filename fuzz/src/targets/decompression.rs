@@ -7,9 +7,10 @@ use tactus_receivers::compression::{Encoding, decompress_now};
 
 use compress::compress;
 
-const ENCODINGS: [Encoding; 6] = [
+const ENCODINGS: [Encoding; 7] = [
     Encoding::Gzip,
     Encoding::Zlib,
+    Encoding::Deflate,
     Encoding::Zstd,
     Encoding::Snappy,
     Encoding::SnappyFramed,

@@ -30,8 +30,10 @@ static WORKERS: LazyLock<Slots> = LazyLock::new(|| Slots::new(SlotLimits::of_tur
 pub enum Encoding {
     /// gzip, of one or more members.
     Gzip,
-    /// deflate with zlib wrapper: `zlib`, and what HTTP and gRPC call `deflate`.
+    /// deflate with zlib wrapper: `zlib`, and what gRPC calls `deflate`.
     Zlib,
+    /// What HTTP calls `deflate`: with zlib wrapper, which some senders leave out, told apart by the first bytes.
+    Deflate,
     /// zstd.
     Zstd,
     /// snappy, framed or raw, told apart by the first bytes.
@@ -48,7 +50,7 @@ impl Encoding {
         let known = [
             ("gzip", Self::Gzip),
             ("zlib", Self::Zlib),
-            ("deflate", Self::Zlib),
+            ("deflate", Self::Deflate),
             ("zstd", Self::Zstd),
             ("snappy", Self::Snappy),
             ("x-snappy-framed", Self::SnappyFramed),
@@ -130,7 +132,8 @@ pub fn decompress_now(
     let mut out = Plain::new(body.len(), limit, room)?;
     match encoding {
         Encoding::Gzip => out.read_gzip(body),
-        Encoding::Zlib => inflate_zlib(&mut out, body),
+        Encoding::Zlib => inflate(&mut out, body, true),
+        Encoding::Deflate => inflate(&mut out, body, has_zlib_header(body)),
         Encoding::Zstd => out.read_zstd(body),
         Encoding::Snappy if !body.starts_with(SNAPPY_STREAM_START) => unsnap_block(&mut out, body),
         Encoding::Snappy | Encoding::SnappyFramed => unsnap_frames(&mut out, body),
@@ -146,8 +149,12 @@ fn corrupt(text: &str) -> DecompressError {
 }
 
 /// By hand, because the reader of `flate2` takes a stream that is cut off for a complete one.
-fn inflate_zlib(out: &mut Plain<impl FnMut(usize) -> bool>, body: &[u8]) -> Result<()> {
-    let mut decompress = Decompress::new(true);
+fn inflate(
+    out: &mut Plain<impl FnMut(usize) -> bool>,
+    body: &[u8],
+    has_header: bool,
+) -> Result<()> {
+    let mut decompress = Decompress::new(has_header);
     loop {
         let consumed = decompress.total_in() as usize;
         let before = out.bytes.len();
@@ -163,9 +170,17 @@ fn inflate_zlib(out: &mut Plain<impl FnMut(usize) -> bool>, body: &[u8]) -> Resu
         if out.bytes.len() == out.bytes.capacity() {
             out.grow()?;
         } else if out.bytes.len() == before && decompress.total_in() as usize == consumed {
-            return Err(corrupt("zlib: unexpected end of body"));
+            let format = if has_header { "zlib" } else { "deflate" };
+            return Err(corrupt(&format!("{format}: unexpected end of body")));
         }
     }
+}
+
+/// Whether a body begins as zlib's format does: method 8, and a multiple of 31. No encoder writes raw deflate that
+/// begins so: it would be a block without compression whose padding is not zero.
+fn has_zlib_header(body: &[u8]) -> bool {
+    let Some(header) = body.first_chunk::<2>() else { return false };
+    header[0] & 0xf == 8 && u16::from_be_bytes(*header).is_multiple_of(31)
 }
 
 /// A raw block has no more than 64 bytes of text for each three of its own.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 use serde::de::{
@@ -203,9 +204,55 @@ impl Visitor<'_> for MicrosVisitor {
 pub(crate) struct JsonEndpoint<'a> {
     #[serde(borrow)]
     pub(crate) service_name: Text<'a>,
+    #[serde(deserialize_with = "read_ipv4")]
     pub(crate) ipv4: Text<'a>,
     pub(crate) ipv6: Text<'a>,
     pub(crate) port: Port,
+}
+
+/// An address, or the number of it, which is what `ip2long` of PHP gives. Other numbers are none.
+fn read_ipv4<'de: 'a, 'a, D: Deserializer<'de>>(json: D) -> Result<Text<'a>, D::Error> {
+    json.deserialize_any(Ipv4Visitor)
+}
+
+struct Ipv4Visitor;
+
+impl<'de> Visitor<'de> for Ipv4Visitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Text::default())
+    }
+
+    /// Where integers have 32 bits, PHP's are negative from 128.0.0.0 on.
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(i32::try_from(number).map(|ip| address(ip.to_be_bytes())).unwrap_or_default())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(u32::try_from(number).map(|ip| address(ip.to_be_bytes())).unwrap_or_default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Text::default())
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Text::from(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Text::from(text.to_owned()))
+    }
+}
+
+/// The text of an address; none for 0, which stands for an unknown one.
+fn address(ip: [u8; 4]) -> Text<'static> {
+    if ip == [0; 4] { Text::default() } else { Text::from(Ipv4Addr::from(ip).to_string()) }
 }
 
 /// A port; 0 for what is none.

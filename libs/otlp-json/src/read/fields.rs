@@ -77,6 +77,48 @@ pub(super) fn value<'de, A: MapAccess<'de>, T: Field>(
     map.next_value_seed(Into(target, room)).map_err(|error| in_field(name, &error))
 }
 
+/// As [`value`], but `null` leaves the target as it is. Tells whether there was a value.
+pub(super) fn value_or_null<'de, A: MapAccess<'de>, T: Field>(
+    map: &mut A,
+    name: &'static str,
+    target: &mut T,
+    room: &Room,
+) -> Result<bool, A::Error> {
+    let mut nullable = Nullable { target, is_read: false };
+    value(map, name, &mut nullable, room)?;
+    Ok(nullable.is_read)
+}
+
+struct Nullable<'t, T> {
+    target: &'t mut T,
+    is_read: bool,
+}
+
+impl<T: Field> Field for Nullable<'_, T> {
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, room: &Room) -> Result<(), D::Error> {
+        self.is_read = json.deserialize_option(NullableVisitor(self.target, room))?;
+        Ok(())
+    }
+}
+
+struct NullableVisitor<'t, T>(&'t mut T, &'t Room);
+
+impl<'de, T: Field> Visitor<'de> for NullableVisitor<'_, T> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value or null")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        self.0.read(json, self.1).map(|()| true)
+    }
+}
+
 /// Skips the next value.
 pub(super) fn skip<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(), A::Error> {
     map.next_value::<IgnoredAny>().map(drop)

@@ -16,8 +16,8 @@ use tactus_proto::otlp::{
     Status, any_value,
 };
 
-use super::fields::{Field, Object, Room, read_list, skip, value};
-use super::values::{Base64, Bool, Enum, HexId, Number, Text};
+use super::fields::{Field, Object, Room, read_list, skip, value, value_or_null};
+use super::values::{Base64, Bool, Enum, HexId, Integer, Number, Text};
 
 /// Bytes of a trace id and of a span id.
 const TRACE_ID: usize = 16;
@@ -132,7 +132,8 @@ fn status_code(name: &str) -> Option<i32> {
     StatusCode::from_str_name(name).map(i32::from)
 }
 
-/// One member at most; of several the last wins.
+/// One member at most; of several the last wins. A boolean or number that is `null` is none: JavaScript and C++ write
+/// NaN that way.
 impl Object for AnyValue {
     const EXPECTED: &'static str = "a value";
 
@@ -147,41 +148,42 @@ impl Object for AnyValue {
             "stringValue" | "string_value" => {
                 let mut text = Bytes::new();
                 value(map, "stringValue", &mut Text(&mut text), room)?;
-                Value::StringValue(text)
+                Some(Value::StringValue(text))
             }
             "boolValue" | "bool_value" => {
                 let mut flag = false;
-                value(map, "boolValue", &mut Bool(&mut flag), room)?;
-                Value::BoolValue(flag)
+                value_or_null(map, "boolValue", &mut Bool(&mut flag), room)?
+                    .then_some(Value::BoolValue(flag))
             }
             "intValue" | "int_value" => {
-                let mut number = 0;
-                value(map, "intValue", &mut Number(&mut number), room)?;
-                Value::IntValue(number)
+                let mut number = Value::IntValue(0);
+                value_or_null(map, "intValue", &mut Integer(&mut number), room)?.then_some(number)
             }
             "doubleValue" | "double_value" => {
                 let mut number = 0.0;
-                value(map, "doubleValue", &mut Number(&mut number), room)?;
-                Value::DoubleValue(number)
+                value_or_null(map, "doubleValue", &mut Number(&mut number), room)?
+                    .then_some(Value::DoubleValue(number))
             }
             "arrayValue" | "array_value" => {
                 let mut array = ArrayValue::default();
                 value(map, "arrayValue", &mut array, room)?;
-                Value::ArrayValue(array)
+                Some(Value::ArrayValue(array))
             }
             "kvlistValue" | "kvlist_value" => {
                 let mut list = KeyValueList::default();
                 value(map, "kvlistValue", &mut list, room)?;
-                Value::KvlistValue(list)
+                Some(Value::KvlistValue(list))
             }
             "bytesValue" | "bytes_value" => {
                 let mut bytes = Bytes::new();
                 value(map, "bytesValue", &mut Base64(&mut bytes), room)?;
-                Value::BytesValue(bytes)
+                Some(Value::BytesValue(bytes))
             }
             _ => return skip(map),
         };
-        self.value = Some(read);
+        if read.is_some() {
+            self.value = read;
+        }
         Ok(())
     }
 }

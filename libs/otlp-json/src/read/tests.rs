@@ -109,6 +109,63 @@ fn attribute_values_of_all_types() {
 }
 
 #[test]
+fn boolean_or_number_of_a_value_that_is_null_is_none() {
+    for member in ["boolValue", "intValue", "double_value"] {
+        assert_eq!(attribute(&format!(r#"{{"{member}":null}}"#)), Ok(None), "{member}");
+    }
+    for (member, empty) in [
+        ("stringValue", Value::StringValue(Bytes::new())),
+        ("arrayValue", Value::ArrayValue(Default::default())),
+        ("kvlistValue", Value::KvlistValue(Default::default())),
+        ("bytesValue", Value::BytesValue(Bytes::new())),
+    ] {
+        assert_eq!(attribute(&format!(r#"{{"{member}":null}}"#)), Ok(Some(empty)), "{member}");
+    }
+    // As in the JSON mapping of protobuf, it does not undo another one.
+    for both in [r#"{"intValue":1,"doubleValue":null}"#, r#"{"boolValue":null,"intValue":1}"#] {
+        assert_eq!(attribute(both), Ok(Some(Value::IntValue(1))), "{both}");
+    }
+    let Ok(Some(Value::ArrayValue(array))) =
+        attribute(r#"{"arrayValue":{"values":[{"doubleValue":null},{"doubleValue":2}]}}"#)
+    else {
+        panic!("an array")
+    };
+    let two = AnyValue { value: Some(Value::DoubleValue(2.0)) };
+    assert_eq!(array.values, [AnyValue::default(), two]);
+}
+
+#[test]
+fn integer_of_a_value_beyond_64_bits_is_a_double() {
+    for (json, double) in [
+        ("9223372036854775808", 9_223_372_036_854_775_808.0),
+        ("-9223372036854775809", -9_223_372_036_854_775_808.0),
+        ("18446744073709552000", 18_446_744_073_709_551_616.0),
+        ("1.7976931348623157e+308", f64::MAX),
+        (r#""18446744073709551616""#, 18_446_744_073_709_551_616.0),
+        (r#""-1000000000000000000000""#, -1e21),
+    ] {
+        let value = format!(r#"{{"intValue":{json}}}"#);
+        assert_eq!(attribute(&value), Ok(Some(Value::DoubleValue(double))), "{json}");
+        let list = attribute(&format!(r#"{{"arrayValue":{{"values":[{value}]}}}}"#));
+        let Ok(Some(Value::ArrayValue(list))) = list else { panic!("{json}") };
+        assert_eq!(list.values, [AnyValue { value: Some(Value::DoubleValue(double)) }]);
+    }
+    for (json, integer) in
+        [("9223372036854775807", i64::MAX), (r#""-9223372036854775808""#, i64::MIN)]
+    {
+        let value = format!(r#"{{"intValue":{json}}}"#);
+        assert_eq!(attribute(&value), Ok(Some(Value::IntValue(integer))));
+    }
+    let huge = format!(r#""{}""#, "9".repeat(400));
+    for bad in
+        ["1.5", "1e5", r#""1.5""#, r#""1e30""#, r#""Infinity""#, r#""-""#, r#""""#, huge.as_str()]
+    {
+        let error = attribute(&format!(r#"{{"intValue":{bad}}}"#)).unwrap_err();
+        assert!(error.contains("value.intValue: invalid value: "), "{error}");
+    }
+}
+
+#[test]
 fn broken_utf8_in_a_string_is_carried() {
     let json = b"{\"resourceSpans\":[{\"schemaUrl\":\"\xffA\"}]}";
     assert_eq!(&decode_export_request(json).unwrap().resource_spans[0].schema_url[..], b"\xffA");

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
+use tactus_proto::otlp::any_value::Value;
 use tactus_proto::replace_surrogates;
 
 use super::fields::{Field, Room};
@@ -123,7 +124,7 @@ macro_rules! integers {
     )*};
 }
 
-integers!(u32: "a 32-bit unsigned integer", i64: "a 64-bit integer", u64: "a 64-bit unsigned integer");
+integers!(u32: "a 32-bit unsigned integer", u64: "a 64-bit unsigned integer");
 
 impl FromJsonNumber for f64 {
     const EXPECTED: &'static str = "a number";
@@ -169,6 +170,59 @@ impl<T: FromJsonNumber> Visitor<'_> for NumberVisitor<T> {
     // Covers NaN, Infinity and -Infinity as well, which JSON numbers cannot express.
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
         text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+/// The integer of an attribute: a double where it does not fit, as JavaScript writes large numbers.
+pub(super) struct Integer<'t>(pub(super) &'t mut Value);
+
+impl Field for Integer<'_> {
+    fn read<'de, D: Deserializer<'de>>(&mut self, json: D, _: &Room) -> Result<(), D::Error> {
+        *self.0 = json.deserialize_any(IntegerVisitor)?;
+        Ok(())
+    }
+}
+
+struct IntegerVisitor;
+
+impl Visitor<'_> for IntegerVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an integer")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
+        Ok(match i64::try_from(number) {
+            Ok(number) => Value::IntValue(number),
+            Err(_) => Value::DoubleValue(number as f64),
+        })
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::IntValue(number))
+    }
+
+    /// Integers beyond 64 bits come as doubles, which are whole at that size. Smaller ones have a fraction or an exponent.
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
+        if number.abs() < i64::MAX as f64 {
+            return Err(E::invalid_value(Unexpected::Float(number), &self));
+        }
+        Ok(Value::DoubleValue(number))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        if let Ok(number) = text.parse() {
+            return Ok(Value::IntValue(number));
+        }
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+        match number {
+            Some(number) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Ok(Value::DoubleValue(number))
+            }
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
     }
 }
 

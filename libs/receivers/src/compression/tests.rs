@@ -5,9 +5,10 @@ use tactus_server::bodies::{Bodies, NoRoom};
 use super::*;
 use crate::testing::compress;
 
-const ALL: [Encoding; 6] = [
+const ALL: [Encoding; 7] = [
     Encoding::Gzip,
     Encoding::Zlib,
+    Encoding::Deflate,
     Encoding::Zstd,
     Encoding::Snappy,
     Encoding::SnappyFramed,
@@ -103,9 +104,14 @@ fn zstd_window_larger_than_the_limit_is_refused() {
 #[test]
 fn body_that_is_cut_off_is_corrupt() {
     let plain = sample();
-    for encoding in
-        [Encoding::Gzip, Encoding::Zlib, Encoding::Zstd, Encoding::Snappy, Encoding::Lz4]
-    {
+    for encoding in [
+        Encoding::Gzip,
+        Encoding::Zlib,
+        Encoding::Deflate,
+        Encoding::Zstd,
+        Encoding::Snappy,
+        Encoding::Lz4,
+    ] {
         let body = compress(encoding, &plain);
         for length in [1, 5, 9, body.len() / 2, body.len() - 1] {
             let result = decompress_now(encoding, &body[..length], LIMIT);
@@ -116,6 +122,20 @@ fn body_that_is_cut_off_is_corrupt() {
     let body = compress(Encoding::SnappyFramed, &plain);
     let result = decompress_now(Encoding::SnappyFramed, &body[..body.len() - 1], LIMIT);
     assert!(matches!(result, Err(DecompressError::Corrupt(_))));
+}
+
+#[test]
+fn deflate_of_http_is_read_with_and_without_its_wrapper() {
+    let plain = sample();
+    let (wrapped, raw) = (compress(Encoding::Zlib, &plain), compress(Encoding::Deflate, &plain));
+    for (body, format) in [(&wrapped, "zlib"), (&raw, "deflate")] {
+        assert_eq!(decompress_now(Encoding::Deflate, body, LIMIT), Ok(plain.clone()));
+        let result = decompress_now(Encoding::Deflate, &body[..body.len() / 2], LIMIT);
+        assert_eq!(result, Err(corrupt(&format!("{format}: unexpected end of body"))));
+    }
+    assert!(decompress_now(Encoding::Zlib, &raw, LIMIT).is_err());
+    let result = decompress_now(Encoding::Deflate, b"not compressed at all", LIMIT);
+    assert!(matches!(result, Err(DecompressError::Corrupt(_))), "{result:?}");
 }
 
 #[test]
@@ -177,7 +197,7 @@ fn snappy_tells_framed_from_raw_by_the_stream_identifier() {
 #[test]
 fn content_encodings_are_known_in_any_case() {
     assert_eq!(Encoding::from_content_encoding("GZip"), Some(Encoding::Gzip));
-    assert_eq!(Encoding::from_content_encoding("deflate"), Some(Encoding::Zlib));
+    assert_eq!(Encoding::from_content_encoding("deflate"), Some(Encoding::Deflate));
     assert_eq!(Encoding::from_content_encoding("br"), None);
 }
 

@@ -146,6 +146,7 @@ async fn every_content_encoding_is_decompressed() {
         ("zstd", Encoding::Zstd),
         ("zlib", Encoding::Zlib),
         ("deflate", Encoding::Zlib),
+        ("deflate", Encoding::Deflate),
         ("snappy", Encoding::Snappy),
         ("snappy", Encoding::SnappyFramed),
         ("x-snappy-framed", Encoding::SnappyFramed),

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::Encoding;
 
-/// Compresses as a client would; [`Encoding::Snappy`] gives the raw format.
+/// Compresses as a client would; [`Encoding::Deflate`] and [`Encoding::Snappy`] give the raw formats.
 pub(crate) fn compress(encoding: Encoding, plain: &[u8]) -> Vec<u8> {
     let level = flate2::Compression::fast();
     let compressed = match encoding {
@@ -13,6 +13,9 @@ pub(crate) fn compress(encoding: Encoding, plain: &[u8]) -> Vec<u8> {
         }
         Encoding::Zlib => {
             finish(flate2::write::ZlibEncoder::new(Vec::new(), level), plain, |e| e.finish())
+        }
+        Encoding::Deflate => {
+            finish(flate2::write::DeflateEncoder::new(Vec::new(), level), plain, |e| e.finish())
         }
         Encoding::Zstd => zstd::stream::encode_all(plain, 1),
         Encoding::Snappy => snap::raw::Encoder::new().compress_vec(plain).map_err(Into::into),

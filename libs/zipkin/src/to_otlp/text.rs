@@ -54,16 +54,17 @@ fn guessed(text: &[u8]) -> Option<Value> {
     }
 }
 
-/// A status by its name, with or without the prefix of the enum, in any case.
+/// A status by its name, with or without the prefix of the enum, in any case, or by its number, which
+/// OpenTelemetry's exporter for C++ writes.
 pub(super) fn status_code(name: &[u8]) -> StatusCode {
     const PREFIX: &[u8] = b"STATUS_CODE_";
     let name = match name.split_at_checked(PREFIX.len()) {
         Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
         _ => name,
     };
-    if name.eq_ignore_ascii_case(b"ok") {
+    if name == b"1" || name.eq_ignore_ascii_case(b"ok") {
         StatusCode::Ok
-    } else if name.eq_ignore_ascii_case(b"error") {
+    } else if name == b"2" || name.eq_ignore_ascii_case(b"error") {
         StatusCode::Error
     } else {
         StatusCode::Unset

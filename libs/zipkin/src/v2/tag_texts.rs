@@ -1,18 +1,43 @@
-//! Tags that are numbers or booleans. Zipkin's server takes numbers, so there are senders that write them.
+//! Tags that are no texts. Zipkin's server takes numbers, so there are senders that write them; OpenTelemetry's
+//! exporter for C++ writes arrays.
 
 use serde::de::IgnoredAny;
 
-/// A list of JSON in which such tags are texts, as they are written; `None` if it has none.
+/// A list of JSON in which such tags are texts, as they are written; `None` if it has none, or would be longer by
+/// more than a half.
 ///
 /// The list is rewritten, and only if it cannot be read as it is: a parser of JSON that takes any type of value takes no
 /// texts that are not UTF-8.
 pub(crate) fn quoted(json: &[u8]) -> Option<Vec<u8>> {
     let (mut out, mut copied) = (Vec::new(), 0);
+    // Bytes that may yet be added.
+    let mut room = json.len() / 2;
     let (mut key, mut in_tags, mut at) = (&b""[..], false, 0);
     while let Some(first) = json.get(at) {
         let begin = at;
         at += token_length(&json[begin..]);
         let token = &json[begin..at];
+        let is_quoted = match first {
+            b'{' | b'[' if in_tags && !key.is_empty() => {
+                let Some(length) = value_length(&json[begin..]) else { break };
+                at = begin + length;
+                true
+            }
+            b'-' | b'0'..=b'9' | b't' | b'f' => in_tags && is_json(token),
+            _ => false,
+        };
+        if is_quoted {
+            let value = &json[begin..at];
+            let escapes = value.iter().filter(|byte| matches!(**byte, b'"' | b'\\')).count();
+            room = room.checked_sub(escapes + 2)?;
+            if copied == 0 {
+                out.reserve_exact(json.len() + json.len() / 2);
+            }
+            out.extend_from_slice(&json[copied..begin]);
+            push_text(value, &mut out);
+            copied = at;
+            continue;
+        }
         match first {
             b'"' => key = token,
             b',' => key = b"",
@@ -20,11 +45,6 @@ pub(crate) fn quoted(json: &[u8]) -> Option<Vec<u8>> {
             b'}' | b'[' | b']' => {
                 key = b"";
                 in_tags = false;
-            }
-            b'-' | b'0'..=b'9' | b't' | b'f' if in_tags && is_json(token) => {
-                out.extend_from_slice(&json[copied..begin]);
-                out.extend([b"\"", token, b"\""].concat());
-                copied = at;
             }
             _ => {}
         }
@@ -53,6 +73,27 @@ fn token_length(json: &[u8]) -> usize {
     json.len()
 }
 
+/// Of an object or array at the beginning; `None` if it is damaged.
+fn value_length(json: &[u8]) -> Option<usize> {
+    let mut values = serde_json::Deserializer::from_slice(json).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    Some(values.byte_offset())
+}
+
+/// Appends a text in JSON of what is JSON itself.
+fn push_text(json: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &byte in json {
+        match byte {
+            b'"' | b'\\' => out.extend([b'\\', byte]),
+            // Between tokens, where any white space is as good. In texts they are escaped.
+            b'\n' | b'\r' | b'\t' => out.push(b' '),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
 fn is_json(token: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(token).is_ok()
 }
@@ -74,7 +115,10 @@ mod tests {
         assert_eq!(quoted_text(json).as_deref(), Some(texts));
         for json in [
             texts,
-            r#"[{"tags":{"a":{"b":1},"c":[2]}}]"#,
+            r#"[{"tags":{[1]:{"b":1},"c":[2]}}]"#,
+            r#"[{"tags":{"a":[1,{"b":2]}}]"#,
+            r#"[{"tags":{"a":[1"#,
+            r#"[{"tags":[{"a":[1]}]}]"#,
             r#"[{"a":["tags",{"b":1}],"c":"tags","d":{"e":1}}]"#,
             r#"[{"tags":{"a":01,"b":trues,"c":1x,"d":-}}]"#,
             r#"[{"tags":{"a\"#,
@@ -83,9 +127,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn arrays_and_objects_of_tags_are_quoted_as_they_are() {
+        let json = "[{\"tags\":{\"a\":[1, \"b\\\"\\\\\",\n{\"tags\":{\"c\":2}}],\"d\":{},\"e\":3},\"x\":[4]}]";
+        let texts = r#"[{"tags":{"a":"[1, \"b\\\"\\\\\", {\"tags\":{\"c\":2}}]","d":"{}","e":"3"},"x":[4]}]"#;
+        assert_eq!(quoted_text(json).as_deref(), Some(texts));
+        let many =
+            format!(r#"[{{"tags":{{"a":{}{}}}}}]"#, "[".repeat(100_000), "]".repeat(100_000));
+        let texts = quoted(many.as_bytes()).unwrap();
+        assert_eq!(texts.len(), many.len() + 2);
+        assert!(texts.capacity() <= many.len() * 3 / 2);
+        let quotes = format!(r#"[{{"tags":{{"a":[{}""]}}}}]"#, r#""","#.repeat(100));
+        assert_eq!(quoted_text(&quotes), None, "too long");
+    }
+
     proptest! {
         #[test]
-        fn any_text_is_survived(text in r#"("tags"|[:"\\ {}\[\],]|-?1|true|é){0,16}"#) {
+        fn any_text_is_survived(text in r#"("tags"|"tags":\{"a":|[:"\\ {}\[\],]|-?1|true|é){0,16}"#) {
             let _ = quoted(text.as_bytes());
         }
     }

@@ -55,7 +55,8 @@ fn unknown_members_are_skipped_and_last_tags_win() {
 #[test]
 fn wrong_types_are_errors_with_a_place() {
     for members in [
-        r#","tags":{"a":[1]}"#,
+        r#","tags":{"a":[1}"#,
+        r#","remoteEndpoint":{"ipv4":true}"#,
         r#","tags":{"a":01}"#,
         r#","tags":[]"#,
         r#","name":1"#,
@@ -100,7 +101,7 @@ fn tags_that_are_numbers_or_booleans_are_their_texts() {
             r#"{"traceId":"1","id":"2","tags":{"a":1}},{"duration":"x"}"#,
             r#"string "x", expected a number of microseconds ([1].duration)"#,
         ),
-        (r#"{"tags":{"a":1,"b":{}}}"#, "map, expected a string ([0].tags)"),
+        (r#"{"tags":{"a":1},"name":{}}"#, "map, expected a string ([0].name)"),
         (
             r#"{"duration":"x"},{"tags":{"a":1}}"#,
             "expected a number of microseconds at line 1 column ",
@@ -109,6 +110,20 @@ fn tags_that_are_numbers_or_booleans_are_their_texts() {
         let error = error(Format::JsonV2, format!("[{spans}]"));
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn tags_that_are_arrays_or_objects_are_their_json() {
+    let tags = r#","tags":{"a":["x","\u00e9",1.50],"b":{"c":[null,true]},"d":[]}"#;
+    let (_, span) = one(Format::JsonV2, json(tags));
+    let expected = [("a", r#"["x","\u00e9",1.50]"#), ("b", r#"{"c":[null,true]}"#), ("d", "[]")];
+    let expected = expected.map(|(key, value)| (key, text(value)));
+    assert_eq!(attributes(&span.attributes), pairs(&expected));
+    let body =
+        [&br#"[{"traceId":"1","id":"2","timestamp":1,"tags":{"a":[""#[..], b"\xff", br#""]}}]"#];
+    let (_, span) = one(Format::JsonV2, body.concat());
+    let bytes = Value::StringValue(bytes::Bytes::from_static(b"[\"\xff\"]"));
+    assert_eq!(attributes(&span.attributes), pairs(&[("a", bytes)]));
 }
 
 #[test]
@@ -161,6 +176,27 @@ fn addresses_that_are_none_and_ports_out_of_range_are_left_out() {
         let found = attributes(&span.attributes).into_iter().map(|(_, value)| value);
         let number = (number != 0).then_some(Value::IntValue(number));
         assert_eq!(found.skip(1).collect::<Vec<_>>(), Vec::from_iter(number), "{port}");
+    }
+}
+
+#[test]
+fn address_may_be_its_number() {
+    for (number, address) in [
+        ("2130706433", "127.0.0.1"),
+        ("4294967295", "255.255.255.255"),
+        ("-1062731775", "192.168.0.1"),
+        ("0", ""),
+        ("4294967296", ""),
+        ("-2147483649", ""),
+        ("1.5", ""),
+    ] {
+        let endpoint = format!(r#","remoteEndpoint":{{"ipv4":{number},"port":80}}"#);
+        let (_, span) = one(Format::JsonV2, json(&endpoint));
+        let found =
+            attributes(&span.attributes).into_iter().filter(|(key, _)| key == "net.peer.ip");
+        let found = found.map(|(_, value)| value).collect::<Vec<_>>();
+        let expected = (!address.is_empty()).then(|| text(address));
+        assert_eq!(found, Vec::from_iter(expected), "{number}");
     }
 }
 
