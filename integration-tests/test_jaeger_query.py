@@ -267,8 +267,11 @@ def test_v3(trip):
     (summary,) = get(server, "/api/v3/trace-summaries", **{"query.serviceName": "bank", **window}).json()["summaries"]
     assert (summary["traceId"], summary["rootServiceName"], summary["rootOperationName"]) == (trip.trace, "shop", "GET /buy")
     assert (summary["spanCount"], summary["errorSpanCount"]) == (5, 1)
-    missing = get(server, "/api/v3/traces/" + "0" * 31 + "1", 404)
-    assert missing.json()["error"]["httpCode"] == 404
+    named = {"query.service_name": "bank", "query.span_name": "not-there", **window}
+    assert get(server, "/api/v3/trace-summaries", **named).json() == {"summaries": []}
+    for last in "10":
+        missing = get(server, "/api/v3/traces/" + "0" * 31 + last, 404)
+        assert missing.json()["error"]["httpCode"] == 404
 
 
 def test_service_performance(trip):
@@ -391,6 +394,10 @@ def test_grpc_v3(trip):
             span.trace_id.hex() for m in stub.FindTraces(q.FindTracesRequest(query=query)) for group in m.resource_spans
             for scope in group.scope_spans for span in scope.spans}
         assert found == {trip.trace, trip.alone}
+        # As Tracetest asks whether there is a Jaeger.
+        with pytest.raises(grpc.RpcError) as error:
+            list(stub.GetTrace(q.GetTraceRequest(trace_id="0" * 32)))
+        assert (error.value.code(), error.value.details()) == (grpc.StatusCode.NOT_FOUND, "trace not found")
 
 
 def test_storage_v2(trip):

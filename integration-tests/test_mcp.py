@@ -107,7 +107,12 @@ def test_search_and_trace_are_those_of_the_api(stored):
     (trace,) = answer["traces"]
     assert trace["traceID"] == shop.pay.hex()
     window = {name: rfc3339(seconds) for name, seconds in shop.window.items()}
-    assert json.loads(found(server, "traceql-search", "search-results", query=query, **window))["traces"] == answer["traces"]
+    # Models also write numbers, and times without a zone.
+    windows = [window, shop.window, {name: str(seconds) for name, seconds in shop.window.items()}]
+    windows.append({name: seconds * 1000 for name, seconds in shop.window.items()})
+    windows.append({name: text.rstrip("Z") for name, text in window.items()})
+    for one in windows:
+        assert json.loads(found(server, "traceql-search", "search-results", query=query, **one))["traces"] == answer["traces"], one
     before = {"start": rfc3339(shop.base // 10**9 - 7200), "end": rfc3339(shop.base // 10**9 - 3600)}
     assert not json.loads(found(server, "traceql-search", "search-results", query=query, **before))["traces"]
 
@@ -149,17 +154,24 @@ def test_language_is_described(stored, name):
     assert text.startswith("# TraceQL") and "```traceql" in text
 
 
+def test_language_is_described_under_any_name(stored):
+    server, _ = stored
+    first, _, rest = found(server, "docs-traceql", "documentation", name="intro").partition("\n\n")
+    assert first == 'There is no document "intro", only basic, aggregates, structural, metrics. This is basic.'
+    assert rest == found(server, "docs-traceql", "documentation", name="basic")
+
+
 @pytest.mark.parametrize(("tool", "arguments", "text"), [
     ("traceql-search", {}, "argument query: is required"),
     ("traceql-search", {"query": "{ } | rate()"}, "use the tool traceql-metrics-instant or traceql-metrics-range"),
     ("traceql-search", {"query": "{ foo = 1 }"}, "argument query: invalid TraceQL query: parse error at line 1, col 3"),
     ("traceql-search", {"query": "{ }", "start": "today"}, "argument start: expected a time"),
     ("traceql-metrics-range", {"query": "{ }"}, "use the tool traceql-search"),
-    ("traceql-metrics-instant", {"query": "{ } | rate()", "end": 5}, "argument end: expected a string"),
+    ("traceql-metrics-instant", {"query": "{ } | rate()", "end": True}, "argument end: expected a string"),
     ("get-trace", {"trace_id": "x"}, "argument trace_id: trace IDs can only contain hex characters"),
     ("get-attribute-names", {"scope": "x"}, "argument scope: expected one of"),
     ("get-attribute-values", {"name": ""}, "argument name: is required"),
-    ("docs-traceql", {"name": "x"}, "argument name: expected one of basic, aggregates, structural, metrics"),
+    ("docs-traceql", {}, "argument name: is required"),
     (
         "traceql-metrics-range", {"query": "{ } | rate()", "start": "2020-01-01T00:00:00Z"},
         "tool failed with http status code 400 and reason metrics query time range exceeds the maximum allowed duration"),
@@ -186,12 +198,17 @@ def test_wrong_messages_are_errors_of_the_protocol(stored, message, status, code
 
 def test_other_methods_and_large_bodies_are_refused(stored):
     server, _ = stored
-    for method in ("GET", "DELETE"):
-        answer = requests.request(method, server.url + "/api/mcp", timeout=30)
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    answer = requests.get(server.url + "/api/mcp", timeout=30)
+    assert (answer.status_code, set(answer.headers["Allow"].split(","))) == (405, {"POST", "DELETE"})
     large = post(server, b" " * (1 << 20) + b"{}")
     assert (large.status_code, large.text) == (413, "http: request body too large")
     assert post(server, {"jsonrpc": "2.0", "method": "x"}, **{"MCP-Protocol-Version": "1999-01-01"}).status_code == 400
+
+
+def test_delete_tells_the_mcp_server_of_grafana_that_there_are_tools(stored):
+    server, _ = stored
+    answer = requests.delete(server.url + "/api/mcp", timeout=30)
+    assert (answer.status_code, answer.text) == (200, "")
 
 
 def test_calls_are_counted_by_tool(stored):
@@ -211,6 +228,8 @@ def test_tools_see_the_tenant_of_the_caller_alone(servers):
         assert server.push(request, headers={"X-Scope-OrgID": "shop"}).status_code == 200
     nobody = post(server, {"jsonrpc": "2.0", "id": 1, "method": "ping"}, path="/tempo/api/mcp")
     assert (nobody.status_code, nobody.text) == (401, "no org id\n")
+    assert requests.delete(server.url + "/tempo/api/mcp", timeout=30).status_code == 401
+    assert requests.delete(server.url + "/tempo/api/mcp", headers={"X-Scope-OrgID": "shop"}, timeout=30).status_code == 200
     for tenant, count in (("shop", 2), ("other", 0), ("other|shop", 2)):
         params = {"name": "traceql-search", "arguments": {"query": "{ }"}}
         response = ask(server, "tools/call", params, path="/tempo/api/mcp", **{"X-Scope-OrgID": tenant})
@@ -222,4 +241,5 @@ def test_route_is_unknown_unless_it_is_enabled(servers):
     server = servers.start()
     answer = post(server, {"jsonrpc": "2.0", "id": 1, "method": "ping"})
     assert (answer.status_code, answer.text) == (404, "404 page not found\n")
+    assert requests.delete(server.url + "/api/mcp", timeout=30).status_code == 404
     assert "/api/mcp" not in server.get("/status/endpoints").text

@@ -2,6 +2,7 @@
 import base64
 import contextlib
 import hashlib
+import http.client
 import resource
 import socket
 import ssl
@@ -23,6 +24,7 @@ from harness.certificates import Certificates
 from harness.cluster import Cluster
 from harness.ports import free_ports
 from harness.server import Tactus, merge
+from harness.streaming import StreamingClient
 from harness.waiting import eventually
 
 PASSWORD = "correct horse battery"
@@ -160,6 +162,7 @@ def test_every_route_asks_for_its_role(guarded):
         ("GET", "/api/v2/traces/1234", [401, 200, 403, 403, 403, 200]),
         ("GET", "/api/metrics/query_range?q={}|rate()", [401, 200, 403, 403, 403, 200]),
         ("POST", "/api/mcp", [401, 400, 403, 403, 403, 400]),
+        ("DELETE", "/api/mcp", [401, 200, 403, 403, 403, 200]),
         ("GET", "/api/jobs", [401, 403, 403, 200, 403, 200]),
         ("GET", "/metrics", [401, 403, 403, 403, 403, 200]),
         ("GET", "/status/config", [401, 403, 403, 403, 403, 200]),
@@ -201,6 +204,29 @@ def test_tenant_comes_from_the_caller_and_others_are_closed(guarded):
     assert spans("operator", **{"X-Scope-OrgID": "a"}) > 0
     assert guarded.ask("GET", "/api/search?q={}", {**bearer("reader"), "X-Scope-OrgID": "a|b"}).status_code == 403
     assert guarded.ask("GET", "/api/search?q={}", bearer("operator")).status_code == 401
+
+
+def test_repeated_headers_count_once_if_they_are_equal(guarded):
+    # Grafana 13.0.1 to 13.1.3 sends the headers of a data source twice over gRPC.
+    def statuses(*headers):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", guarded.http_port, timeout=30)) as connection:
+            connection.putrequest("GET", "/api/search?q=%7B%7D")
+            for name, value in headers:
+                connection.putheader(name, value)
+            connection.endheaders()
+            status = connection.getresponse().status
+        with StreamingClient(guarded.grpc_port) as client:
+            return status, client.call("Search", Query="{}", metadata=headers).code.name
+
+    reader, operator = (("authorization", f"Bearer {name}-token") for name in ("reader", "operator"))
+    a, b = ("x-scope-orgid", "a"), ("x-scope-orgid", "b")
+    password = ("authorization", "Basic " + base64.b64encode(f"reader:{PASSWORD}".encode()).decode())
+    assert statuses(reader, reader, a, a) == (200, "OK")
+    assert statuses(password, password, a) == (200, "OK")
+    assert statuses(reader, operator, a) == statuses(operator, reader, a) == statuses(reader, password, a) == (401, "UNAUTHENTICATED")
+    assert statuses(operator, a, b) == statuses(reader, a, b) == (400, "INVALID_ARGUMENT")
+    joined = ("authorization", "Bearer reader-token,Bearer reader-token")
+    assert statuses(joined, a) == (401, "UNAUTHENTICATED")
 
 
 def test_password_works_and_guessing_is_slowed_down(guarded):
@@ -251,6 +277,7 @@ def test_calls_between_services_are_for_services(guarded):
     assert code("/tactus.v1.Ingester/Tags", tenant, operator) == "UNAUTHENTICATED"
     assert code("/tactus.v1.Ingester/Tags", tenant, ("x-tactus-internal-token", "x" * 20)) == "UNAUTHENTICATED"
     assert code("/tactus.v1.Ingester/Tags", tenant, internal) not in ("UNAUTHENTICATED", "PERMISSION_DENIED")
+    assert code("/tactus.v1.Ingester/Tags", tenant, internal, ("x-tactus-internal-token", "x" * 20)) == "UNAUTHENTICATED"
     assert code("/no.Such/Thing", operator) == "UNAUTHENTICATED"
     for method in ("/tempopb.StreamingQuerier/SearchTags", "/tempopb.Querier/FindTraceByID"):
         assert code(method, tenant) == "UNAUTHENTICATED"

@@ -290,6 +290,14 @@ def test_tenants_come_from_the_metadata(servers):
             bad = client.call("Search", Query="{}", metadata=[("x-scope-orgid", "a/b")])
             assert bad.code == grpc.StatusCode.INVALID_ARGUMENT
             assert bad.text == "tenant ID 'a/b' contains unsupported character '/'"
+            # Grafana 13.0.1 to 13.1.3 sends the headers of a data source twice.
+            one, two = ("x-scope-orgid", "one"), ("x-scope-orgid", "two")
+            found = client.call("Search", Query="{}", metadata=[one, one], **window).last.traces
+            assert {trace.rootServiceName for trace in found} == {"one"}
+            differing = client.call("Search", Query="{}", metadata=[one, one, two], **window)
+            assert (differing.code, differing.text) == (grpc.StatusCode.INVALID_ARGUMENT, "multiple org IDs present")
+            joined = client.call("Search", Query="{}", metadata=[("x-scope-orgid", "one:,two")], **window)
+            assert joined.code == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_damaged_block_is_told_in_a_trailer(servers):

@@ -1,4 +1,6 @@
 """Zipkin's query API, as its UI and Grafana's datasource ask it."""
+import http.client
+import json
 import os
 import re
 import time
@@ -30,6 +32,35 @@ def test_names(trip):
     assert sorted(get(server, "/api/v2/spans", serviceName="shop").json()) == ["charge", "get /", "get /buy", "send"]
     get(server, "/api/v2/spans", 400)
     assert get(server, "/api/v2/remoteServices", serviceName="shop").json() == []
+
+
+def test_keys_leave_out_what_the_pages_call_their_conditions(servers):
+    """A tag called as a condition of Zipkin's pages would take its place there."""
+    server = dialects.start(servers)
+    span = otlp.span(attributes={"serviceName": "x", "minDuration": "x", "tagQuery": "x", "limit": "x", "env": "x"})
+    server.must_push(otlp.export(span))
+    assert get(server, "/api/v2/autocompleteKeys").json() == ["env", "limit"]
+
+
+def test_slashes_too_many_at_the_port_for_spans(servers):
+    server = dialects.start(servers)
+
+    def ask(method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", server.ports.zipkin, timeout=20)
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        connection.close()
+        return answer.status, answer.headers["Location"]
+
+    for number, path in enumerate(("//api/v2/spans", "/api/v2/spans/", "//api//v2/spans//")):
+        span = {
+            "traceId": os.urandom(16).hex(), "id": os.urandom(8).hex(), "timestamp": time.time_ns() // 1000, "duration": 100,
+            "localEndpoint": {"serviceName": f"sent{number}"}}
+        assert ask("POST", path, json.dumps([span])) == (202, None), path
+    assert get(server, "/api/v2/services").json() == ["sent0", "sent1", "sent2"]
+    assert ask("GET", "//api/v2/services?a=b") == (301, "/api/v2/services?a=b")
+    assert get(server, "/zipkin//api/v2/services/").json() == ["sent0", "sent1", "sent2"]
+    get(server, "/nowhere", 404)
 
 
 def test_a_trace(trip):

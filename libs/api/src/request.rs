@@ -101,7 +101,7 @@ fn since(params: &QueryParams<'_>) -> Result<Option<Duration>> {
 
 /// Parses a time to Unix nanoseconds: whole seconds (up to ten digits), nanoseconds (more digits), seconds with a
 /// fraction of which three digits count, or RFC 3339. `None` for other texts, and for times before 1970.
-fn parse_time(text: &str) -> Option<u64> {
+pub fn parse_time(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         let number: u64 = text.parse().ok()?;
         return if text.len() <= 10 { number.checked_mul(1_000_000_000) } else { Some(number) };
@@ -117,7 +117,7 @@ fn parse_time(text: &str) -> Option<u64> {
 }
 
 /// Parses a time in RFC 3339 to Unix nanoseconds. `None` for other texts, and for times before 1970.
-pub fn parse_rfc3339(text: &str) -> Option<u64> {
+fn parse_rfc3339(text: &str) -> Option<u64> {
     let time: jiff::Timestamp = text.parse().ok()?;
     u64::try_from(time.as_nanosecond()).ok()
 }

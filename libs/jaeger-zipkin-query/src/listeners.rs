@@ -35,6 +35,7 @@ use tonic::service::RoutesBuilder;
 use tonic_reflection::server as reflection;
 
 use crate::jaeger_grpc::{Answering, MessageLimits, WriteSpans, query_services, storage_services};
+use crate::zipkin::at_plain_path;
 use settings::GrpcPort;
 
 pub(crate) use settings::{Ports, ports};
@@ -115,7 +116,7 @@ pub(crate) async fn open(
     let Ports { jaeger_http, jaeger_grpc, storage, zipkin, admin } = ports;
     if let Some(port) = jaeger_http {
         let router = guard(served.jaeger, Access::Read, authenticator).merge(served.jaeger_pages);
-        opening.http(port, router, "/jaeger").await?;
+        opening.http(port, router.fallback(not_found), "/jaeger").await?;
     }
     if let Some(GrpcPort { port, messages }) = jaeger_grpc {
         let services = with_reflection(query_services(served.answering.clone(), messages));
@@ -135,10 +136,11 @@ pub(crate) async fn open(
     }
     if let Some(port) = zipkin {
         let router = guard(served.zipkin, Access::Read, authenticator).merge(served.zipkin_pages);
-        opening.http(port, router, "/zipkin").await?;
+        opening.http(port, router.fallback(at_plain_path), "/zipkin").await?;
     }
     if let Some(port) = admin {
-        opening.http(port, admin_router(served.ready, authenticator), "").await?;
+        let router = admin_router(served.ready, authenticator);
+        opening.http(port, router.fallback(not_found), "").await?;
     }
     Ok(Listening { bound: opening.bound, serving, stop })
 }
@@ -193,7 +195,6 @@ impl Opening<'_> {
         let Some(socket) = port.bind().await? else { return Ok(()) };
         let (metrics, stop) = (self.metrics.clone().below(prefix), self.stop.clone());
         let settings = self.limits.http(port.listener.clone());
-        let router = router.fallback(not_found);
         let bound = http::serve_quietly(socket, settings, router, None, metrics, stop)?;
         port.note(bound.local_addr(), self.addresses);
         self.bound.push(bound);
@@ -322,7 +323,7 @@ fn translate_headers(headers: &mut HeaderMap, bearer: BearerToken) {
     }
 }
 
-/// All values of a key: more than one is an error, which is told by who reads them.
+/// All values of a key: different ones are an error, which is told by who reads them.
 fn take(headers: &mut HeaderMap, name: &HeaderName) -> Option<Vec<HeaderValue>> {
     let values: Vec<_> = headers.get_all(name).iter().cloned().collect();
     headers.remove(name);

@@ -8,7 +8,7 @@ use tactus_config::Config;
 use tactus_process::{Error, Part, PlannedPort, Process, ReadyCheck};
 use tactus_query::Frontend;
 use tactus_server::auth::{Access, guard};
-use tactus_server::http::{folder_of_prefix, not_found, with_middleware, with_path_prefix};
+use tactus_server::http::{folder_of_prefix, with_middleware, with_path_prefix};
 use tactus_server::listener::ListenerSettings;
 use tactus_server::observe::RequestMetrics;
 use tactus_telemetry::metrics::Registry;
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::jaeger::{JaegerQueries, jaeger_router};
 use crate::jaeger_grpc::{Answering, WriteSpans};
 use crate::listeners::{self, PortLimits, Served};
-use crate::zipkin::zipkin_router;
+use crate::zipkin::{at_plain_path, zipkin_router};
 
 /// The routes of the main port, as `/status/endpoints` lists them.
 const ENDPOINTS: &[&str] = &[
@@ -99,7 +99,7 @@ pub fn add_to(
     };
     let at_receiver = guard(zipkin.clone(), Access::Read, process.authenticator())
         .merge(zipkin_pages.clone())
-        .fallback(not_found);
+        .fallback(at_plain_path);
     let metrics = RequestMetrics::register(Registry::global()).below("/zipkin");
     part.zipkin = with_middleware(at_receiver, &limits.http(ListenerSettings::default()), metrics);
     part.read = std::mem::take(&mut part.read)

@@ -12,14 +12,14 @@ mod traces;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use ::http::StatusCode;
+use ::http::{StatusCode, Uri};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tactus_api::{Error, Result};
 use tactus_config::sections::query_apis::ZipkinApi;
 use tactus_query::Frontend;
-use tactus_server::http::text;
+use tactus_server::http::{moved_to, not_found, text};
 use tactus_server::tenancy::TenancyError;
 
 use crate::call::{self, Answer};
@@ -42,6 +42,17 @@ pub(crate) fn zipkin_router(frontend: Arc<Frontend>, settings: ZipkinApi) -> Rou
         .route("/health", get(health));
     let api = call::in_turns(api, &frontend).with_state(shared);
     Router::new().nest("/zipkin", api.clone()).merge(api)
+}
+
+/// Leads to the path without slashes too many, which Zipkin's server takes. Ports of their own look for `//` before they route; that
+/// of the receiver does not.
+pub(crate) async fn at_plain_path(uri: Uri) -> Response {
+    let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    let plain = format!("/{}", parts.join("/"));
+    match moved_to(&plain, uri.query()) {
+        Some(redirect) if plain.len() < uri.path().len() => redirect,
+        _ => not_found().await,
+    }
 }
 
 /// The settings that the UI starts with: as those of a Zipkin server.
@@ -117,5 +128,30 @@ impl IntoResponse for Refused {
             tactus_telemetry::log_limited!(warn, error = %error, status = %status, "zipkin query failed");
         }
         text(status, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::http::header::LOCATION;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn slashes_too_many_lead_to_the_path_without_them() {
+        for (path, expected) in [
+            ("//api/v2/services?a=b//", Some("/api/v2/services?a=b//")),
+            ("/zipkin//api/v2/services/", Some("/zipkin/api/v2/services")),
+            ("//", Some("/")),
+            ("/nowhere", None),
+            ("/", None),
+            ("//\\host", Some("/%5Chost")),
+        ] {
+            let answer = at_plain_path(path.parse().unwrap()).await;
+            let location = answer.headers().get(LOCATION).map(|value| value.to_str().unwrap());
+            assert_eq!(location, expected, "{path}");
+            let status = if expected.is_some() { 301 } else { 404 };
+            assert_eq!(answer.status(), status, "{path}");
+        }
     }
 }

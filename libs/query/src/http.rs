@@ -107,11 +107,14 @@ async fn trace_v1(Extension(call): Asked) -> Answered<Response> {
         let error = if partial { Error::Internal(found.facts.message) } else { Error::NotFound };
         return Err(error.into());
     }
-    let memory = &call.frontend.memory;
-    let _held = found.memory.and_answer(memory, &found.trace, encoding).await?;
+    let bytes = match encoding {
+        Encoding::Protobuf => found.trace.bytes(),
+        _ => found.trace.bytes_by_scope(),
+    };
+    let _held = found.memory.and_answer(&call.frontend.memory, bytes, encoding).await?;
     let body = offload(found.trace.takes_long(), move || match encoding {
         Encoding::Protobuf => Ok(found.trace.with_valid_text().to_protobuf_v1()),
-        _ => found.trace.to_json_v1(),
+        _ => found.trace.into_json_v1(),
     });
     let body = body.await?.map_err(|error| Error::Internal(error.to_string()))?;
     Ok(Answer::new(body, encoding, partial).into_response())
@@ -135,8 +138,8 @@ async fn trace_v2(method: Method, Extension(call): Asked) -> Answered<Response> 
         ControlFlow::Break(sent) => return Ok(sent),
     };
     let partial = found.facts.partial;
-    let memory = &call.frontend.memory;
-    let _held = found.memory.and_answer(memory, &found.trace, encoding).await?;
+    let (memory, bytes) = (&call.frontend.memory, found.trace.bytes());
+    let _held = found.memory.and_answer(memory, bytes, encoding).await?;
     let body = offload(found.trace.takes_long(), move || match encoding {
         Encoding::Protobuf => Ok(found.trace.with_valid_text().to_protobuf_v2(&found.facts)),
         Encoding::Json => found.trace.to_json_v2(&found.facts),

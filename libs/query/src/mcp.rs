@@ -1,4 +1,4 @@
-//! `POST /api/mcp`: a server of the Model Context Protocol, by which language models query traces.
+//! `/api/mcp`: a server of the Model Context Protocol, by which language models query traces.
 //!
 //! ```text
 //! message -> tool -> GET of a route of the query API, in this process -> its body as text
@@ -13,6 +13,7 @@ mod message;
 mod question;
 mod tools;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::Router;
@@ -94,9 +95,17 @@ pub fn router(frontend: Arc<Frontend>, registry: &Registry) -> Router {
         counted: Counted::register(registry),
     };
     Router::new()
-        .route("/api/mcp", post(take_message))
+        .route("/api/mcp", post(take_message).delete(end_session))
         .route_layer(DefaultBodyLimit::max(MAX_MESSAGE_BYTES))
         .with_state(Arc::new(server))
+}
+
+/// There are no sessions to end. Grafana's MCP server asks this to learn whether there are tools: 200 means yes.
+async fn end_session(State(server): State<Arc<Server>>, head: request::Parts) -> Response {
+    match tenants_of(&server.frontend, &head) {
+        ControlFlow::Continue(_) => StatusCode::OK.into_response(),
+        ControlFlow::Break(refused) => refused,
+    }
 }
 
 async fn take_message(
@@ -104,14 +113,10 @@ async fn take_message(
     head: request::Parts,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let frontend = &server.frontend;
-    let tenants = match frontend.tenancy.read_tenants(&head.headers) {
-        Ok(tenants) => tenants,
-        Err(error) => return error.into_response(),
+    let tenants = match tenants_of(&server.frontend, &head) {
+        ControlFlow::Continue(tenants) => tenants,
+        ControlFlow::Break(refused) => return refused,
     };
-    if let Err(error) = frontend.check_request(&head.uri, &head.extensions) {
-        return Failure::from(error).into_response();
-    }
     let body = match body {
         Ok(body) => body,
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -133,6 +138,16 @@ async fn take_message(
             as_part_of_query(&tenants, Box::pin(caller.answer(id, &method, params))).await
         }
         Err((id, error)) => refusal(&id, error),
+    }
+}
+
+/// The tenants of a request, or the answer to one that is refused.
+fn tenants_of(frontend: &Frontend, head: &request::Parts) -> ControlFlow<Response, Vec<TenantId>> {
+    let tenants = frontend.tenancy.read_tenants(&head.headers);
+    match (tenants, frontend.check_request(&head.uri, &head.extensions)) {
+        (Err(error), _) => ControlFlow::Break(error.into_response()),
+        (_, Err(error)) => ControlFlow::Break(Failure::from(error).into_response()),
+        (Ok(tenants), Ok(())) => ControlFlow::Continue(tenants),
     }
 }
 
@@ -198,10 +213,7 @@ impl Caller<'_> {
         let question = Question::of(tool, arguments, frontend, tenants, unix_nanos()).await;
         let found = match question {
             Ok(Question::Route(url)) => self.ask(&url).await,
-            Ok(Question::Document(document)) => {
-                let text = Bytes::from_static(document.content().as_bytes());
-                Ok(Found { text, partial: false })
-            }
+            Ok(Question::Text(text)) => Ok(Found { text, partial: false }),
             Err(error) => Err(error),
         };
         let written = match found {

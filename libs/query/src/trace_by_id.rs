@@ -67,15 +67,15 @@ impl TraceMemory {
         Ok(self)
     }
 
-    /// With what it takes besides to write such a trace down, before it is written. Errors: [`Error::TooManyBytes`].
+    /// With what it takes besides to write a trace of this many bytes down, before it is written. Errors: [`Error::TooManyBytes`].
     pub(crate) async fn and_answer(
         self,
         memory: &Arc<Bodies>,
-        trace: &CombinedTrace,
+        bytes: usize,
         encoding: Encoding,
     ) -> Result<Self> {
         let expansion = if encoding == Encoding::Protobuf { 1 } else { JSON_EXPANSION };
-        self.and(memory, trace.bytes() as u64 * expansion).await
+        self.and(memory, bytes as u64 * expansion).await
     }
 }
 

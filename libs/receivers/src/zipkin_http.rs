@@ -95,14 +95,21 @@ impl BatchFormat for ZipkinSpans {
     }
 }
 
+/// Of the spans that are posted to this path, which may have slashes too many: those of a base address that ends in one.
 fn version_of(path: &str) -> Option<Version> {
-    if PATHS_V1.contains(&path) {
+    // That of a CONNECT is empty.
+    let is = |known: &&str| path.starts_with('/') && parts(path).eq(parts(known));
+    if PATHS_V1.iter().any(is) {
         Some(Version::V1)
-    } else if PATHS_V2.contains(&path) {
+    } else if PATHS_V2.iter().any(is) {
         Some(Version::V2)
     } else {
         None
     }
+}
+
+fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|part| !part.is_empty())
 }
 
 #[cfg(test)]

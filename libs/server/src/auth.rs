@@ -25,6 +25,7 @@ use tactus_telemetry::metrics::{CounterVec, Registry};
 use tokio::sync::Semaphore;
 
 use crate::listener::ConnectionInfo;
+use crate::single_header::single_value;
 use crate::tenancy::{TENANT_HEADER, Tenancy, TenancyError};
 
 mod attempts;
@@ -363,9 +364,8 @@ impl Authenticator {
             let verified = connection.is_some_and(|info| info.has_verified_certificate);
             return if verified { Ok(()) } else { Err(Refused::NoService) };
         };
-        let Some(shown) = headers.get(INTERNAL_TOKEN_HEADER) else {
-            return Err(Refused::NoService);
-        };
+        let shown = single_value(headers, INTERNAL_TOKEN_HEADER).map_err(|_| Refused::Wrong)?;
+        let shown = shown.ok_or(Refused::NoService)?;
         // Hashes of both: how long the comparison takes says nothing about the token.
         let (shown, wanted) =
             (secret::digest(shown.as_bytes()), secret::digest(token.get().as_bytes()));
@@ -374,9 +374,9 @@ impl Authenticator {
 }
 
 fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, Refused> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let header = values.next().ok_or(Refused::Nobody)?;
-    if values.next().is_some() || header.len() > MAX_CREDENTIAL_BYTES {
+    let header = single_value(headers, AUTHORIZATION.as_str()).map_err(|_| Refused::Wrong)?;
+    let header = header.ok_or(Refused::Nobody)?;
+    if header.len() > MAX_CREDENTIAL_BYTES {
         return Err(Refused::Wrong);
     }
     let text = std::str::from_utf8(header.as_bytes()).map_err(|_| Refused::Wrong)?;

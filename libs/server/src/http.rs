@@ -206,12 +206,11 @@ impl hyper::service::Service<Request<ReceivedBody>> for Dispatch {
         {
             return Either::Right(grpc.clone().call(request));
         }
-        if let Some(clean) = clean_path(request.uri().path()) {
-            let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-            if let Ok(location) = HeaderValue::from_str(&format!("{clean}{query}")) {
-                let redirect = (StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]);
-                return Either::Left(answer_now(Ok(redirect.into_response())));
-            }
+        let uri = request.uri();
+        if let Some(clean) = clean_path(uri.path())
+            && let Some(redirect) = moved_to(&clean, uri.query())
+        {
+            return Either::Left(answer_now(Ok(redirect)));
         }
         Either::Right(self.http.clone().call(request))
     }
@@ -221,6 +220,15 @@ fn is_grpc(request: &Request<ReceivedBody>) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     request.version() == Version::HTTP_2
         && content_type.is_some_and(|value| value.contains("application/grpc"))
+}
+
+/// Leads to another path of the same host. `None` for one that no header can have.
+pub fn moved_to(path: &str, query: Option<&str>) -> Option<Response> {
+    // Browsers read a backslash as a slash, and two of them as the begin of another host.
+    let path = path.replace('\\', "%5C");
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let location = HeaderValue::try_from(format!("{path}{query}")).ok()?;
+    Some((StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]).into_response())
 }
 
 /// The path without `//`, `/./` and `/../`, if it has any of them. A final slash stays.

@@ -25,6 +25,7 @@ pub mod listener;
 pub mod observe;
 pub mod operational;
 pub mod request_log;
+mod single_header;
 pub mod tenancy;
 #[cfg(test)]
 mod testing;

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use tactus_model::{TenantError, TenantId};
 use tonic::Code;
 
+use crate::single_header::single_value;
 use crate::text_answer::{error_line, text};
 
 /// Header and gRPC metadata key of the tenant.
@@ -23,7 +24,7 @@ pub enum TenancyError {
     /// One of the tenants of a list `a|b` is empty.
     #[error("no org id")]
     EmptyInList,
-    /// More than one header, or a list of tenants where only one is allowed.
+    /// Headers that differ, or a list of tenants where only one is allowed.
     #[error("multiple org IDs present")]
     Several,
     /// A list of more tenants than a query may name.
@@ -148,16 +149,20 @@ impl Tenancy {
 }
 
 fn header_text(headers: &HeaderMap) -> Result<&str, TenancyError> {
-    let mut values = headers.get_all(TENANT_HEADER).iter();
-    let value = values.next().ok_or(TenancyError::Missing)?;
-    if values.next().is_some() {
-        return Err(TenancyError::Several);
-    }
+    let value = single_value(headers, TENANT_HEADER).map_err(|_| TenancyError::Several)?;
+    let value = value.ok_or(TenancyError::Missing)?;
     match std::str::from_utf8(value.as_bytes()) {
         Ok("") => Err(TenancyError::Missing),
+        Ok(text) if hides_values(text) => Err(TenancyError::Several),
         Ok(text) => Ok(text),
         Err(_) => Err(TenancyError::NotText),
     }
+}
+
+/// Whether there is a comma in tenant metadata. Proxies join several headers by it: a client that sends `other:` through a
+/// gateway that adds `own` would be `other`, because `other:,own` is cut at the colon. Ids cannot have a comma anyway.
+fn hides_values(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(_, rest)| rest.contains(','))
 }
 
 /// Cuts off tenant metadata, `tenant:key=value`, which some gateways add.

@@ -12,23 +12,9 @@ use crate::{Error, QueryParams, RequestedRange, Result, parse_logfmt};
 
 const NANOS_A_SECOND: u64 = 1_000_000_000;
 
-/// Parameters that are not tags in a request that names tags as parameters.
-const KNOWN: [&str; 14] = [
-    "q",
-    "query",
-    "tags",
-    "minDuration",
-    "maxDuration",
-    "limit",
-    "start",
-    "end",
-    "since",
-    "spss",
-    "rf1After",
-    "skip_ast_transformations",
-    "mode",
-    "explain",
-];
+/// Tags without a dot in their names that a request can name as parameters: a search by tags gives them a meaning of their
+/// own. All else without a dot is no tag but what clients add, as `orgId` or `_`.
+const TAGS_WITHOUT_DOT: [&str; 5] = ["name", "cluster", "namespace", "pod", "container"];
 
 /// Limits and defaults of the parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,8 +116,8 @@ impl TagConditions {
             // The oldest form of a search has the tags as parameters of their own.
             None if *range == RequestedRange::default() => params
                 .iter()
-                .filter(|(name, value)| !KNOWN.contains(name) && !value.is_empty())
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .filter(|(_, value)| !value.is_empty())
+                .filter_map(|(name, value)| Some((tag_of(name)?.to_owned(), value.to_owned())))
                 .collect(),
             None => BTreeMap::new(),
         };
@@ -148,6 +134,16 @@ impl TagConditions {
             "tags exceed the configured maximum size of {max_bytes} bytes of a query \
              (query_frontend.max_query_expression_size_bytes)"
         )))
+    }
+}
+
+/// The tag that a parameter names, if it names one.
+fn tag_of(name: &str) -> Option<&str> {
+    match name {
+        // What people write who do not know the name of the attribute.
+        "service" => Some("service.name"),
+        name if name.contains('.') || TAGS_WITHOUT_DOT.contains(&name) => Some(name),
+        _ => None,
     }
 }
 

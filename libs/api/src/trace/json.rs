@@ -21,10 +21,12 @@ const KINDS: [&str; 6] = [
 const STATUS_CODES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
 impl CombinedTrace {
-    /// The body of the first API version. Errors: an attribute that is no protobuf.
-    pub fn to_json_v1(&self) -> Result<Vec<u8>, WireError> {
-        let mut json = JsonWriter::with_capacity(self.bytes() * EXPANSION + 64);
-        self.write_trace(&mut json, "batches")?;
+    /// The body of the first API version, with an entry for each scope as of [`Self::into_pieces_by_scope`]. Errors: an attribute that
+    /// is no protobuf.
+    pub fn into_json_v1(self) -> Result<Vec<u8>, WireError> {
+        let trace = self.into_pieces_by_scope(usize::MAX).next().unwrap_or_default();
+        let mut json = JsonWriter::with_capacity(trace.bytes() * EXPANSION + 64);
+        trace.write_trace(&mut json, "batches")?;
         Ok(json.finish())
     }
 

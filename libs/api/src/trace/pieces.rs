@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use super::{CombinedTrace, ResourceGroup, ScopeGroup};
 
+/// Resources of a smaller trace may be repeated up to this many bytes.
+const REPEATED_BYTES: usize = 64 << 10;
+
 /// The spans of a trace in their order, some at a time, with their resources and scopes.
 #[derive(Debug)]
 pub struct Pieces {
@@ -15,6 +18,10 @@ pub struct Pieces {
     scope: Bytes,
     spans: std::vec::IntoIter<Bytes>,
     piece_bytes: usize,
+    /// Bytes of resources that may still be repeated for their scopes. `None`: no resource is.
+    repeatable: Option<usize>,
+    /// The current resource stands again for each of its scopes.
+    is_repeated: bool,
 }
 
 impl CombinedTrace {
@@ -28,8 +35,29 @@ impl CombinedTrace {
             scope: Bytes::new(),
             spans: Vec::new().into_iter(),
             piece_bytes,
+            repeatable: None,
+            is_repeated: false,
         }
     }
+
+    /// As [`Self::into_pieces`], with the resource again for each of its scopes: Kiali reads only the first scope of a resource.
+    ///
+    /// The trace at most doubles, unless it is small: a resource that would repeat more keeps its scopes together. A large resource with
+    /// many scopes would otherwise make a small trace a very large answer.
+    pub fn into_pieces_by_scope(self, piece_bytes: usize) -> Pieces {
+        let repeatable = Some(self.bytes().max(REPEATED_BYTES));
+        Pieces { repeatable, ..self.into_pieces(piece_bytes) }
+    }
+
+    /// As [`Self::bytes`], at most, with the resource again for each of its scopes.
+    pub fn bytes_by_scope(&self) -> usize {
+        let (bytes, repeated) = (self.bytes(), self.resources.iter().map(repeated_bytes));
+        bytes + repeated.fold(0, usize::saturating_add).min(bytes.max(REPEATED_BYTES))
+    }
+}
+
+fn repeated_bytes(group: &ResourceGroup) -> usize {
+    group.resource.len().saturating_mul(group.scopes.len().saturating_sub(1))
 }
 
 impl Pieces {
@@ -43,8 +71,11 @@ impl Pieces {
                 (self.scope, self.spans) = (scope, spans.into_iter());
                 continue;
             }
-            let ResourceGroup { resource, scopes } = self.resources.next()?;
-            (self.resource, self.scopes) = (resource, scopes.into_iter());
+            let group = self.resources.next()?;
+            let left = self.repeatable.and_then(|bytes| bytes.checked_sub(repeated_bytes(&group)));
+            self.is_repeated = left.is_some();
+            self.repeatable = left.or(self.repeatable);
+            (self.resource, self.scopes) = (group.resource, group.scopes.into_iter());
         }
     }
 
@@ -59,7 +90,7 @@ impl Iterator for Pieces {
 
     fn next(&mut self) -> Option<CombinedTrace> {
         let (mut resources, mut bytes) = (Vec::<ResourceGroup>::new(), 0);
-        let (mut last, mut enough) = (None, self.piece_bytes.max(1));
+        let (mut last, mut enough) = (None::<(usize, usize)>, self.piece_bytes.max(1));
         while bytes < enough {
             let Some(span) = self.next_span() else { break };
             bytes += span.len().max(1);
@@ -67,7 +98,9 @@ impl Iterator for Pieces {
             if last.is_none() {
                 enough = enough.max(2 * (self.resource.len() + self.scope.len()));
             }
-            if last.is_none_or(|(resource, _)| resource != place.0) {
+            if last.is_none_or(|(resource, scope)| {
+                resource != place.0 || (self.is_repeated && scope != place.1)
+            }) {
                 let resource = self.resource.clone();
                 bytes += resource.len();
                 resources.push(ResourceGroup { resource, scopes: Vec::new() });
@@ -122,6 +155,23 @@ mod tests {
         }
         assert_eq!(trace().into_pieces(1_000).next(), Some(trace()));
         assert!(CombinedTrace::default().into_pieces(10).next().is_none());
+    }
+
+    #[test]
+    fn resource_counts_again_for_each_scope() {
+        let scope = |number: u8| {
+            let spans = vec![Bytes::from(vec![number; 10])];
+            ScopeGroup { scope: "x".into(), spans }
+        };
+        let (resource, scopes) = (Bytes::from(vec![7; 100]), (0..8).map(scope).collect());
+        let trace =
+            CombinedTrace { resources: vec![ResourceGroup { resource, scopes }], truncated: false };
+        let whole = flat(&trace);
+        let pieces: Vec<_> = trace.into_pieces_by_scope(333).collect();
+        let resources: Vec<_> = pieces.iter().map(|piece| piece.resources.len()).collect();
+        assert_eq!(resources, [3, 3, 2]);
+        assert!(pieces.iter().all(|piece| piece.bytes() <= 333));
+        assert_eq!(pieces.iter().flat_map(flat).collect::<Vec<_>>(), whole);
     }
 
     #[test]

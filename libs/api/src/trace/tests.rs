@@ -108,7 +108,7 @@ fn json_of_a_span_has_the_documented_form() {
         r#""droppedAttributesCount":1}],"links":[{"traceId":"AgICAgICAgICAgICAgICAg==","spanId":"AwMDAwMDAwM="}],"#,
         r#""status":{"message":"boom","code":"STATUS_CODE_ERROR"}}]}]}]"#
     );
-    let v1 = String::from_utf8(trace.to_json_v1().unwrap()).unwrap();
+    let v1 = String::from_utf8(trace.clone().into_json_v1().unwrap()).unwrap();
     assert_eq!(v1, format!("{{\"batches\":{resource_spans}}}"));
     let facts = TraceFacts { inspected_bytes: 1234, ..TraceFacts::default() };
     let v2 = String::from_utf8(trace.to_json_v2(&facts).unwrap()).unwrap();
@@ -120,12 +120,58 @@ fn json_of_a_span_has_the_documented_form() {
     );
 }
 
+/// A trace of one service with this many scopes. `padding`: bytes of a second attribute of the resource.
+fn of_scopes(count: u8, padding: usize) -> CombinedTrace {
+    let scope_spans = (1..=count).map(|id| ScopeSpans {
+        scope: Some(InstrumentationScope {
+            name: format!("lib{id}").into(),
+            ..InstrumentationScope::default()
+        }),
+        spans: vec![span(id, 0, 1, u64::from(id))],
+        ..ScopeSpans::default()
+    });
+    let mut resource = resource("a");
+    resource.attributes.push(attribute("k", Value::StringValue("x".repeat(padding).into())));
+    let resource_spans = ResourceSpans {
+        resource: Some(resource),
+        scope_spans: scope_spans.collect(),
+        ..ResourceSpans::default()
+    };
+    combine(&[tempopb::Trace { resource_spans: vec![resource_spans] }.encode_to_vec().into()])
+}
+
+#[test]
+fn json_of_the_first_version_has_an_entry_for_each_scope() {
+    let trace = of_scopes(3, 1_000);
+    let json = |text: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&text).unwrap();
+    let whole = json(trace.to_json_v2(&TraceFacts::default()).unwrap());
+    let whole = whole["trace"]["resourceSpans"].as_array().unwrap();
+    let split = json(trace.into_json_v1().unwrap());
+    let entries = split["batches"].as_array().unwrap();
+    assert_eq!((whole.len(), entries.len()), (1, 3));
+    for (number, entry) in entries.iter().enumerate() {
+        assert_eq!(entry["resource"], whole[0]["resource"]);
+        assert_eq!(entry["scopeSpans"], serde_json::json!([whole[0]["scopeSpans"][number]]));
+    }
+}
+
+#[test]
+fn resource_is_not_repeated_if_that_would_multiply_the_trace() {
+    for (scopes, padding, entries) in [(3, 100_000, 1), (2, 100_000, 2), (50, 1_000, 50)] {
+        let trace = of_scopes(scopes, padding);
+        let (bytes, most, spans) = (trace.bytes(), trace.bytes_by_scope(), trace.spans());
+        let split = trace.into_pieces_by_scope(usize::MAX).next().unwrap();
+        assert_eq!((split.resources.len(), split.spans()), (entries, spans), "{scopes} {padding}");
+        assert!(split.bytes() <= most && most <= 2 * bytes.max(64 << 10), "{scopes} {padding}");
+    }
+}
+
 #[test]
 fn json_leaves_out_zero_values_and_keeps_empty_messages() {
     let mut plain = span(1, 0, 0, 0);
     plain.end_time_unix_nano = 0;
     plain.name = Bytes::new();
-    let json = combine(&[part("s", vec![plain])]).to_json_v1().unwrap();
+    let json = combine(&[part("s", vec![plain])]).into_json_v1().unwrap();
     assert_eq!(
         String::from_utf8(json).unwrap(),
         concat!(
@@ -256,8 +302,8 @@ proptest! {
         let mut combiner = TraceCombiner::new(100, WhenTooLarge::Cut);
         if combiner.add(&bytes.into()).is_ok() {
             let trace = combiner.finish(SharedIds::Separated);
-            let _ = trace.to_json_v1();
             let _ = trace.to_llm_json(&TraceFacts::default());
+            let _ = trace.into_json_v1();
         }
     }
 

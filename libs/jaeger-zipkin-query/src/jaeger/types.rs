@@ -203,13 +203,13 @@ const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
 /// The id of a text: 1 to 32 hexadecimal digits, without leading zeros or with them, or base64 of 16 bytes in either
-/// alphabet, padded or not.
+/// alphabet, padded or not. The id that is all zero is one that no trace has: Tracetest asks for it to learn whether it is
+/// answered.
 ///
-/// Errors: [`JaegerError::Invalid`] for anything else, and for the id that is all zero.
+/// Errors: [`JaegerError::Invalid`] for anything else.
 pub(crate) fn parse_trace_id(text: &str) -> Result<TraceId> {
     let invalid = || JaegerError::Invalid(format!("cannot parse trace ID {text:?}"));
-    let id = TraceId::from_hex(text).or_else(|| from_base64(text)).ok_or_else(invalid)?;
-    if id.is_zero() { Err(invalid()) } else { Ok(id) }
+    TraceId::from_hex(text).or_else(|| from_base64(text)).ok_or_else(invalid)
 }
 
 fn from_base64(text: &str) -> Option<TraceId> {
@@ -243,12 +243,15 @@ mod tests {
         assert_eq!(parse_trace_id("+/v7+/v7+/v7+/v7+/v7+w=="), Ok(all_set));
         assert_eq!(parse_trace_id("-_v7-_v7-_v7-_v7-_v7-w"), Ok(all_set));
         assert_eq!(parse_trace_id("FBFBFBFBfbfbfbfbfbfbfbfbfbfbfbfb"), Ok(all_set));
+        for zero in ["0", "00000000000000000000000000000000", "AAAAAAAAAAAAAAAAAAAAAA=="] {
+            assert_eq!(parse_trace_id(zero), Ok(TraceId([0; 16])), "{zero}");
+        }
     }
 
     #[test]
     fn other_texts_are_refused() {
         let long = "0".repeat(33);
-        for text in ["", "xyz!", "0", "00", "QQQQ", "é", &long] {
+        for text in ["", "xyz!", "QQQQ", "é", &long] {
             let error = parse_trace_id(text).unwrap_err();
             assert!(matches!(error, JaegerError::Invalid(_)), "{text}");
         }

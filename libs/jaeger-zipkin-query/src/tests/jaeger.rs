@@ -147,7 +147,9 @@ async fn unknown_trace_and_bad_id_are_told_apart() {
         unknown.text(),
         "{\"data\":null,\"total\":0,\"limit\":0,\"offset\":0,\"errors\":[{\"code\":404,\"msg\":\"trace not found\"}]}\n"
     );
-    for path in ["/api/traces/xyz!", "/api/traces/0", "/api/traces/ff?raw=x"] {
+    let zero = api.get(&format!("/api/traces/{}", "0".repeat(32))).await;
+    assert_eq!(message(&zero, 404), "trace not found");
+    for path in ["/api/traces/xyz!", "/api/traces/ff?raw=x"] {
         message(&api.get(path).await, 400);
     }
 }

@@ -144,7 +144,10 @@ async fn trace_that_cannot_be_answered_has_the_statuses_of_jaeger() {
         ..Default::default()
     };
     assert_eq!(refusal(client.get_trace(of("")).await.unwrap_err()), uninitialized);
-    assert_eq!(refusal(client.get_trace(of("ff")).await.unwrap_err()), not_found);
+    for absent in ["ff", "00000000000000000000000000000000"] {
+        let error = client.get_trace(of(absent)).await.unwrap_err();
+        assert_eq!(refusal(error), not_found, "{absent}");
+    }
     let wrong = client.get_trace(of("xyz!")).await.unwrap_err();
     assert_eq!(wrong.code(), Code::InvalidArgument);
 }

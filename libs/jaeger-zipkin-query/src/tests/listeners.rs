@@ -106,6 +106,7 @@ async fn every_port_serves_its_api() {
     let not_found = (404, "404 page not found\n".to_owned());
     assert_eq!(fetch(jaeger, "/api/name", "").await, not_found);
     assert_eq!(fetch(zipkin, "/api/name", "").await, ok("zipkin"));
+    assert_eq!(fetch(zipkin, "/api/name/", "").await.0, 301);
     assert_eq!(fetch(zipkin, "/ui/", "").await, ok("pages"));
     let health = r#"{"status":"Server available"}"#;
     assert_eq!(fetch(admin, "/", "").await, ok(health));

@@ -1,7 +1,7 @@
 //! Zipkin's query API: what clients see.
 
 use serde_json::{Value, json};
-use tactus_proto::tactus::v1::{TagValue, TagValuesResponse};
+use tactus_proto::tactus::v1::{TagScope, TagValue, TagValuesResponse, TagsResponse};
 use tactus_zipkin::{DecodeOptions, Format, decode};
 
 use super::*;
@@ -225,6 +225,17 @@ async fn names_of_blocks_are_listed() {
     assert!(!spans.as_array().unwrap().is_empty());
     let keys = api.get("/api/v2/autocompleteKeys").await.json();
     assert!(keys.as_array().unwrap().len() > 3);
+}
+
+#[tokio::test]
+async fn keys_that_lens_cannot_ask_for_are_not_listed() {
+    let setup = Setup { blocks: &[], ..Setup::default() };
+    let api = api_with(setup, ZipkinApi::default()).await;
+    let keys = ["env", "limit", "minDuration", "peer.service", "serviceName", "tagQuery"];
+    let scope = TagScope { name: "span".into(), tags: keys.map(str::to_owned).to_vec() };
+    *api.recent.tags.lock() = TagsResponse { scopes: vec![scope], ..TagsResponse::default() };
+    let listed = api.get("/api/v2/autocompleteKeys").await;
+    assert_eq!(listed.json(), json!(["env", "limit"]));
 }
 
 #[tokio::test]

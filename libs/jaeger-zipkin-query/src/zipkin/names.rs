@@ -28,6 +28,10 @@ const NO_TAGS: [&str; 6] = [
     "peer.service",
 ];
 
+/// What Zipkin's own pages call their conditions: a tag of that name would take the place of the condition.
+const CONDITIONS_OF_LENS: [&str; 6] =
+    ["serviceName", "remoteServiceName", "spanName", "minDuration", "maxDuration", "tagQuery"];
+
 pub(super) async fn services(call: Call) -> Answered {
     let window = call.shared.settings.names_window.as_std();
     let names = services::model_names(call.frontend(), &call.tenants, window).await?;
@@ -58,7 +62,11 @@ pub(super) async fn tag_keys(call: Call) -> Answered {
     };
     let found = call.frontend().tags(&call.tenants, &query).await?;
     let keys = found.scopes.into_iter().flat_map(|(_, tags)| tags);
-    let keys: BTreeSet<String> = keys.filter(|key| !NO_TAGS.contains(&key.as_str())).collect();
+    let is_offered = |key: &String| {
+        let key = key.as_str();
+        !NO_TAGS.contains(&key) && !CONDITIONS_OF_LENS.contains(&key)
+    };
+    let keys: BTreeSet<String> = keys.filter(is_offered).collect();
     Ok(Answer::json(&keys)?.partial(found.partial).kept(has_many_services(&call)))
 }
 

@@ -33,7 +33,7 @@ use crate::trace_by_id::{FoundTrace, Slices, TraceMemory, WaitForRoom};
 use crate::work::check_inspected;
 
 /// Size of the pieces in which spans are written. One takes some milliseconds of work.
-const PIECE_BYTES: usize = 256 << 10;
+pub(super) const PIECE_BYTES: usize = 256 << 10;
 
 /// Written pieces of an answer that may wait: one for the connection, the next one after it, and one that is being
 /// written.
@@ -49,6 +49,11 @@ const MOST_PLACES: u64 = 16;
 pub(super) trait TraceForm: Send + Sync + 'static {
     /// True if the text after all spans tells that some are missing.
     fn tells_at_the_end(&self) -> bool;
+
+    /// The trace in the pieces that are written. Called where connections are served: work belongs into the pieces.
+    fn pieces(&self, trace: CombinedTrace) -> Pieces {
+        trace.into_pieces(PIECE_BYTES)
+    }
 
     /// The text before the spans.
     fn begin(&mut self) -> Result<Vec<u8>>;
@@ -67,7 +72,7 @@ pub(super) fn written(
     facts: &TraceFacts,
 ) -> Result<Vec<u8>> {
     let mut out = form.begin()?;
-    for piece in trace.into_pieces(PIECE_BYTES) {
+    for piece in form.pieces(trace) {
         out.extend(form.piece(&piece)?);
     }
     out.extend(form.end(facts)?);
@@ -345,7 +350,7 @@ impl<F: TraceForm> Sender<F> {
         room: AnswerMemory,
     ) -> Result<Self> {
         let bytes = held.bytes() + WAITING_PIECES * WRITTEN_BYTES;
-        let unsent = Unsent::of_slice(trace.into_pieces(PIECE_BYTES), held, room);
+        let unsent = Unsent::of_slice(self.form.pieces(trace), held, room);
         let unsent = Arc::new(Outgoing::owning(&self.frontend.memory, bytes, unsent));
         loop {
             let (mut form, slice) = (self.form, Arc::clone(&unsent));

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use prost::Message as _;
 use tactus_api::json::JsonStyle;
-use tactus_api::trace::{CombinedTrace, TraceFacts};
+use tactus_api::trace::{CombinedTrace, Pieces, TraceFacts};
 use tactus_api::{Encoding, Error, Result};
 use tactus_jaeger::json::{TraceWriter, around_traces};
 use tactus_model::TraceId;
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_work::Held;
 
-use super::sent_trace::TraceForm;
+use super::sent_trace::{PIECE_BYTES, TraceForm};
 use crate::trace_by_id::{FoundTrace, malformed};
 
 /// A trace with more bytes of messages is not written as one piece of JSON.
@@ -42,6 +42,13 @@ impl ApiForm {
 impl TraceForm for ApiForm {
     fn tells_at_the_end(&self) -> bool {
         self.is_v2
+    }
+
+    fn pieces(&self, trace: CombinedTrace) -> Pieces {
+        match (self.encoding, self.is_v2) {
+            (Encoding::Json, false) => trace.into_pieces_by_scope(PIECE_BYTES),
+            _ => trace.into_pieces(PIECE_BYTES),
+        }
     }
 
     fn begin(&mut self) -> Result<Vec<u8>> {

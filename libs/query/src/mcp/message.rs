@@ -70,7 +70,9 @@ pub(super) struct Params {
 #[serde(default)]
 pub(super) struct Arguments {
     pub(super) query: Member<String>,
+    #[serde(deserialize_with = "text_or_number")]
     pub(super) start: Member<String>,
+    #[serde(deserialize_with = "text_or_number")]
     pub(super) end: Member<String>,
     pub(super) trace_id: Member<String>,
     pub(super) scope: Member<String>,
@@ -177,13 +179,27 @@ impl<T: Default> Member<T> {
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Member<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(match raw.get() {
+        Ok(Self::of(raw.get()))
+    }
+}
+
+impl<T: DeserializeOwned> Member<T> {
+    fn of(json: &str) -> Self {
+        match json {
             "null" => Self::Absent,
             // It would be taken for the fields of a struct.
             list if list.starts_with('[') => Self::Other,
             text => serde_json::from_str(text).map_or(Self::Other, Self::Is),
-        })
+        }
     }
+}
+
+/// A text, or a number as the text that it is in JSON.
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Member<String>, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    let json = raw.get();
+    let is_number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    Ok(if is_number { Member::Is(json.to_owned()) } else { Member::of(json) })
 }
 
 /// A member that is there, even if it is null: unlike a message without an id, one whose id is null waits for a response.

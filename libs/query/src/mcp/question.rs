@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use form_urlencoded::{Serializer, byte_serialize};
 use http::StatusCode;
 use tactus_api::Error;
-use tactus_api::request::{parse_rfc3339, parse_tag_v2, parse_trace_id};
+use tactus_api::request::{parse_tag_v2, parse_time, parse_trace_id};
 use tactus_model::TenantId;
 use tactus_model::error_text::cut_str;
 use tactus_traceql::RootExpr;
@@ -17,6 +18,7 @@ use crate::frontend::Frontend;
 
 const NANOS_A_SECOND: u64 = 1_000_000_000;
 const NANOS_A_MILLISECOND: u64 = 1_000_000;
+const NANOS_A_MICROSECOND: u64 = 1_000;
 
 /// The time range of a tool that is not told one.
 const DEFAULT_RANGE_NANOS: u64 = 3_600 * NANOS_A_SECOND;
@@ -62,7 +64,8 @@ impl From<Error> for ToolError {
 pub(super) enum Question {
     /// The path and query of a route of the query API.
     Route(String),
-    Document(Document),
+    /// The answer itself.
+    Text(Bytes),
 }
 
 impl Question {
@@ -109,14 +112,20 @@ impl Question {
                 let path = format!("/api/v2/search/tag/{}/values", as_part_of_path(&name));
                 Ok(route(&path, range.seconds(), &[("q", filter)]))
             }
-            Tool::Documentation => {
-                let name = required("name", name)?;
-                let found = Document::OF_TOOL.iter().find(|document| document.name() == name);
-                let names: Vec<_> = Document::OF_TOOL.iter().map(|it| it.name()).collect();
-                found.map(|it| Self::Document(*it)).ok_or_else(|| unknown("name", &name, &names))
-            }
+            Tool::Documentation => Ok(Self::Text(documentation(&required("name", name)?))),
         }
     }
+}
+
+/// The document of this name. For any other the first that a model needs, so that it does not have to ask again.
+fn documentation(name: &str) -> Bytes {
+    if let Some(found) = Document::OF_TOOL.iter().find(|document| document.name() == name) {
+        return Bytes::from_static(found.content().as_bytes());
+    }
+    let names: Vec<_> = Document::OF_TOOL.iter().map(|document| document.name()).collect();
+    let (first, names, name) = (Document::Basic, names.join(", "), cut_str(name));
+    let (shown, content) = (first.name(), first.content());
+    format!("There is no document {name:?}, only {names}. This is {shown}.\n\n{content}").into()
 }
 
 fn argument(name: &'static str, reason: impl Into<String>) -> ToolError {
@@ -218,12 +227,10 @@ impl Range {
             let Some(text) = text else { return Ok(None) };
             let wrong = || {
                 let text = cut_str(&text);
-                argument(
-                    name,
-                    format!("expected a time as 2026-01-31T12:00:00Z (RFC 3339), not {text:?}"),
-                )
+                let expected = "expected a time as 2026-01-31T12:00:00Z or Unix seconds";
+                argument(name, format!("{expected}, not {text:?}"))
             };
-            parse_rfc3339(&text).map(Some).ok_or_else(wrong)
+            parse_time_of_model(&text).map(Some).ok_or_else(wrong)
         };
         let (start, end) = (time("start", start)?, time("end", end)?);
         let end = end.unwrap_or(now);
@@ -250,6 +257,22 @@ impl Range {
     }
 }
 
+/// Unix nanoseconds of a time as on the routes, which may also lack its zone. The number of digits tells the unit of a number: any other
+/// than these is a date, or a time that nobody means.
+fn parse_time_of_model(text: &str) -> Option<u64> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let unit = match text.len() {
+            9 | 10 => NANOS_A_SECOND,
+            13 => NANOS_A_MILLISECOND,
+            16 => NANOS_A_MICROSECOND,
+            19 => 1,
+            _ => return None,
+        };
+        return text.parse::<u64>().ok()?.checked_mul(unit);
+    }
+    parse_time(text).or_else(|| parse_time(&format!("{text}Z")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,10 +296,38 @@ mod tests {
     }
 
     #[test]
+    fn times_of_models_are_read_in_all_forms() {
+        for text in [
+            "1700000000",
+            "1700000000.0",
+            "1700000000000",
+            "1700000000000000",
+            "1700000000000000000",
+            "2023-11-14T22:13:20",
+            "2023-11-14 22:13:20",
+            "2023-11-14T23:13:20+01:00",
+        ] {
+            let start = range(text, "").map(|range| range.start);
+            assert_eq!(start, Ok(1_700_000_000 * NANOS_A_SECOND), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_document_is_the_first_with_the_names_of_all() {
+        let text = |name| String::from_utf8(documentation(name).to_vec()).unwrap();
+        let basic = text("basic");
+        let expected = "There is no document \"query\", only basic, aggregates, structural, metrics. This is basic.\n\n";
+        assert_eq!(text("query"), format!("{expected}{basic}"));
+        assert_ne!(text("metrics"), basic);
+    }
+
+    #[test]
     fn wrong_times_name_their_argument() {
         for (start, end, name) in [
             ("yesterday", "", "start"),
-            ("1700000000", "", "start"),
+            ("-1700000000", "", "start"),
+            ("20231114", "", "start"),
+            ("99999999999999999999", "", "start"),
             ("", "2023-11-14", "end"),
             ("", "1969-01-01T00:00:00Z", "end"),
             ("2023-11-14T22:13:20Z", "2023-11-14T22:13:20Z", "start"),

@@ -57,6 +57,10 @@ async fn tools_answer_as_the_routes_do() {
     let traces = |text: &str| serde_json::from_str::<Value>(text).unwrap()["traces"].clone();
     assert_eq!((traces(&text), kind.as_str()), (traces(search.text()), "search-results"));
     assert!(!traces(&text).as_array().unwrap().is_empty());
+    let seconds =
+        json!({ "query": "{ status = error }", "start": 1_699_999_000, "end": "1700001000" });
+    let (by_seconds, _) = found(&api, "traceql-search", seconds).await;
+    assert_eq!(traces(&by_seconds), traces(&text));
 
     let query = "{ } | count_over_time()";
     let arguments = json!({ "query": query, "start": START, "end": END });
@@ -77,7 +81,7 @@ async fn tools_answer_as_the_routes_do() {
     assert_eq!((&trace["trace"]["traceId"], kind.as_str()), (&json!(TRACE), "trace"));
     let counted = api.registry.encode();
     assert!(
-        counted.contains("tempo_query_frontend_mcp_calls_total{tool=\"traceql-search\"} 1"),
+        counted.contains("tempo_query_frontend_mcp_calls_total{tool=\"traceql-search\"} 2"),
         "{counted}"
     );
 }
@@ -110,7 +114,7 @@ async fn wrong_arguments_are_named() {
         (
             "traceql-metrics-range",
             json!({ "query": "{}|rate()", "end": "now" }),
-            "argument end: expected a time as 2026-01-31T12:00:00Z (RFC 3339), not \"now\"",
+            "argument end: expected a time as 2026-01-31T12:00:00Z or Unix seconds, not \"now\"",
         ),
         (
             "traceql-search",
@@ -133,11 +137,7 @@ async fn wrong_arguments_are_named() {
             json!({ "scope": "all" }),
             "argument scope: expected one of span, resource, event, link, instrumentation, intrinsic, not \"all\"",
         ),
-        (
-            "docs-traceql",
-            json!({ "name": "query" }),
-            "argument name: expected one of basic, aggregates, structural, metrics, not \"query\"",
-        ),
+        ("docs-traceql", json!({}), "argument name: is required"),
     ] {
         assert_eq!(failure(&api, tool, arguments.clone()).await, expected, "{tool} {arguments}");
     }
@@ -228,13 +228,28 @@ async fn messages_are_checked_before_they_are_answered() {
     let mut request = post(notification);
     request.headers_mut().insert("mcp-protocol-version", "1".parse().unwrap());
     assert_eq!(api.request(request).await.status, 400);
-    for method in ["GET", "DELETE"] {
-        let request = Request::builder().method(method).uri("/api/mcp").body(Body::empty());
+    let other = api.request(Request::get("/api/mcp").body(Body::empty()).unwrap()).await;
+    assert_eq!(
+        (other.status.as_u16(), &other.headers["allow"]),
+        (405, &"POST,DELETE".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn delete_tells_that_there_is_a_server() {
+    let settings = Settings {
+        url_deny_list: vec![regex::Regex::new("denied").unwrap()],
+        ..Settings::default()
+    };
+    let tenancy = Tenancy::by_header(true);
+    let api = with_mcp(Setup { blocks: &[], settings, tenancy, ..Setup::default() }).await;
+    for (url, tenant, status) in
+        [("/api/mcp", "a", 200), ("/api/mcp", "", 401), ("/api/mcp?denied", "a", 400)]
+    {
+        let request = Request::delete(url).header("x-scope-orgid", tenant).body(Body::empty());
         let answer = api.request(request.unwrap()).await;
-        assert_eq!(
-            (answer.status.as_u16(), &answer.headers["allow"]),
-            (405, &"POST".parse().unwrap())
-        );
+        assert_eq!(answer.status.as_u16(), status, "{url} {tenant}");
+        assert_eq!(answer.text().is_empty(), status == 200, "{url} {tenant}");
     }
 }
 

@@ -6,6 +6,7 @@ use prost::Message as _;
 use tactus_api::{Error, Result};
 use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::{TenantId, TraceId};
+use tactus_proto::opentelemetry::proto::common::v1::InstrumentationScope;
 use tactus_proto::opentelemetry::proto::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
 use tactus_proto::tempopb;
 use tactus_work::Over;
@@ -94,6 +95,37 @@ async fn trace_has_the_documented_json() {
     let short = api.get("/api/traces/463ac35c9f6413ad").await;
     let long = api.get("/api/traces/0000000000000000463AC35C9F6413AD").await;
     assert_eq!((short.status.as_u16(), &short.body), (200, &long.body));
+}
+
+#[tokio::test]
+async fn first_version_in_json_has_an_entry_for_each_scope() {
+    let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
+    // The larger trace is written in pieces, of which the second has two scopes.
+    for state_bytes in [1, 1 << 20] {
+        let of_scope = |id: u8, state_bytes: usize| {
+            let span = Span {
+                trace_id: vec![7; 16].into(),
+                span_id: vec![id; 8].into(),
+                trace_state: "x".repeat(state_bytes).into(),
+                start_time_unix_nano: id.into(),
+                ..Span::default()
+            };
+            let name = format!("lib{id}").into();
+            let scope = Some(InstrumentationScope { name, ..InstrumentationScope::default() });
+            ScopeSpans { scope, spans: vec![span], ..ScopeSpans::default() }
+        };
+        let scope_spans = vec![of_scope(1, state_bytes), of_scope(2, 1), of_scope(3, 1)];
+        let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+        *api.recent.trace.lock() = TracesData { resource_spans }.encode_to_vec().into();
+        let json = api.get(&format!("/api/traces/{}", "07".repeat(16))).await.json();
+        let mut names = Vec::new();
+        for batch in json["batches"].as_array().unwrap() {
+            let scopes = batch["scopeSpans"].as_array().unwrap();
+            assert_eq!(scopes.len(), 1, "{state_bytes}");
+            names.push(scopes[0]["scope"]["name"].as_str().unwrap());
+        }
+        assert_eq!(names, ["lib1", "lib2", "lib3"], "{state_bytes}");
+    }
 }
 
 #[tokio::test]

@@ -85,6 +85,10 @@ async fn spans_are_taken_on_every_path_and_answered_with_nothing() {
         ("/", "application/json", SPAN.into()),
         ("/spans", "application/json", SPAN.into()),
         (V1, "application/json", SPAN_V1.into()),
+        ("//api/v2/spans", "application/json", SPAN.into()),
+        ("/api/v2/spans/", "application/json", SPAN.into()),
+        ("//", "application/json", SPAN.into()),
+        ("/api//v1/spans/", "application/json", SPAN_V1.into()),
     ] {
         let asked = accepting();
         let answer = asked.send(post(path, &[("content-type", content_type)], body)).await;

@@ -135,8 +135,12 @@ async fn request_without_a_tenant_gets_the_only_one_of_its_caller() {
     assert_eq!(decide(&fixture.auth, Access::Read, of("reader")).await, (200, "a".into()));
     assert_eq!(decide(&fixture.auth, Access::Read, of("both")).await.0, 401);
     assert_eq!(decide(&fixture.auth, Access::Read, of("grafana")).await.0, 401);
-    let twice = [("authorization", &*bearer("reader")), (TENANT_HEADER, "a"), (TENANT_HEADER, "b")];
-    assert_eq!(decide(&fixture.auth, Access::Read, headers(&twice)).await.0, 400);
+    let token = bearer("reader");
+    let twice = |other: &str| {
+        headers(&[("authorization", &token), (TENANT_HEADER, "a"), (TENANT_HEADER, other)])
+    };
+    assert_eq!(decide(&fixture.auth, Access::Read, twice("a")).await, (200, "a".into()));
+    assert_eq!(decide(&fixture.auth, Access::Read, twice("b")).await.0, 400);
 }
 
 #[tokio::test]
@@ -166,14 +170,36 @@ async fn credentials_are_right_or_the_answer_is_401() {
         (format!("Basic {}", STANDARD.encode([0xff, b':'])), 401),
         ("Digest username=reader".to_owned(), 401),
         (long, 401),
+        // Joined by a proxy.
+        (format!("{0},{0}", bearer("reader")), 401),
+        (format!("{0}, {0}", basic("reader", PASSWORD)), 401),
     ] {
         let found = headers(&[("authorization", &header)]);
         assert_eq!(decide(&fixture.auth, Access::Read, found).await.0, expected, "{header}");
     }
     assert_eq!(decide(&fixture.auth, Access::Read, HeaderMap::new()).await.0, 401);
-    let right = bearer("reader");
-    let twice = headers(&[("authorization", &right), ("authorization", &right)]);
-    assert_eq!(decide(&fixture.auth, Access::Read, twice).await.0, 401);
+}
+
+#[tokio::test]
+async fn repeated_credentials_count_once_if_they_are_equal() {
+    let fixture = fixture(Tenancy::by_header(true));
+    let (token, password) = (bearer("reader"), basic("reader", PASSWORD));
+    for (one, other, expected) in [
+        (&token, &token, 200),
+        (&password, &password, 200),
+        (&token, &password, 401),
+        (&token, &bearer("both"), 401),
+        (&token, &String::new(), 401),
+        (&bearer("nobody"), &bearer("nobody"), 401),
+    ] {
+        let found = headers(&[("authorization", one), ("authorization", other)]);
+        let status = decide(&fixture.auth, Access::Read, found).await.0;
+        assert_eq!(status, expected, "{one} {other}");
+    }
+    for (other, expected) in [(INTERNAL, 200), ("wrong", 401)] {
+        let found = headers(&[(INTERNAL_TOKEN_HEADER, INTERNAL), (INTERNAL_TOKEN_HEADER, other)]);
+        assert_eq!(decide(&fixture.auth, Access::Internal, found).await.0, expected, "{other}");
+    }
 }
 
 #[tokio::test]

@@ -5,17 +5,16 @@
 
 use std::convert::Infallible;
 
-use ::http::header::LOCATION;
 use ::http::uri::PathAndQuery;
-use ::http::{HeaderValue, Request, StatusCode, Uri};
+use ::http::{Request, Uri};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::OriginalUri;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use tower::{Service as _, service_fn};
 
-use super::clean_path;
+use super::{clean_path, moved_to};
 
 /// Characters that a path cannot contain as they are.
 const ENCODED: &AsciiSet = &CONTROLS
@@ -50,8 +49,8 @@ async fn answer(mut routes: Router, mut request: Request<Body>) -> Result<Respon
             None => path.clone(),
         };
         if path != decoded {
-            if let Ok(location) = HeaderValue::from_str(&path_and_query) {
-                return Ok((StatusCode::MOVED_PERMANENTLY, [(LOCATION, location)]).into_response());
+            if let Some(redirect) = moved_to(&path, request.uri().query()) {
+                return Ok(redirect);
             }
         } else if let Some(uri) = with_path(request.uri(), &path_and_query) {
             *request.uri_mut() = uri;

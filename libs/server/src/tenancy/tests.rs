@@ -82,9 +82,29 @@ fn names_that_cannot_be_stored_are_refused_when_they_are_sent_and_asked_for() {
 }
 
 #[test]
-fn repeated_header_is_refused() {
-    let twice = headers(&["a", "a"]);
-    assert_eq!(Tenancy::by_header(true).write_tenant(&twice), Err(TenancyError::Several));
+fn repeated_header_counts_once_if_its_values_are_equal() {
+    let tenancy = Tenancy::by_header(true);
+    let repeated = headers(&["a", "a", "a"]);
+    assert_eq!(tenancy.write_tenant(&repeated).unwrap().as_str(), "a");
+    assert_eq!(tenancy.read_tenant(&repeated).unwrap().as_str(), "a");
+    assert_eq!(tenancy.read_tenants(&headers(&["b|a", "b|a"])).unwrap().len(), 2);
+    assert_eq!(tenancy.write_tenant(&headers(&["", ""])), Err(TenancyError::Missing));
+    let differing: [&[&str]; 6] =
+        [&["a", "b"], &["a", "a", "b"], &["a", "a|a"], &["a", "a:k=v"], &["a", ""], &["", "a"]];
+    for values in differing {
+        let sent = headers(values);
+        assert_eq!(tenancy.write_tenant(&sent), Err(TenancyError::Several), "{values:?}");
+        assert_eq!(tenancy.read_tenants(&sent), Err(TenancyError::Several), "{values:?}");
+    }
+}
+
+#[test]
+fn values_that_a_proxy_joined_by_commas_are_refused() {
+    for joined in ["a,a", "a, b", "a:,b", "a:k=v,b", "a|b:k=v, c"] {
+        let error = Tenancy::by_header(true).write_tenant(&headers(&[joined])).unwrap_err();
+        assert_eq!(error.http_status(), StatusCode::BAD_REQUEST, "{joined}");
+        assert!(read(joined).is_err(), "{joined}");
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ async fn check_sampled(place: &str, services: &Services) {
     let query = TraceQuery::default();
     let limits = (WhenTooLarge::Refuse, Large::Whole);
     let found = frontend.find_part(&[tenant()], id, query, limits).await;
-    let json = found.expect(place).trace.to_json_v1().expect("JSON");
+    let json = found.expect(place).trace.into_json_v1().expect("JSON");
     let json = String::from_utf8(json).expect("text");
     assert!(json.contains(&format!(r#""traceState":"{STATE}""#)), "{place}: {json}");
     for (query, expected) in [

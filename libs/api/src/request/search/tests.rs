@@ -39,7 +39,7 @@ fn tags_have_the_bound_of_a_query() {
     assert_eq!(tag_search(&tags(131_071)).tags.len(), 1);
     let said = error(&tags(131_072));
     assert!(said.starts_with("tags exceed the configured maximum size of 131072 bytes"), "{said}");
-    let said = error(&format!("k={}", "x".repeat(131_072)));
+    let said = error(&format!("k.v={}", "x".repeat(131_072)));
     assert!(said.contains("query_frontend.max_query_expression_size_bytes"), "{said}");
 }
 
@@ -132,4 +132,15 @@ fn unknown_parameters_are_tags_only_without_anything_else() {
     assert_eq!(search.tags, BTreeMap::from([("service.name".into(), "api".into())]));
     assert!(tag_search("service.name=api&start=1&end=2").tags.is_empty());
     assert_eq!(tag_search("service.name=api&tags=a=b").tags.len(), 1);
+}
+
+#[test]
+fn parameters_that_are_no_tags_are_ignored() {
+    let tags = |query: &str| tag_search(query).tags.into_iter().collect::<Vec<_>>();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(tags("service=api&limit=5"), [pair("service.name", "api")]);
+    assert_eq!(tags("name=a&pod=b&service="), [pair("name", "a"), pair("pod", "b")]);
+    for query in ["lookback=1h", "_=1700000000", "orgId=1", "sort=desc&limit=5", "mode=all"] {
+        assert_eq!(tags(query), [], "{query}");
+    }
 }

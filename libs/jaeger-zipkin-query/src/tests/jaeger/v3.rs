@@ -51,9 +51,11 @@ fn message_free(answer: &Answer) {
 #[tokio::test]
 async fn nothing_found_is_an_error() {
     let api = api().await;
-    for path in
-        ["/api/v3/traces/ff".to_owned(), format!("/api/v3/traces?query.serviceName=svc&{WINDOW}")]
-    {
+    for path in [
+        "/api/v3/traces/ff".to_owned(),
+        format!("/api/v3/traces/{}", "0".repeat(32)),
+        format!("/api/v3/traces?query.serviceName=svc&{WINDOW}"),
+    ] {
         let answer = api.get(&path).await;
         assert_eq!(
             answer.text(),

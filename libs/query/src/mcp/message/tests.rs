@@ -20,6 +20,17 @@ fn request_is_read_and_unknown_members_are_skipped() {
 }
 
 #[test]
+fn times_are_read_as_texts_and_as_numbers() {
+    let body = r#"{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params":
+        {"arguments": {"start": 1700000000.5, "end": "now", "query": 5}}}"#;
+    let Ok(Some(Message { params, .. })) = parse(body.as_bytes()) else { panic!("not a request") };
+    let Member::Is(arguments) = params.arguments else { panic!("no arguments") };
+    let text = |text: &str| Member::Is(text.to_owned());
+    assert_eq!((arguments.start, arguments.end), (text("1700000000.5"), text("now")));
+    assert_eq!(arguments.query, Member::Other);
+}
+
+#[test]
 fn messages_that_want_no_response_get_none() {
     for body in [
         r#"{"jsonrpc": "2.0", "method": "notifications/initialized"}"#,

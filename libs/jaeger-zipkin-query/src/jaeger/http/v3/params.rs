@@ -12,7 +12,8 @@ use crate::jaeger::{JaegerError, TimeRange, TraceFilter};
 type Names = &'static [&'static str];
 
 const SERVICE: Names = &["query.serviceName", "query.service_name"];
-const OPERATION: Names = &["query.operationName", "query.operation_name"];
+/// `query.span_name` is what a version of Jaeger's UI sends.
+const OPERATION: Names = &["query.operationName", "query.operation_name", "query.span_name"];
 const START: Names = &["query.startTimeMin", "query.start_time_min"];
 const END: Names = &["query.startTimeMax", "query.start_time_max"];
 const SHORTEST: Names = &["query.durationMin", "query.duration_min"];
@@ -117,6 +118,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn operation_has_three_names() {
+        let times =
+            "query.startTimeMin=2023-11-14T22:00:00Z&query.startTimeMax=2023-11-14T22:30:00Z";
+        for name in ["query.operationName", "query.operation_name", "query.span_name"] {
+            let query = format!("{times}&{name}=op");
+            let filter = filter(&QueryParams::parse(&query)).unwrap();
+            assert_eq!(filter.operation, "op", "{name}");
+        }
+    }
 
     #[test]
     fn durations_of_zero_bound_nothing() {
