@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from harness.documents import FENCE
 from harness.paths import REPOSITORY
 from harness.promql import metric_names
 from harness.tools import need
@@ -84,6 +85,39 @@ def test_sources_know_one_another():
     assert links == {"traceID": "tempo", "trace_id": "tempo"}
     (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/tactus.yaml").read_text())["providers"]
     assert provider["type"] == "file"
+
+
+# Units of Grafana's durations, in seconds.
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "M": 30 * 86400, "y": 365 * 86400}
+
+
+def seconds(shift):
+    number, unit = re.fullmatch(r"(-?\d+)(ms|[smhdwMy])", shift).groups()
+    return int(number) * UNITS[unit]
+
+
+def data_sources():
+    """(file, data source) of everything that Grafana reads from us, or that a page shows."""
+    texts = [(path, path.read_text()) for name in ("deploy", "helm") for path in sorted((REPOSITORY / name).rglob("*.yaml"))]
+    for page in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]:
+        texts += [(page, text) for language, text in FENCE.findall(page.read_text()) if language == "yaml"]
+    for path, text in texts:
+        if re.search(r"^datasources:", text, re.MULTILINE):
+            for source in yaml.safe_load(text)["datasources"]:
+                yield path.name, source
+
+
+def test_time_shifts_of_data_sources_make_windows_that_contain_the_trace():
+    seen = set()
+    for file, source in data_sources():
+        for name, settings in source["jsonData"].items():
+            if not isinstance(settings, dict) or not {"spanStartTimeShift", "spanEndTimeShift"} & set(settings):
+                continue
+            seen.add((file, name))
+            start, end = seconds(settings["spanStartTimeShift"]), seconds(settings["spanEndTimeShift"])
+            # Grafana adds both to the times of a span, for links from it. For a trace it takes the start's from the range on the screen.
+            assert (-start if name == "traceQuery" else start) < 0 < end, (file, source["name"], name)
+    assert {("tactus.yaml", "traceQuery"), ("tactus.yaml", "tracesToLogsV2"), ("grafana.md", "tracesToMetrics")} <= seen
 
 
 @pytest.mark.parametrize(("expression", "names"), [
