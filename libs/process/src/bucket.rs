@@ -60,17 +60,6 @@ fn of_backend(
     }
 }
 
-/// Listings of one tenant side by side.
-pub fn list_concurrency(trace: &TraceStorage) -> usize {
-    let configured = match trace.backend.as_str() {
-        "s3" => trace.s3.list_blocks_concurrency,
-        "gcs" => trace.gcs.list_blocks_concurrency,
-        // Azurite and older services list from the start whatever key is given.
-        _ => 1,
-    };
-    configured.max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -42,7 +42,6 @@ pub(crate) fn poller(config: &Config) -> PollerSettings {
     PollerSettings {
         meta_concurrency: or(trace.blocklist_poll_concurrency, built_in.meta_concurrency),
         tenant_concurrency: trace.blocklist_poll_tenant_concurrency.max(1),
-        list_concurrency: bucket::list_concurrency(trace),
         fallback: trace.blocklist_poll_fallback,
         index_builders: usize::try_from(trace.blocklist_poll_tenant_index_builders)
             .map_or(built_in.index_builders, |builders| or(builders, built_in.index_builders)),

@@ -10,6 +10,7 @@ use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tactus_model::OriginSet;
+use tactus_telemetry::log_limited;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -307,7 +308,8 @@ pub async fn list_tenants(bucket: &Bucket) -> Result<Vec<String>> {
 /// All blocks of a tenant. What is beyond the first page of a store comes from `concurrency` listings side by side over
 /// ranges of block ids.
 ///
-/// More than one needs a store that lists in key order, as S3 does. A local store is walked once.
+/// More than one needs a store that lists in key order, as S3 does: one that is seen not to is listed once more, from
+/// the start to the end. A local store is walked once.
 pub async fn list_blocks(
     bucket: &Bucket,
     tenant: &str,
@@ -319,11 +321,15 @@ pub async fn list_blocks(
     let mut all = ListedBlocks::default();
     let most_blocks = MAX_LISTED_BLOCKS / ranges;
     let most = (page, most_blocks);
-    let last = list_range(bucket, tenant, (None, None), most, &mut all).await?;
+    let first = list_range(bucket, tenant, (None, None), most, &mut all).await?;
+    let Some(last) = first.last else { return Ok(all.sorted()) };
+    if !first.is_in_order {
+        return list_without_order(bucket, tenant).await;
+    }
     let mut rest = Vec::new();
-    for range in 0..last.as_ref().map_or(0, |_| ranges as u64) {
+    for range in 0..ranges as u64 {
         let (start, end) = range_bounds(tenant, range, ranges as u64);
-        let start = start.max(last.clone());
+        let start = start.max(Some(last.clone()));
         if end.is_none() || end > start {
             rest.push((start, end));
         }
@@ -331,13 +337,15 @@ pub async fn list_blocks(
     let parts = stream::iter(rest)
         .map(|bounds| async move {
             let mut part = ListedBlocks::default();
-            list_range(bucket, tenant, bounds, (u64::MAX, most_blocks), &mut part).await?;
-            Ok(part)
+            let most = (u64::MAX, most_blocks);
+            let listed = list_range(bucket, tenant, bounds, most, &mut part).await?;
+            Ok::<_, Error>(listed.is_in_order.then_some(part))
         })
         .buffer_unordered(ranges)
         .try_collect::<Vec<_>>()
         .await?;
     for part in parts {
+        let Some(part) = part else { return list_without_order(bucket, tenant).await };
         all.live.extend(part.live);
         all.live_written.extend(part.live_written);
         all.compacted.extend(part.compacted);
@@ -346,9 +354,28 @@ pub async fn list_blocks(
         all.objects += part.objects;
         all.newest = all.newest.max(part.newest);
     }
-    all.live.sort_unstable();
-    all.compacted.sort_unstable();
-    Ok(all)
+    Ok(all.sorted())
+}
+
+impl ListedBlocks {
+    fn sorted(mut self) -> Self {
+        self.live.sort_unstable();
+        self.compacted.sort_unstable();
+        self
+    }
+}
+
+/// All blocks of a tenant in a store whose listings have an order of their own: a range would end too early there. One
+/// listing at a time, as it may be configured, saves those before this one.
+async fn list_without_order(bucket: &Bucket, tenant: &str) -> Result<ListedBlocks> {
+    log_limited!(
+        warn,
+        tenant,
+        "the store does not list in key order and is listed again as a whole"
+    );
+    let mut all = ListedBlocks::default();
+    list_range(bucket, tenant, (None, None), (u64::MAX, MAX_LISTED_BLOCKS), &mut all).await?;
+    Ok(all.sorted())
 }
 
 /// The bounds of range number `range` out of `ranges`: its keys are after the first and before the second. `None` is
@@ -361,17 +388,26 @@ fn range_bounds(tenant: &str, range: u64, ranges: u64) -> (Option<String>, Optio
     (bound(range), bound(range + 1))
 }
 
-/// Adds the objects between two keys, `most_objects` at most. Returns the last key if there may be more.
+/// What is known of a range after it was listed.
+struct ListedRange {
+    /// The last key, if there may be more.
+    last: Option<String>,
+    /// False if the objects of blocks came in another order than that of their keys.
+    is_in_order: bool,
+}
+
+/// Adds the objects between two keys, `most_objects` at most. A range with a start is not listed any further once its
+/// objects are seen to be out of order.
 async fn list_range(
     bucket: &Bucket,
     tenant: &str,
     (start, end): (Option<String>, Option<String>),
     (most_objects, most_blocks): (u64, usize),
     listed: &mut ListedBlocks,
-) -> Result<Option<String>> {
+) -> Result<ListedRange> {
     let mut objects = bucket.list_stream(tenant, start.as_deref())?;
     let (is_local, mut unfinished) = (bucket.local_path(tenant).is_some(), HashSet::new());
-    let mut count = 0;
+    let (mut count, mut is_in_order, mut before) = (0, true, String::new());
     while let Some(object) = objects.try_next().await? {
         if end.as_ref().is_some_and(|end| object.key >= *end) {
             break;
@@ -384,6 +420,9 @@ async fn list_range(
             listed.index_written = listed.index_written.max(Some(time));
         }
         if let Some((_, id, file)) = parse_block_key(&object.key) {
+            // Of other objects the key is not always written as the store has it.
+            is_in_order &= before <= object.key;
+            before.clone_from(&object.key);
             if is_local {
                 unfinished.insert(id);
             }
@@ -402,7 +441,10 @@ async fn list_range(
             }
         }
         if count == most_objects {
-            return Ok(Some(object.key));
+            return Ok(ListedRange { last: Some(object.key), is_in_order });
+        }
+        if !is_in_order && start.is_some() {
+            break;
         }
     }
     for id in listed.live.iter().chain(listed.compacted.iter().map(|(id, _)| id)) {
@@ -414,7 +456,7 @@ async fn list_range(
             listed.live.push(id);
         }
     }
-    Ok(None)
+    Ok(ListedRange { last: None, is_in_order })
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod metrics;
 mod options;
 mod pages;
 mod ranges;
+mod region;
 mod s3;
 mod settings;
 mod target;
@@ -78,6 +79,8 @@ struct Inner {
     root: Option<Arc<local::Root>>,
     transfer: Transfer,
     write_options: WriteOptions,
+    /// Listings of one directory that may run side by side.
+    list_concurrency: usize,
     target: Target,
 }
 
@@ -96,6 +99,7 @@ impl Inner {
             root: None,
             transfer: Transfer::default(),
             write_options: WriteOptions::default(),
+            list_concurrency: 1,
             target,
         }
     }
@@ -143,6 +147,7 @@ impl Bucket {
                 Inner {
                     transfer: Transfer::of_s3(settings),
                     write_options: WriteOptions::of_s3(settings)?,
+                    list_concurrency: settings.list_blocks_concurrency.max(1),
                     ..Inner::remote(store, target, &settings.prefix)
                 }
             }
@@ -151,6 +156,7 @@ impl Bucket {
                 Inner {
                     transfer: Transfer::of_gcs(settings),
                     write_options: WriteOptions::of_gcs(settings)?,
+                    list_concurrency: settings.list_blocks_concurrency.max(1),
                     ..Inner::remote(store, target, &settings.prefix)
                 }
             }
@@ -178,6 +184,11 @@ impl Bucket {
             .map_err(|error| failure::from_store(&name, error))?;
         let root = Some(Arc::new(root));
         Ok(Inner { root, ..Inner::on(Arc::new(store), Target::local(&name), "") })
+    }
+
+    /// Listings of one tenant that may run side by side, as configured; 1 in a store that has no setting for it.
+    pub fn list_concurrency(&self) -> usize {
+        self.inner.list_concurrency
     }
 
     /// The file of `key` in a local store; `None` in any other. The file need not exist.

@@ -38,8 +38,6 @@ pub struct PollerSettings {
     pub meta_concurrency: usize,
     /// Tenants polled side by side.
     pub tenant_concurrency: usize,
-    /// Listings side by side within a tenant; see [`block_io::list_blocks`].
-    pub list_concurrency: usize,
     /// List the bucket when the index is missing, bad or stale.
     pub fallback: bool,
     /// Processes that build the index of one tenant.
@@ -65,7 +63,6 @@ impl Default for PollerSettings {
         Self {
             meta_concurrency: 50,
             tenant_concurrency: 1,
-            list_concurrency: 3,
             fallback: true,
             index_builders: 2,
             stale_index_after: None,

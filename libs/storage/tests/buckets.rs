@@ -57,7 +57,7 @@ fn settings(described: Described) -> BucketSettings {
             access_key: key,
             secret_key: Secret::new(secret),
             part_size: PART as u64,
-            retry_max_attempts: 1,
+            retry_max_attempts: 2,
             hedge_requests_at,
             ..S3::default()
         })),

@@ -23,8 +23,6 @@ use crate::progress;
 
 /// Metas read at a time.
 const META_CONCURRENCY: usize = 50;
-/// Concurrent listings of one tenant.
-const LIST_CONCURRENCY: usize = 3;
 
 /// Opens the bucket that the arguments name. Errors: it cannot be read; the text names the setting.
 pub(crate) async fn open(global: &Global) -> Result<Bucket> {
@@ -103,7 +101,7 @@ pub(crate) async fn blocks(bucket: &Bucket, tenant: &str) -> Result<Blocks> {
 pub(crate) async fn blocks_of_known(bucket: &Bucket, tenant: &str) -> Result<Blocks> {
     check_tenant(tenant)?;
     let spinner = progress::spinner("listing blocks");
-    let listed = list_blocks(bucket, tenant, LIST_CONCURRENCY).await?;
+    let listed = list_blocks(bucket, tenant, bucket.list_concurrency()).await?;
     let index = read_index(bucket, tenant).await?.unwrap_or_else(empty_index);
     spinner.finish_and_clear();
     read_metas(bucket, tenant, listed, &index).await
@@ -111,7 +109,7 @@ pub(crate) async fn blocks_of_known(bucket: &Bucket, tenant: &str) -> Result<Blo
 
 /// All blocks of a tenant, with every meta read from its block. Use this to write the tenant index.
 pub(crate) async fn fresh_blocks(bucket: &Bucket, tenant: &str) -> Result<Blocks> {
-    let listed = list_blocks(bucket, tenant, LIST_CONCURRENCY).await?;
+    let listed = list_blocks(bucket, tenant, bucket.list_concurrency()).await?;
     read_metas(bucket, tenant, listed, &empty_index()).await
 }
 

@@ -17,7 +17,7 @@ section! {
         bucket: String, "bucket";
         prefix: String, "prefix of every key";
         endpoint: String, "host[:port]; a scheme in front of it, http:// or https://, decides about TLS";
-        region: String, "region; empty is derived from the endpoint";
+        region: String, "region; empty is derived from the endpoint, else the one that the store names";
         access_key: String, "access key; empty uses the credential chain";
         secret_key: Secret, "secret key";
         session_token: Secret, "session token";
@@ -63,7 +63,7 @@ section! {
         object_cache_control: String, "cache header of every object";
         object_metadata: BTreeMap<String, String>, "metadata of every object";
         list_blocks_concurrency: usize = 3, "listings at a time";
-        max_retries: u32 = 3, "attempts of a call";
+        max_retries: u32 = 3, "repetitions of a call, if more than 10";
     }
 
     /// Azure Blob Storage.
@@ -72,7 +72,7 @@ section! {
         storage_account_key: Secret, "key; empty takes AZURE_STORAGE_KEY";
         use_managed_identity: bool, "take credentials from the machine";
         use_federated_token: bool, "take credentials from a federated token";
-        user_assigned_id: String, "identity to use";
+        user_assigned_id: String, "client id of the machine's identity to use; without storage_account_key as if use_managed_identity were set";
         container_name: String, "container";
         prefix: String, "prefix of every key";
         endpoint_suffix: String = text("blob.core.windows.net"), "end of the host name";

@@ -1,3 +1,11 @@
+use futures_util::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
+};
+
 use super::*;
 use crate::bucket::BucketSettings;
 use crate::meta::BlockVersion;
@@ -235,4 +243,100 @@ async fn block_is_confirmed_if_its_files_are_there_and_named_if_one_is_not() {
     write_block(&bucket, &meta, &files).await.unwrap();
     mark_compacted(&bucket, TENANT, meta.block_id).await.unwrap();
     confirm_block(&bucket, &meta).await.unwrap();
+}
+
+/// Lists in the order of the keys as they are read backwards, also from a key on.
+#[derive(Debug)]
+struct Backwards(InMemory);
+
+impl std::fmt::Display for Backwards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Backwards")
+    }
+}
+
+fn backwards(path: &Path) -> String {
+    path.as_ref().chars().rev().collect()
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Backwards {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> StoreResult<PutResult> {
+        self.0.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        self.0.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        self.0.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, StoreResult<Path>>,
+    ) -> BoxStream<'static, StoreResult<Path>> {
+        self.0.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        let listed = self.0.list(prefix);
+        let sorted = async move {
+            let mut objects: Vec<ObjectMeta> = listed.try_collect().await.unwrap_or_default();
+            objects.sort_by_key(|object| backwards(&object.location));
+            stream::iter(objects.into_iter().map(Ok))
+        };
+        stream::once(sorted).flatten().boxed()
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        let offset = backwards(offset);
+        let is_behind = move |object: &ObjectMeta| backwards(&object.location) > offset;
+        let listed = self.list(prefix);
+        listed.try_filter(move |object| std::future::ready(is_behind(object))).boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> StoreResult<()> {
+        self.0.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test]
+async fn store_that_does_not_list_in_key_order_hides_no_blocks() {
+    for is_ordered in [true, false] {
+        let bucket = match is_ordered {
+            true => Bucket::on(InMemory::new()),
+            false => Bucket::on(Backwards(InMemory::new())),
+        };
+        let mut ids: Vec<_> = (0..700).map(|_| Uuid::new_v4()).collect();
+        ids.sort_unstable();
+        for id in &ids {
+            for name in [META, DATA] {
+                bucket.put(&block_key(TENANT, *id, name), Bytes::new()).await.unwrap();
+            }
+        }
+        for concurrency in [1, 3] {
+            let listed = list_blocks(&bucket, TENANT, concurrency).await.unwrap();
+            assert_eq!(listed.live, ids, "{is_ordered} {concurrency}");
+            assert_eq!((listed.objects, listed.live_written.len()), (1400, 700));
+        }
+    }
 }

@@ -18,7 +18,8 @@ pub(super) fn build(settings: &Azure) -> Result<(MicrosoftAzure, Target)> {
         return Err(Error::invalid("azure container_name", "a container name holds no slash"));
     }
     client::check_tls_provider()?;
-    let environment: Environment<'_> = &process_environment;
+    let environment: Environment<'_> =
+        &|name| process_environment(name).and_then(|value| not_empty(&value));
     let account = not_empty(&settings.storage_account_name)
         .or_else(|| environment("AZURE_STORAGE_ACCOUNT"))
         .ok_or_else(|| Error::invalid("azure storage_account_name", NO_ACCOUNT))?;
@@ -27,7 +28,7 @@ pub(super) fn build(settings: &Azure) -> Result<(MicrosoftAzure, Target)> {
     let client = Client {
         retry: retry(MAX_RETRIES, FIRST_PAUSE, LONGEST_PAUSE),
         insecure,
-        never_tls: insecure && !settings.use_federated_token && !settings.use_managed_identity,
+        never_tls: insecure && !settings.use_federated_token && !uses_machine(settings),
         ..Client::default()
     };
     let builder = MicrosoftAzureBuilder::new()
@@ -49,6 +50,7 @@ pub(super) fn build(settings: &Azure) -> Result<(MicrosoftAzure, Target)> {
         credentials: Credentials {
             name,
             configured: true,
+            passed_over: String::new(),
             provider: Provider::Azure(Arc::clone(store.credentials())),
         },
     };
@@ -57,8 +59,17 @@ pub(super) fn build(settings: &Azure) -> Result<(MicrosoftAzure, Target)> {
 
 const NO_ACCOUNT: &str = "no account name, and AZURE_STORAGE_ACCOUNT is not set";
 
+/// Without the line breaks that files with secrets often end with.
 fn not_empty(text: &str) -> Option<String> {
+    let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// True if the machine's identity signs: an identity that is named is meant, unless there is a key beside it.
+fn uses_machine(settings: &Azure) -> bool {
+    let is_named = not_empty(&settings.user_assigned_id).is_some();
+    let has_key = not_empty(settings.storage_account_key.reveal()).is_some();
+    settings.use_managed_identity || is_named && !has_key
 }
 
 fn sign_in(
@@ -66,6 +77,7 @@ fn sign_in(
     settings: &Azure,
     environment: Environment<'_>,
 ) -> Result<(MicrosoftAzureBuilder, &'static str)> {
+    let environment = |name: &str| environment(name).and_then(|value| not_empty(&value));
     let client_id = not_empty(&settings.user_assigned_id);
     if settings.use_federated_token {
         let client = client_id.or_else(|| environment("AZURE_CLIENT_ID"));
@@ -81,11 +93,13 @@ fn sign_in(
             .with_tenant_id(needed(environment("AZURE_TENANT_ID"), "AZURE_TENANT_ID")?)
             .with_federated_token_file(needed(file, "AZURE_FEDERATED_TOKEN_FILE")?);
         if let Some(host) = environment("AZURE_AUTHORITY_HOST") {
+            // On AKS it ends with a slash, and the client adds another.
+            let host = host.trim_end_matches('/');
             builder = builder.with_config(AzureConfigKey::AuthorityHost, host);
         }
         return Ok((builder, "the federated token of AZURE_FEDERATED_TOKEN_FILE"));
     }
-    if settings.use_managed_identity {
+    if uses_machine(settings) {
         let mut builder = builder.with_credential_type("managed_identity");
         if let Some(id) = client_id {
             builder = builder.with_client_id(id);
@@ -101,8 +115,8 @@ fn sign_in(
         None => "the environment variable AZURE_STORAGE_KEY",
     };
     let key = configured.or_else(|| environment("AZURE_STORAGE_KEY")).ok_or_else(|| {
-        let reason = "no key, AZURE_STORAGE_KEY is not set, and neither \
-                      use_managed_identity nor use_federated_token is";
+        let reason = "no key, AZURE_STORAGE_KEY is not set, and none of \
+                      use_managed_identity, user_assigned_id and use_federated_token is";
         Error::invalid("azure storage_account_key", reason)
     })?;
     Ok((builder.with_credential_type("access_key").with_access_key(key), name))
@@ -169,6 +183,40 @@ mod tests {
         let name = signed_in(&none, &["AZURE_STORAGE_KEY"]).unwrap();
         assert_eq!(name, "the environment variable AZURE_STORAGE_KEY");
         assert!(signed_in(&none, &[]).is_err());
+    }
+
+    fn built_with(settings: &Azure, value: &str) -> MicrosoftAzureBuilder {
+        let builder = MicrosoftAzureBuilder::new().with_account("acme");
+        sign_in(builder, settings, &|_| Some(value.to_owned())).unwrap().0
+    }
+
+    #[test]
+    fn line_breaks_around_keys_and_ids_are_dropped() {
+        let builder = built_with(&Azure::default(), "eA==\n");
+        assert_eq!(builder.get_config_value(&AzureConfigKey::AccessKey).unwrap(), "eA==");
+        let token = Azure { use_federated_token: true, ..Azure::default() };
+        let builder = built_with(&token, "me\r\n");
+        for key in [AzureConfigKey::ClientId, AzureConfigKey::AuthorityId] {
+            assert_eq!(builder.get_config_value(&key).unwrap(), "me");
+        }
+        let blank = Azure { storage_account_key: Secret::new("\n"), ..Azure::default() };
+        assert!(signed_in(&blank, &[]).is_err());
+    }
+
+    #[test]
+    fn authority_host_has_no_slash_at_its_end() {
+        let token = Azure { use_federated_token: true, ..Azure::default() };
+        let builder = built_with(&token, "https://login.microsoftonline.com/");
+        let host = builder.get_config_value(&AzureConfigKey::AuthorityHost).unwrap();
+        assert_eq!(host, "https://login.microsoftonline.com");
+    }
+
+    #[test]
+    fn identity_that_is_named_signs_unless_there_is_a_key_beside_it() {
+        let named = Azure { user_assigned_id: "me".into(), ..Azure::default() };
+        assert_eq!(signed_in(&named, &["AZURE_STORAGE_KEY"]).unwrap(), "the managed identity");
+        let key = Azure { storage_account_key: Secret::new("eA=="), ..named };
+        assert_eq!(signed_in(&key, &[]).unwrap(), "storage_account_key of the configuration");
     }
 
     #[test]

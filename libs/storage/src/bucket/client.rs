@@ -17,10 +17,11 @@ use tactus_tls::{ClientTls, ClientTlsSettings};
 use tokio::time::timeout;
 
 use super::answers::{self, Asked};
-use super::credential_servers::CredentialServers;
+use super::credential_servers::{CredentialServers, is_metadata_server};
 use super::kms::EncryptionContext;
 use super::metrics;
-use crate::error::{Error, Result};
+use super::region::NamedRegion;
+use crate::error::{Error, Result, Source};
 
 /// Time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +31,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const SLOWEST_UPLOAD: u64 = 64 << 10;
 /// The library starts no repetition after this time since the first attempt.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longer than what is kept of an answer that reports an error.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
 /// An attempt is not repeated with the same signature after this time: stores accept it for 15 minutes.
 const SIGNATURE_TIME: Duration = Duration::from_secs(600);
 
@@ -110,12 +113,14 @@ pub(super) struct Connector {
     /// `None`: the system's authorities, or no TLS.
     tls: Option<Arc<ClientTls>>,
     encryption: Option<Arc<EncryptionContext>>,
+    /// Of a store whose region is not known.
+    region: Option<Arc<NamedRegion>>,
 }
 
 impl Connector {
     /// `store`: scheme and host.
     pub(super) fn new(store: &str) -> Self {
-        Self { store: store.to_owned(), tls: None, encryption: None }
+        Self { store: store.to_owned(), tls: None, encryption: None, region: None }
     }
 
     /// Reads the files of the TLS settings, if there are any.
@@ -123,6 +128,7 @@ impl Connector {
         store: &str,
         settings: &S3,
         encryption: Option<Arc<EncryptionContext>>,
+        region: Option<Arc<NamedRegion>>,
     ) -> Result<Self> {
         let tls = (!is_usual(&settings.tls)).then(|| {
             let section = tactus_tls::from_config::client("s3", &settings.tls);
@@ -131,7 +137,7 @@ impl Connector {
                 ClientTls::load(ClientTlsSettings { server_name: String::new(), ..section });
             loaded.map_err(|error| Error::invalid("certificates", error.to_string()))
         });
-        Ok(Self { tls: tls.transpose()?, encryption, ..Self::new(store) })
+        Ok(Self { tls: tls.transpose()?, encryption, region, ..Self::new(store) })
     }
 }
 
@@ -151,8 +157,10 @@ impl HttpConnector for Connector {
         Ok(HttpClient::new(Counted {
             client: self.client(options, Some(REQUEST_TIMEOUT))?,
             uploads: self.client(options, None)?,
+            metadata: HttpClient::new(client_of_metadata().map_err(not_built)?),
             credential_servers,
             encryption: self.encryption.clone(),
+            region: self.region.clone(),
         }))
     }
 }
@@ -172,12 +180,19 @@ impl Connector {
             };
             return ReqwestConnector::default().connect(&options);
         };
-        let client = client_with(tls, time).map_err(|error| object_store::Error::Generic {
-            store: "HTTP client",
-            source: error.into(),
-        })?;
-        Ok(HttpClient::new(client))
+        Ok(HttpClient::new(client_with(tls, time).map_err(not_built)?))
     }
+}
+
+fn not_built(error: reqwest::Error) -> object_store::Error {
+    object_store::Error::Generic { store: "HTTP client", source: error.into() }
+}
+
+/// For the metadata servers of clouds. They know who asks by the way that the question takes, so that no proxy may be in
+/// it; and they do without TLS.
+fn client_of_metadata() -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder().http1_only().no_proxy().tls_certs_only([]);
+    builder.connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT).build()
 }
 
 fn client_with(tls: &ClientTls, time: Option<Duration>) -> reqwest::Result<reqwest::Client> {
@@ -196,22 +211,29 @@ struct Counted {
     client: HttpClient,
     /// Has no limit of time itself.
     uploads: HttpClient,
+    /// Goes by no proxy.
+    metadata: HttpClient,
     credential_servers: CredentialServers,
     encryption: Option<Arc<EncryptionContext>>,
+    region: Option<Arc<NamedRegion>>,
 }
 
 #[async_trait::async_trait]
 impl HttpService for Counted {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         if let Some(server) = self.credential_servers.asked_by(&request) {
-            return self.credential_servers.ask(server, &self.client, request).await;
+            let client =
+                if is_metadata_server(request.uri()) { &self.metadata } else { &self.client };
+            return self.credential_servers.ask(server, client, request).await;
         }
         if let Some(encryption) = &self.encryption {
-            let done = encryption.apply(&mut request).await;
-            done.map_err(|source| HttpError::new_boxed(HttpErrorKind::Unknown, source))?;
+            encryption.apply(&mut request).await.map_err(not_signed)?;
         }
         let started = Instant::now();
-        let answer = self.attempt(request.clone()).await;
+        let answer = match &self.region {
+            Some(region) => self.attempt_in(region, &mut request).await,
+            None => self.attempt(request.clone()).await,
+        };
         // The library counts its time from the first attempt, which is over if that was a long upload.
         if upload_time(&request).is_none()
             || has_condition(&request)
@@ -223,7 +245,35 @@ impl HttpService for Counted {
     }
 }
 
+fn not_signed(source: Source) -> HttpError {
+    HttpError::new_boxed(HttpErrorKind::Unknown, source)
+}
+
 impl Counted {
+    /// Sends a request to a store whose region is not known. If it names its region, the request is signed for that one
+    /// and sent again, once.
+    async fn attempt_in(
+        &self,
+        region: &NamedRegion,
+        request: &mut HttpRequest,
+    ) -> Result<HttpResponse, HttpError> {
+        let is_known = region.sign(request).await.map_err(not_signed)?;
+        let answer = self.attempt(request.clone()).await?;
+        if is_known || !matches!(answer.status().as_u16(), 400 | 403) {
+            return Ok(answer);
+        }
+        // Only the start of a refusal is there.
+        let (parts, body) = answer.into_parts();
+        let mut refusal = Vec::new();
+        answers::read_first(body, MAX_REFUSAL_BYTES, &mut refusal).await?;
+        if region.learn(&String::from_utf8_lossy(&refusal))
+            && region.sign(request).await.map_err(not_signed)?
+        {
+            return self.attempt(request.clone()).await;
+        }
+        Ok(HttpResponse::from_parts(parts, refusal.into()))
+    }
+
     async fn attempt(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (method, started) = (request.method().clone(), Instant::now());
         let asked = Asked::of(method.as_str(), request.uri().query().unwrap_or_default());

@@ -6,6 +6,7 @@
 //! requests to the store wait for that, one after the other.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -29,6 +30,9 @@ const SESSION_TIME: Duration = Duration::from_secs(3);
 /// A server that did not answer is not asked again for this long, and so is one that refused for as long: all who wait
 /// would otherwise wait one after the other.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// The metadata of an EC2 instance.
+const METADATA_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// Why a credential server gave no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -251,6 +255,17 @@ fn place(uri: &Uri) -> (String, u16) {
     let known = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
     (host, uri.port_u16().unwrap_or(known))
+}
+
+/// True for the addresses at which clouds answer the machines in them, and nobody else.
+pub(super) fn is_metadata_server(uri: &Uri) -> bool {
+    let (host, _) = place(uri);
+    let is_address = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => address.is_unicast_link_local() || address == METADATA_IPV6,
+        Err(_) => host == "metadata.google.internal",
+    };
+    is_address && uri.scheme_str() == Some("http")
 }
 
 fn shown(bytes: &[u8]) -> String {

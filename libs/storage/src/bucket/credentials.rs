@@ -42,7 +42,7 @@ impl Found {
         let has = |keys: &[Key]| self.asks_for(keys);
         if has(&[Key::WebIdentityTokenFile]) {
             "the web identity of AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN"
-        } else if has(&[Key::ContainerCredentialsRelativeUri, Key::ContainerCredentialsFullUri]) {
+        } else if self.asks_container() {
             "the container's role (AWS_CONTAINER_CREDENTIALS_…)"
         } else {
             "the role of the EC2 instance"
@@ -62,9 +62,22 @@ impl Found {
 
     /// False if no setting, variable or file names any credentials.
     pub(super) fn is_configured(&self) -> bool {
+        matches!(self, Self::Keys { .. }) || self.asks_over_tls() || self.asks_container()
+    }
+
+    /// True when the container's role is asked for: the client takes the full address only with the file of a token.
+    fn asks_container(&self) -> bool {
         use AmazonS3ConfigKey as Key;
-        let container = [Key::ContainerCredentialsRelativeUri, Key::ContainerCredentialsFullUri];
-        matches!(self, Self::Keys { .. }) || self.asks_over_tls() || self.asks_for(&container)
+        let has = |key| self.asks_for(&[key]);
+        has(Key::ContainerCredentialsRelativeUri)
+            || (has(Key::ContainerCredentialsFullUri) && has(Key::ContainerAuthorizationTokenFile))
+    }
+
+    /// True if the address of the container's role cannot be used, for want of the file of a token.
+    fn lacks_token(&self) -> bool {
+        self.asks_for(&[AmazonS3ConfigKey::ContainerCredentialsFullUri])
+            && !self.asks_container()
+            && !self.asks_over_tls()
     }
 
     /// True when credentials are fetched from a cloud's public service.
@@ -90,6 +103,33 @@ pub(super) fn find(settings: &S3, environment: Environment<'_>) -> Found {
         .or_else(|| from_aws_file(environment))
         .or_else(|| from_minio_file(environment))
         .unwrap_or_else(|| from_cloud(environment))
+}
+
+/// Sources in front of the one that was found that name credentials and cannot be used, and why. Empty if there are none,
+/// or if there are keys.
+pub(super) fn passed_over(found: &Found, environment: Environment<'_>) -> String {
+    if matches!(found, Found::Keys { .. }) {
+        return String::new();
+    }
+    let container = "AWS_CONTAINER_CREDENTIALS_FULL_URI counts only together with \
+                     AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+    let container = found.lacks_token().then(|| container.to_owned());
+    let reasons: Vec<_> = unusable_in_aws_file(environment).into_iter().chain(container).collect();
+    reasons.join("; ")
+}
+
+fn unusable_in_aws_file(environment: Environment<'_>) -> Option<String> {
+    let (path, profile) = aws_file(environment)?;
+    let text = fs::read_to_string(&path).ok()?;
+    let key = unusable_in_profile(&text, &profile)?;
+    Some(format!("{key} of profile {profile} in {}: only keys are read there", path.display()))
+}
+
+/// A setting of a profile that would give credentials by other means than keys.
+fn unusable_in_profile<'t>(text: &'t str, profile: &str) -> Option<&'t str> {
+    let is_other =
+        |key: &str| ["credential_process", "role_arn"].contains(&key) || key.starts_with("sso_");
+    entries_of_profile(text, profile).into_iter().map(|(key, _)| key).find(|key| is_other(key))
 }
 
 /// Without the line breaks that files with secrets often end with.
@@ -118,30 +158,45 @@ fn home_file(environment: Environment<'_>, name: &str) -> Option<PathBuf> {
     environment("HOME").map(|home| Path::new(&home).join(name))
 }
 
-fn from_aws_file(environment: Environment<'_>) -> Option<Found> {
+/// The file of AWS's tools, and the profile in it.
+fn aws_file(environment: Environment<'_>) -> Option<(PathBuf, String)> {
     let path = environment("AWS_SHARED_CREDENTIALS_FILE")
         .map(PathBuf::from)
         .or_else(|| home_file(environment, ".aws/credentials"))?;
-    let profile = environment("AWS_PROFILE").unwrap_or_else(|| "default".into());
+    Some((path, environment("AWS_PROFILE").unwrap_or_else(|| "default".into())))
+}
+
+fn from_aws_file(environment: Environment<'_>) -> Option<Found> {
+    let (path, profile) = aws_file(environment)?;
     keys_of_profile(&fs::read_to_string(path).ok()?, &profile)
 }
 
 fn keys_of_profile(text: &str, profile: &str) -> Option<Found> {
     let (mut access, mut secret, mut token) = (None, None, "");
-    let mut inside = false;
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            inside = name.trim() == profile;
-        } else if inside && let Some((key, value)) = line.split_once('=') {
-            match key.trim() {
-                "aws_access_key_id" => access = Some(value.trim()),
-                "aws_secret_access_key" => secret = Some(value.trim()),
-                "aws_session_token" => token = value.trim(),
-                _ => {}
-            }
+    for (key, value) in entries_of_profile(text, profile) {
+        match key {
+            "aws_access_key_id" => access = Some(value),
+            "aws_secret_access_key" => secret = Some(value),
+            "aws_session_token" => token = value,
+            _ => {}
         }
     }
     Some(keys(AWS_FILE, access?, secret?, token))
+}
+
+/// The settings below `[NAME]` or `[profile NAME]`.
+fn entries_of_profile<'t>(text: &'t str, profile: &str) -> Vec<(&'t str, &'t str)> {
+    let (mut found, mut inside) = (Vec::new(), false);
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            let name = name.trim();
+            let short = name.strip_prefix("profile ").map(str::trim);
+            inside = name == profile || short == Some(profile);
+        } else if inside && let Some((key, value)) = line.split_once('=') {
+            found.push((key.trim(), value.trim()));
+        }
+    }
+    found
 }
 
 fn from_minio_file(environment: Environment<'_>) -> Option<Found> {
@@ -238,6 +293,47 @@ mod tests {
         assert_eq!(keys_of_profile(text, "other"), Some(keys(AWS_FILE, "b", "t", "u")));
         assert_eq!(keys_of_profile(text, "absent"), None);
         assert_eq!(keys_of_profile("[default]\naws_access_key_id=a\n", "default"), None);
+        let long = text.replace("[other]", "[profile other]");
+        assert_eq!(keys_of_profile(&long, "other"), Some(keys(AWS_FILE, "b", "t", "u")));
+    }
+
+    #[test]
+    fn profile_without_keys_says_what_is_passed_over() {
+        for (line, key) in [
+            ("credential_process = /bin/signer", Some("credential_process")),
+            ("sso_role_name = reader", Some("sso_role_name")),
+            ("role_arn = arn:aws:iam::1:role/x", Some("role_arn")),
+            ("region = eu-west-1", None),
+        ] {
+            let text = format!("[other]\nsso_x = y\n[default]\n{line}\n");
+            assert_eq!(unusable_in_profile(&text, "default"), key);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "[default]\ncredential_process = x\n").unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        let environment =
+            |name: &str| (name == "AWS_SHARED_CREDENTIALS_FILE").then(|| path.clone());
+        let found = find(&S3::default(), &environment);
+        let text = passed_over(&found, &environment);
+        assert!(text.contains("credential_process of profile default in /"), "{text}");
+        assert_eq!(passed_over(&keys(AWS_FILE, "a", "s", ""), &environment), "");
+    }
+
+    #[test]
+    fn address_of_the_container_without_a_token_is_passed_over() {
+        const URI: (&str, &str) = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "u");
+        let found = find_in(&[URI]);
+        assert!(!found.is_configured() && found.name() == "the role of the EC2 instance");
+        let text = passed_over(&found, &|_| None);
+        assert!(text.contains("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"), "{text}");
+        for others in [
+            &[("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "f")][..],
+            &[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/r")],
+            &[("AWS_WEB_IDENTITY_TOKEN_FILE", "f"), ("AWS_ROLE_ARN", "r")],
+        ] {
+            let found = find_in(&[&[URI][..], others].concat());
+            assert!(found.is_configured() && passed_over(&found, &|_| None).is_empty());
+        }
     }
 
     #[test]
@@ -252,7 +348,10 @@ mod tests {
     fn without_keys_the_cloud_is_asked() {
         assert_eq!(find_in(&[]), Found::Chain(Vec::new()));
         assert!(!find_in(&[("AWS_METADATA_ENDPOINT", "e")]).is_configured());
-        let container = find_in(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "u")]);
+        let container = find_in(&[
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "u"),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "f"),
+        ]);
         assert!(container.is_configured() && !container.asks_over_tls());
         let web = find_in(&[("AWS_ROLE_ARN", "r"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "f")]);
         assert_eq!(

@@ -117,7 +117,7 @@ impl Facts {
 }
 
 /// The one word of an XML element.
-fn word_in(tag: &str, text: &str) -> Option<String> {
+pub(super) fn word_in(tag: &str, text: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{tag}>"))?;
     let (word, _) = rest.split_once(&format!("</{tag}>"))?;
     let is_word = |word: &&str| {
@@ -230,6 +230,10 @@ fn no_credentials(target: &Target, facts: &Facts) -> (String, bool) {
              and {signer} gives none"
         ),
     };
+    let sentence = match target.credentials.passed_over.as_str() {
+        "" => sentence,
+        passed_over => format!("{sentence}; passed over: {passed_over}"),
+    };
     let unanswered = facts.network.is_some() || matches!(facts.status, 429 | 500..=599);
     (sentence, target.credentials.configured && unanswered)
 }
@@ -284,6 +288,14 @@ impl Kind {
             (Self::Azure, Is::Credentials) => "storage.trace.azure.storage_account_key",
             (Self::Azure, _) => "storage.trace.azure.storage_account_name and endpoint_suffix",
         }
+    }
+
+    /// What else beginning an upload in parts takes; `None` if it takes what any other write does.
+    pub(super) fn right_of_parts(self) -> Option<&'static str> {
+        (self == Self::Gcs).then_some(
+            "an upload in parts takes storage.multipartUploads.create besides \
+             storage.objects.create, as the role Storage Object User has it",
+        )
     }
 
     /// What a step does to a bucket, and the permission for it.

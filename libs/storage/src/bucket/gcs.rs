@@ -7,7 +7,7 @@ use object_store::StaticCredentialProvider;
 use object_store::gcp::{GcpCredential, GoogleCloudStorage, GoogleCloudStorageBuilder};
 use tactus_config::sections::object_store::Gcs;
 
-use super::client::{self, Client, Connector, FIRST_PAUSE, LONGEST_PAUSE, retry};
+use super::client::{self, Client, Connector, FIRST_PAUSE, LONGEST_PAUSE, MAX_RETRIES, retry};
 use super::credentials::{Environment, process_environment};
 use super::failure;
 use super::target::{Credentials, Kind, Provider, Target};
@@ -29,7 +29,7 @@ pub(super) fn build(settings: &Gcs) -> Result<(GoogleCloudStorage, Target)> {
     client::check_address("gcs endpoint", &endpoint.url)?;
     let plain = endpoint.url.starts_with("http://");
     let client = Client {
-        retry: retry(settings.max_retries, FIRST_PAUSE, LONGEST_PAUSE),
+        retry: retry(repetitions(settings), FIRST_PAUSE, LONGEST_PAUSE),
         insecure: true,
         never_tls: plain && endpoint.anonymous,
         any_certificate: settings.insecure,
@@ -63,6 +63,7 @@ pub(super) fn build(settings: &Gcs) -> Result<(GoogleCloudStorage, Target)> {
     let credentials = Credentials {
         name,
         configured: name != MACHINE,
+        passed_over: String::new(),
         provider: match endpoint.anonymous {
             true => Provider::Nobody,
             false => Provider::Google(Arc::clone(store.credentials())),
@@ -76,6 +77,11 @@ pub(super) fn build(settings: &Gcs) -> Result<(GoogleCloudStorage, Target)> {
         credentials,
     };
     Ok((store, target))
+}
+
+/// The setting is made for deletions and copies, with a default that would end other requests within a second.
+fn repetitions(settings: &Gcs) -> u32 {
+    settings.max_retries.max(MAX_RETRIES)
 }
 
 const MACHINE: &str = "the machine's service account";
@@ -134,6 +140,13 @@ mod tests {
         resolve_endpoint(&settings, &|name| {
             emulator.filter(|_| name == "STORAGE_EMULATOR_HOST").map(str::to_owned)
         })
+    }
+
+    #[test]
+    fn requests_are_repeated_as_those_to_other_stores_or_more() {
+        for (max_retries, expected) in [(0, MAX_RETRIES), (3, MAX_RETRIES), (40, 40)] {
+            assert_eq!(repetitions(&Gcs { max_retries, ..Gcs::default() }), expected);
+        }
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) struct Credentials {
     pub(super) name: &'static str,
     /// False if no setting, variable or file names them.
     pub(super) configured: bool,
+    /// What names credentials and cannot be used, and why; empty if nothing does.
+    pub(super) passed_over: String,
     pub(super) provider: Provider,
 }
 
@@ -52,7 +54,12 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     pub(super) fn nobody() -> Self {
-        Self { name: "no credentials", configured: true, provider: Provider::Nobody }
+        Self {
+            name: "no credentials",
+            configured: true,
+            passed_over: String::new(),
+            provider: Provider::Nobody,
+        }
     }
 
     /// Fails when there are none to sign with.

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::local::{Root, Staged};
 use super::options::grown_part_bytes;
 use super::{Bucket, failure, off_runtime};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Source};
 
 /// An object that is being written, from [`Bucket::writer`]. Nobody sees anything of it before
 /// [`ObjectWriter::finish`]; dropped without that, all that was sent is thrown away.
@@ -230,7 +230,8 @@ impl Remote {
             let path = bucket.object_path(&key)?;
             let options = bucket.inner.write_options.multipart();
             let begun = bucket.inner.store.put_multipart_opts(&path, options).await;
-            begun.map_err(|error| failure::from_store(&key, error))
+            let right = bucket.inner.target.kind.right_of_parts();
+            begun.map_err(|error| explained(failure::from_store(&key, error), right))
         })
     }
 
@@ -299,6 +300,25 @@ async fn complete(
             _ => Err(failure::from_store(key, error)),
         },
         Err(error) => Err(failure::from_store(key, error)),
+    }
+}
+
+/// A refusal, with the permission that it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{right}")]
+struct Missing {
+    right: &'static str,
+    #[source]
+    source: Source,
+}
+
+/// The error, with a permission in its causes if something was refused.
+fn explained(error: Error, right: Option<&'static str>) -> Error {
+    match (error, right) {
+        (Error::Denied { key, source }, Some(right)) => {
+            Error::Denied { key, source: Missing { right, source }.into() }
+        }
+        (error, _) => error,
     }
 }
 

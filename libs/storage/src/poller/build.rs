@@ -48,7 +48,7 @@ impl Poller {
     ) -> Result<TenantPoll> {
         let (name, previous) = (tenant.name.as_str(), tenant.previous.as_ref());
         let created_at = Timestamp::now();
-        let list = block_io::list_blocks(&self.bucket, name, self.settings.list_concurrency);
+        let list = block_io::list_blocks(&self.bucket, name, self.bucket.list_concurrency());
         let mut listed = list.await?;
         let mut known = Known {
             live: match self.memory.is_of_old_form(name) {

@@ -1,3 +1,5 @@
+use object_store::StaticCredentialProvider;
+use object_store::aws::{AwsCredential, AwsCredentialProvider};
 use object_store::client::{HttpRequestBody, HttpResponseBody};
 
 use super::*;
@@ -35,14 +37,72 @@ fn time_of_an_upload_grows_with_its_length_and_that_of_other_requests_does_not()
     }
 }
 
-#[tokio::test]
-async fn uploads_go_by_the_client_without_a_limit_of_its_own() {
-    let counted = Counted {
-        client: HttpClient::new(Answering(200)),
+fn counted(client: impl HttpService, region: Option<Arc<NamedRegion>>) -> Counted {
+    Counted {
+        client: HttpClient::new(client),
         uploads: HttpClient::new(Answering(201)),
+        metadata: HttpClient::new(Answering(202)),
         credential_servers: CredentialServers::besides("http://store"),
         encryption: None,
-    };
+        region,
+    }
+}
+
+/// Refuses all requests but those that are signed for its region.
+#[derive(Debug)]
+struct OfRegion(&'static str);
+
+#[async_trait::async_trait]
+impl HttpService for OfRegion {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let signed = request.headers().get("authorization");
+        let signed = signed.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if signed.contains(&format!("/{}/s3/", self.0)) {
+            return Ok(answer(200));
+        }
+        let text = format!(
+            "<Error><Code>AuthorizationHeaderMalformed</Code><Region>{}</Region></Error>",
+            self.0
+        );
+        let mut refusal = HttpResponse::new(HttpResponseBody::from(text));
+        *refusal.status_mut() = http::StatusCode::BAD_REQUEST;
+        Ok(refusal)
+    }
+}
+
+#[tokio::test]
+async fn region_that_the_store_names_signs_the_same_request_and_all_others() {
+    let credential = AwsCredential { key_id: "a".into(), secret_key: "s".into(), token: None };
+    let provider: AwsCredentialProvider = Arc::new(StaticCredentialProvider::new(credential));
+    let region = Arc::new(NamedRegion::default());
+    region.sign_with(&provider);
+    let asked = counted(OfRegion("fr-par"), Some(region));
+    for method in [Method::GET, Method::DELETE] {
+        assert_eq!(asked.call(request(method, 1)).await.unwrap().status().as_u16(), 200);
+    }
+    // One region is configured: the refusal stays as it is.
+    let answer = counted(OfRegion("fr-par"), None).call(request(Method::GET, 1)).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+}
+
+#[tokio::test]
+async fn refusal_after_the_region_is_named_is_the_answer() {
+    let region = Arc::new(NamedRegion::default());
+    assert!(region.learn("<Code>InvalidRegion</Code><Region>other</Region>"));
+    let credential = AwsCredential { key_id: "a".into(), secret_key: "s".into(), token: None };
+    let provider: AwsCredentialProvider = Arc::new(StaticCredentialProvider::new(credential));
+    region.sign_with(&provider);
+    let asked = counted(OfRegion("fr-par"), Some(region));
+    let answer = asked.call(request(Method::GET, 1)).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+    let mut text = Vec::new();
+    answers::read_first(answer.into_body(), 1000, &mut text).await.unwrap();
+    assert!(String::from_utf8(text).unwrap().contains("fr-par"));
+}
+
+#[tokio::test]
+async fn uploads_go_by_the_client_without_a_limit_of_its_own() {
+    let counted = counted(Answering(200), None);
     for (method, status) in [(Method::GET, 200), (Method::PUT, 201), (Method::POST, 200)] {
         assert_eq!(counted.call(request(method, 1)).await.unwrap().status().as_u16(), status);
     }

@@ -158,3 +158,21 @@ fn server_that_refuses_is_left_alone_only_after_a_while() {
     server.failed(Form::Session, start, start, true);
     assert!(server.is_paused(Form::Session, start) && !server.is_paused(Form::Role, start));
 }
+
+#[test]
+fn metadata_servers_are_told_by_their_addresses() {
+    for (address, is_metadata) in [
+        ("http://metadata.google.internal/computeMetadata/v1/x", true),
+        ("http://169.254.169.254/latest/api/token", true),
+        ("http://169.254.170.2/v2/credentials", true),
+        ("http://169.254.169.254:80/metadata/identity/oauth2/token", true),
+        ("http://[fd00:ec2::254]/latest/api/token", true),
+        ("http://[fe80::1]/x", true),
+        ("https://sts.eu-west-1.amazonaws.com/", false),
+        ("https://169.254.169.254/", false),
+        ("http://10.0.0.1/x", false),
+        ("http://metadata.example.com/x", false),
+    ] {
+        assert_eq!(is_metadata_server(&address.parse().unwrap()), is_metadata, "{address}");
+    }
+}

@@ -182,6 +182,10 @@ fn missing_credentials_are_for_good_unless_some_are_configured() {
     let error = remote(&target, Step::Credentials, refused());
     assert!(!error.is_retryable());
     assert!(error.to_string().contains("failed to get credentials: none"), "{error}");
+    assert!(!error.to_string().contains("passed over"), "{error}");
+    target.credentials.passed_over = "credential_process of profile x".into();
+    let error = remote(&target, Step::Credentials, refused());
+    assert!(error.to_string().contains("; passed over: credential_process of"), "{error}");
 }
 
 #[test]

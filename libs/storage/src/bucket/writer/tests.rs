@@ -15,7 +15,7 @@ use object_store::{
 use super::super::{BucketSettings, Inner};
 use super::*;
 use crate::bucket::options::Transfer;
-use crate::bucket::target::Target;
+use crate::bucket::target::{Kind, Target};
 
 const PART: u64 = 1000;
 
@@ -277,4 +277,16 @@ async fn key_that_cannot_be_is_refused_before_anything_is_written() {
         let error = on_thread(move |runtime| bucket.writer("../x", 0, runtime).unwrap_err()).await;
         assert!(matches!(error, Error::Invalid { .. }));
     }
+}
+
+#[test]
+fn refused_upload_in_parts_names_the_permission_that_google_wants() {
+    let refused = || Error::Denied { key: "t/x".into(), source: "403".into() };
+    let said =
+        |kind: Kind| tactus_telemetry::error_text(&explained(refused(), kind.right_of_parts()));
+    let text = said(Kind::Gcs);
+    assert!(text.contains("storage.multipartUploads.create") && text.contains("403"), "{text}");
+    assert!(!said(Kind::S3).contains("multipart"));
+    let other = Error::NotFound { key: "t/x".into() };
+    assert!(explained(other, Kind::Gcs.right_of_parts()).is_not_found());
 }
