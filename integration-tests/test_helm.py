@@ -1,5 +1,7 @@
 """The Helm chart: what it renders is valid, belongs together, and is a configuration that Tactus takes."""
+import base64
 import collections
+import hashlib
 import os
 import re
 import shutil
@@ -675,6 +677,145 @@ def test_labels_and_annotations_of_several_places_stand_once_and_leave_selectors
     assert services[f"{FULLNAME}-ingester"]["metadata"]["labels"]["team"] == "common"
 
 
+def test_labels_of_objects_stand_once_and_those_of_their_section_win(tmp_path):
+    common = {"release": "common", "grafana_dashboard": "0", "zone": "common", "prometheus.io/service-monitor": "common"}
+    own = {"release": "own", "app.kubernetes.io/component": "own"}
+    done = template("--values", values_file(tmp_path, {
+        **S3, "mode": "distributed", "global": {"commonLabels": common, "podLabels": common}, "prometheusRule": {"enabled": True, "labels": own},
+        "ingester": {"zoneAwareReplication": {"enabled": True}}, "rollout": {"job": {"enabled": True}}, "memcached": {"enabled": True},
+        "checker": {"enabled": True}, "networkPolicy": {"enabled": True}, "serviceAccount": {"create": True},
+        "metaMonitoring": {"serviceMonitor": {"enabled": True, "labels": own}, "dashboards": {"enabled": True}},
+        "gateway": {
+            "enabled": True, "ingress": {"enabled": True, "labels": own},
+            "route": {"enabled": True, "grpc": True, "parentRefs": [{"name": "g"}], "labels": own}}}))
+    assert done.returncode == 0, done.stderr
+    assert list(yaml.load_all(done.stdout, Once))
+    manifests = Manifests(done.stdout)
+    for kind in ("ServiceMonitor", "PrometheusRule", "Ingress", "HTTPRoute", "GRPCRoute"):
+        for name, item in manifests.of(kind).items():
+            labels = item["metadata"]["labels"]
+            assert labels["release"] == "own" and labels["app.kubernetes.io/component"] != "own", name
+    dashboards = [item for name, item in manifests.of("ConfigMap").items() if "-dashboard-" in name]
+    assert dashboards and all(item["metadata"]["labels"]["grafana_dashboard"] == "1" for item in dashboards)
+    assert manifests.of("StatefulSet")[f"{FULLNAME}-ingester-zone-b"]["metadata"]["labels"]["zone"] == "zone-b"
+    gossip = manifests.of("Service")[f"{FULLNAME}-gossip-ring"]["metadata"]["labels"]
+    assert gossip["prometheus.io/service-monitor"] == "false"
+
+
+def test_pods_of_jobs_and_tests_have_what_all_pods_have(tmp_path):
+    manifests = render(tmp_path, {
+        **S3, "mode": "distributed", "ingester": {"zoneAwareReplication": {"enabled": True}}, "gateway": {"resources": {"limits": {"memory": "64Mi"}}},
+        "global": {"priorityClassName": "high", "podLabels": {"team": "all", "mark": "x"}, "podAnnotations": {"linkerd.io/inject": "enabled", "note": "x"}},
+        "rollout": {"job": {"enabled": True, "podLabels": {"team": "job"}, "podAnnotations": {"linkerd.io/inject": "disabled"}}}})
+    (job,), (test,) = manifests.of("Job").values(), manifests.of("Pod").values()
+    pod = job["spec"]["template"]
+    assert pod["metadata"]["labels"].items() >= {"team": "job", "mark": "x", "app.kubernetes.io/component": "rollout"}.items()
+    assert pod["metadata"]["annotations"] == {"linkerd.io/inject": "disabled", "note": "x"}
+    assert test["metadata"]["labels"].items() >= {"team": "all", "mark": "x"}.items()
+    assert test["metadata"]["annotations"].items() >= {"linkerd.io/inject": "enabled", "helm.sh/hook": "test"}.items()
+    assert pod["spec"]["priorityClassName"] == test["spec"]["priorityClassName"] == "high"
+    assert test["spec"]["containers"][0]["resources"] == {"limits": {"memory": "64Mi"}}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_chart_that_depends_on_this_one_may_have_a_condition_and_globals_of_others(enabled, tmp_path):
+    (tmp_path / "charts").mkdir()
+    shutil.copytree(CHART, tmp_path / "charts" / "tactus")
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump({
+        "apiVersion": "v2", "name": "parent", "version": "0.1.0",
+        "dependencies": [{"name": "tactus", "version": "*", "condition": "tactus.enabled"}]}))
+    values_file(tmp_path, {"tactus": {"enabled": enabled}, "global": {"image": {"tag": "1", "pullPolicy": "Always"}, "region": "eu"}})
+    done = helm("template", "t", tmp_path, "--kube-version", "1.33.0")
+    assert done.returncode == 0, done.stderr
+    assert bool(Manifests(done.stdout).of("StatefulSet")) == enabled
+
+
+def test_claims_are_as_servers_store_them(tmp_path):
+    manifests = render(tmp_path, {
+        "mode": "distributed", "minio": {"enabled": True, "rootUser": "root", "rootPassword": "password"}, "metricsGenerator": {"enabled": True}})
+    claims = {name: item["spec"]["volumeClaimTemplates"][0] for name, item in manifests.of("StatefulSet").items()}
+    assert len(claims) == 3
+    assert all((claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim") for claim in claims.values())
+
+
+def test_gateway_listens_on_ipv6_if_services_have_it_or_it_is_told(tmp_path):
+    def listens(enable=None, **service):
+        text = render(tmp_path, {
+            "tactus": {"service": service}, "gateway": {"enabled": True, "nginxConfig": {"enableIPv6": enable}}}).file("nginx.conf")
+        found = set(re.findall(r"listen (\S+?):?(\d+)[ ;]", text.replace("listen ", "listen *:").replace("*:[", "[")))
+        assert {("*", "8080"), ("*", "4317")} <= found
+        return {("[::]", "8080"), ("[::]", "4317")} <= found
+
+    assert not listens() and listens(True)
+    assert listens(ipFamilies=["IPv6"]) and listens(ipFamilies=["IPv4", "IPv6"]) and not listens(ipFamilies=["IPv4"])
+    # With PreferDualStack a cluster may have IPv4 alone, where nginx would not start.
+    assert listens(ipFamilyPolicy="RequireDualStack") and not listens(ipFamilyPolicy="PreferDualStack")
+    assert not listens(False, ipFamilies=["IPv6"], ipFamilyPolicy="RequireDualStack")
+
+
+def users(tmp_path, **basic):
+    return render(tmp_path, {"gateway": {"enabled": True, "basicAuth": {"enabled": True, **basic}}}).file(".htpasswd")
+
+
+def test_hash_of_a_password_is_right_and_the_same_at_each_rendering(tmp_path):
+    for password in ("correct horse", "ä'\"\\: {{", "7"):
+        line = users(tmp_path, username="alice", password=password)
+        assert line == users(tmp_path, username="alice", password=password)
+        name, _, hashed = line.partition(":{SSHA}")
+        stored = base64.b64decode(hashed, validate=True)
+        digest, salt = stored[:20], stored[20:]
+        assert name == "alice" and len(salt) == 16
+        assert digest == hashlib.sha1(password.encode() + salt).digest()
+    assert users(tmp_path, username="bob", password="7").partition(":")[2] != line.partition(":")[2], "each user has a salt"
+
+
+def test_users_may_be_lines_of_htpasswd(tmp_path):
+    lines = "alice:$apr1$a$b\n{{ .Release.Name }}:{PLAIN}x\n"
+    assert users(tmp_path, htpasswd=lines) == "alice:$apr1$a$b\nt:{PLAIN}x\n"
+    assert users(tmp_path, htpasswd=lines, username="u", password="p").startswith("alice:")
+    # What tempo-distributed has there.
+    of_tempo = "{{ htpasswd (required \"'gateway.basicAuth.username' is required\" .Values.gateway.basicAuth.username) .Values.gateway.basicAuth.password }}"
+    assert users(tmp_path, htpasswd=of_tempo, username="u", password="p").startswith("u:$2a$")
+
+
+def test_gateway_has_the_ports_of_nodes_that_are_named(tmp_path):
+    def service(**values):
+        spec = render(tmp_path, {"gateway": {"enabled": True, "service": values}}).of("Service")[f"{FULLNAME}-gateway"]["spec"]
+        return [port.get("nodePort") for port in spec["ports"]], spec.get("clusterIP")
+
+    ports = {"nodePort": 30080, "grpcOtlpNodePort": 30317}
+    for kind in ("NodePort", "LoadBalancer"):
+        assert service(type=kind, **ports) == ([30080, 30317], None)
+        assert service(type=kind, nodePort=30080) == ([30080, None], None)
+    # Servers refuse them there.
+    assert service(**ports, clusterIP="10.0.0.9") == ([None, None], "10.0.0.9")
+
+
+def test_policies_let_dns_of_other_ports_through_and_extra_rules_also_of_the_gateway(tmp_path):
+    extra = [{"ports": [{"port": 8443}]}]
+    policies = render(tmp_path, {
+        **S3, "mode": "distributed", "gateway": {"enabled": True}, "memcached": {"enabled": True},
+        "networkPolicy": {"enabled": True, "egress": {"enabled": True, "dnsPorts": [53, 5353], "extra": extra}}}).of("NetworkPolicy")
+    dns = {"ports": [{"port": port, "protocol": protocol} for port in (53, 5353) for protocol in ("UDP", "TCP")]}
+    for name, policy in policies.items():
+        egress = policy["spec"]["egress"]
+        assert egress[0] == dns and all(rule.get("ports") or rule.get("to") for rule in egress)
+        assert (extra[0] in egress) == ("memcached" not in name), name
+    assert {"ports": [{"port": 443}]} not in policies[f"{FULLNAME}-gateway"]["spec"]["egress"]
+    none = render(tmp_path, {"networkPolicy": {"enabled": True, "egress": {"enabled": True, "dnsPorts": []}}}).of("NetworkPolicy")[FULLNAME]
+    assert all(rule.get("ports") or rule.get("to") for rule in none["spec"]["egress"]), "a rule without ports would let everything through"
+
+
+def test_values_for_openshift_leave_the_user_to_it(tmp_path):
+    (values,) = [yaml.safe_load(text) for text in SHOWN if "openshift" in text]
+    manifests = render(tmp_path, merge(values, {"gateway": {"enabled": True}, "networkPolicy": {"enabled": True, "egress": {"enabled": True}}}))
+    for name, _, spec in manifests.pods():
+        assert spec["securityContext"].keys().isdisjoint({"runAsUser", "runAsGroup", "fsGroup"}), name
+        assert spec["securityContext"]["runAsNonRoot"] is True
+    assert "resolver dns-default.openshift-dns.svc.cluster.local" in manifests.file("nginx.conf")
+    assert all({"port": 5353, "protocol": "UDP"} in item["spec"]["egress"][0]["ports"] for item in manifests.of("NetworkPolicy").values())
+
+
 def test_names_of_long_releases_are_short_enough_and_differ(tmp_path):
     zones = {"enabled": True, "zones": [{"name": f"zone-{letter}"} for letter in "abc"]}
     values = {**S3, "mode": "distributed", "fullnameOverride": "x" * 60, "metricsGenerator": {"enabled": True}, "ingester": {"zoneAwareReplication": zones}}
@@ -767,6 +908,9 @@ REFUSED = {
     "ingress without a host": ({"gateway": {"enabled": True, "ingress": {"enabled": True, "hosts": []}}}, "ingress.hosts"),
     "scaled single process": ({"singleBinary": {"autoscaling": {"enabled": True}}}, "not scaled"),
     "passwords without users": ({"gateway": {"enabled": True, "basicAuth": {"enabled": True}}}, "existingSecret"),
+    "user with a colon": (
+        {"gateway": {"enabled": True, "basicAuth": {"enabled": True, "username": "a:b", "password": "c"}}}, "username must not have a :"),
+    "port of nodes that is a text": ({"gateway": {"service": {"nodePort": "http"}}}, "nodePort"),
     "tenants without passwords": ({"multitenancyEnabled": True, "gateway": {"enabled": True, "tenants": {"a": "b"}}}, "basicAuth"),
     "tenant with a variable of nginx": ({"multitenancyEnabled": True, "gateway": {
         "enabled": True, "basicAuth": {"enabled": True, "existingSecret": "s"}, "tenants": {"a": "$host"}}}, "the tenant of a has a $"),

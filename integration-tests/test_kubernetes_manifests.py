@@ -61,6 +61,12 @@ def test_plain_manifests_fit_the_schemas_of_kubernetes_and_name_no_namespace(mod
 
 
 @every_mode
+def test_claims_are_as_servers_store_them(mode):
+    claims = [claim for item in plain(mode).of("StatefulSet").values() for claim in item["spec"]["volumeClaimTemplates"]]
+    assert claims and all((claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim") for claim in claims)
+
+
+@every_mode
 def test_overlay_changes_namespace_image_and_replicas_and_adds_the_bucket(mode, tmp_path):
     workload = {"single": "tactus", "clustered": "tactus", "distributed": "tactus-querier"}[mode]
     manifests = built(tmp_path, mode, {

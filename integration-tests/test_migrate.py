@@ -324,6 +324,31 @@ storage: {trace: {backend: s3, s3: {bucket: "{{ .Release.Namespace }}-traces", e
     assert "{{" not in config["memberlist"]["cluster_label"]
 
 
+def test_users_and_ports_of_the_gateway_are_kept(tmp_path):
+    def gateway(users):
+        values = {
+            "traces": {"otlp": {"grpc": {"enabled": True}}}, "storage": {"trace": {"backend": "gcs", "gcs": {"bucket_name": "traces"}}},
+            "gateway": {
+                "enabled": True, "service": {"type": "NodePort", "nodePort": 30080, "clusterIP": "10.0.0.9"},
+                "basicAuth": {"enabled": True, "username": "alice", "password": "secret", "htpasswd": users}}}
+        (tmp_path / "file.yaml").write_text(yaml.safe_dump(values))
+        _, report = migrate("helm-values", tmp_path / "file.yaml", "--write", tmp_path / "values.yaml")
+        assert not keys(report, "unknown")
+        done = template("--values", tmp_path / "values.yaml")
+        assert done.returncode == 0, done.stderr
+        manifests = Manifests(done.stdout)
+        ports = manifests.of("Service")["t-tactus-gateway"]["spec"]["ports"]
+        assert [port.get("nodePort") for port in ports] == [30080, None]
+        assert manifests.of("Service")["t-tactus-gateway"]["spec"]["clusterIP"] == "10.0.0.9"
+        return keys(report, "ignored"), manifests.file(".htpasswd")
+
+    lines = "bob:$apr1$k0Ou4bYr$3wBMHaQ5lZvl6jU8vB2eT1\ncarol:{PLAIN}x\n"
+    assert gateway(lines) == ({}, lines)
+    # The default of the other chart.
+    ignored, users = gateway("{{ htpasswd (required \"user\" .Values.gateway.basicAuth.username) .Values.gateway.basicAuth.password }}")
+    assert ignored.keys() == {"gateway.basicAuth.htpasswd"} and users.startswith("alice:{SSHA}")
+
+
 # --- side by side on one bucket, and back ----------------------------------------------------------------------------
 
 

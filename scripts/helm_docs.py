@@ -125,6 +125,8 @@ def schema(values, keys):
     properties["tempo"] = {**properties["tactus"], "description": properties["tempo"]["description"]}
     # Charts above this one may hand on whatever they like here.
     properties["global"]["additionalProperties"] = True
+    properties["global"]["properties"]["image"]["additionalProperties"] = True
+    properties["enabled"] = {"type": "boolean", "description": "The condition of a chart that depends on this one; nothing here reads it"}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of the chart tactus", "type": "object",
         "additionalProperties": False, "properties": properties}

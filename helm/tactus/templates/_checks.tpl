@@ -84,8 +84,11 @@
 {{- end -}}
 {{- if $gateway.enabled -}}
 {{- $basic := $gateway.basicAuth -}}
-{{- if and $basic.enabled (not $basic.existingSecret) (not (and $basic.username $basic.password)) -}}
-{{- fail "gateway.basicAuth needs existingSecret, or username and password" -}}
+{{- if and $basic.enabled (not (or $basic.existingSecret $basic.htpasswd (and $basic.username $basic.password))) -}}
+{{- fail "gateway.basicAuth needs existingSecret, htpasswd, or username and password" -}}
+{{- end -}}
+{{- if and $basic.enabled (not $basic.existingSecret) (not $basic.htpasswd) (contains ":" $basic.username) -}}
+{{- fail "gateway.basicAuth.username must not have a :, with which the password begins" -}}
 {{- end -}}
 {{- if and $gateway.tenants (not (and $basic.enabled $values.multitenancyEnabled)) -}}
 {{- fail "gateway.tenants needs gateway.basicAuth.enabled and multitenancyEnabled" -}}

@@ -216,10 +216,12 @@ spec:
 {{- end -}}
 {{- end -}}
 
-{{/* Of (settings, storage class of the zone, default of all): the claim of the volume `data`. */}}
+{{/* Of (settings, storage class of the zone, default of all): the claim of the volume `data`, with the keys that servers add: Argo CD finds no difference. */}}
 {{- define "tactus.claim" -}}
 {{- $persistence := (index . 0).persistence -}}
-- metadata:
+- apiVersion: v1
+  kind: PersistentVolumeClaim
+  metadata:
     name: data
     {{- with $persistence.annotations }}
     annotations:

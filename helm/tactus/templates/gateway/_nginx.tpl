@@ -72,7 +72,7 @@ http {
 
   server {
     listen 8080;
-    {{- if (include "tactus.tactus" . | fromYaml).service.ipFamilies | has "IPv6" }}
+    {{- if include "tactus.gateway.ipv6" . }}
     listen [::]:8080;
     {{- end }}
     {{- if .Values.streamOverHTTPEnabled }}
@@ -157,7 +157,7 @@ http {
   # gRPC: spans by OTLP, and streamed queries.
   server {
     listen 4317 http2;
-    {{- if (include "tactus.tactus" . | fromYaml).service.ipFamilies | has "IPv6" }}
+    {{- if include "tactus.gateway.ipv6" . }}
     listen [::]:4317 http2;
     {{- end }}
     {{- include "tactus.gateway.auth" . | nindent 4 }}
@@ -176,6 +176,14 @@ http {
   }
   {{- end }}
 }
+{{- end -}}
+
+{{/* Whether nginx listens on IPv6, too: "true" or nothing. */}}
+{{- define "tactus.gateway.ipv6" -}}
+{{- $service := (include "tactus.tactus" . | fromYaml).service -}}
+{{- $isWanted := or (has "IPv6" ($service.ipFamilies | default list)) (eq ($service.ipFamilyPolicy | default "") "RequireDualStack") -}}
+{{- $set := .Values.gateway.nginxConfig.enableIPv6 -}}
+{{- if kindIs "bool" $set | ternary $set $isWanted }}true{{ end -}}
 {{- end -}}
 
 {{- define "tactus.gateway.auth" -}}

@@ -28,6 +28,7 @@ pub(super) fn convert(moved: &mut Move) {
         }
     }
     not_set(moved);
+    users(moved);
     limits(moved);
     arguments(moved, "global.extraArgs");
     for component in COMPONENTS {
@@ -86,6 +87,16 @@ fn not_set(moved: &mut Move) {
             values::take(&mut moved.from, TRACES);
             moved.note(TRACES, Verdict::Renamed, Some(SPANS), "");
         }
+    }
+}
+
+/// Leaves out the users of the gateway if they are made of other values, as in the default of the other chart.
+fn users(moved: &mut Move) {
+    const USERS: &str = "gateway.basicAuth.htpasswd";
+    let is_made = |value: &Value| values::text(value).is_some_and(|text| text.contains(".Values"));
+    if moved.has(USERS).is_some_and(is_made) {
+        let why = "the chart makes it of username and password, or takes existingSecret";
+        moved.leave_out(USERS, why);
     }
 }
 

@@ -84,10 +84,6 @@ pub(super) const DISTRIBUTED: &[(&str, Rule)] = &[
     ("memcachedExporter.image", To("memcached.exporter.image")),
     ("memcachedExporter.resources", To("memcached.exporter.resources")),
     (
-        "gateway.basicAuth.htpasswd",
-        Without("the chart makes it of username and password, or takes existingSecret"),
-    ),
-    (
         "gateway.nginxConfig.file",
         Without(
             "it leads to the services of the other chart; httpSnippet and serverSnippet add to ours",
