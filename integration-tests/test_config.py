@@ -124,6 +124,9 @@ ADVICE = {
         "ingester: {lifecycler: {ring: {replication_factor: 3, kvstore: {store: memberlist}}}}", (),
         "replication_factor wants copies, but memberlist.join_members names nobody"),
     "heartbeat timeout of a member": ("ingester: {lifecycler: {heartbeat_timeout: 2m}}", (), "lifecycler.heartbeat_timeout is set but has no effect"),
+    "address to advertise that is every one": (
+        "ingester: {lifecycler: {address: '::', ring: {kvstore: {store: memberlist}}}}", (),
+        "ingester.lifecycler.address: :: is no address that others can reach, and counts as not set"),
     "IPv6 of one ring": ("distributor: {ring: {enable_inet6: true}}", (), "distributor.ring.enable_inet6 is set but has no effect"),
     "window of a client": (
         "ingester_client: {grpc_client_config: {initial_stream_window_size: 1MiB}}", (), "initial_stream_window_size is set but has no effect"),

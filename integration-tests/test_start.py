@@ -99,6 +99,14 @@ def test_sigquit_does_not_end_the_process(servers):
     assert server.get("/ready").status_code == 200
 
 
+def test_sighup_does_not_end_the_process(servers):
+    server = servers.start()
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "SIGHUP does nothing here" in server.logs(), "a line in the log")
+    assert server.get("/ready").status_code == 200
+    assert server.stop() == 0
+
+
 def test_sigterm_ends_a_process_that_still_starts(servers):
     """Its bucket takes connections and answers nothing, for which a start waits half a minute. The delay is for processes that were ready."""
     with socket.create_server(("127.0.0.1", 0)) as store:

@@ -2,6 +2,7 @@
 
 mod generator;
 
+use crate::address;
 use crate::duration::GoDuration;
 use crate::sections::cache::Memcached;
 use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
@@ -207,6 +208,9 @@ pub(crate) fn advice(config: &Config, asks_for_gossip: bool) -> Vec<String> {
              that reads the index may look for blocks that are deleted already"
                 .to_owned(),
         );
+    }
+    if !single_binary(target) || joins(config, asks_for_gossip) {
+        advice.extend(address::advice(config));
     }
     advice.extend(generator::advice(config));
     advice

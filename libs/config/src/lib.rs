@@ -8,6 +8,7 @@
 //! in the tree, read it over the defaults, apply the flags, note suspicious values, adjust for the target, validate.
 //! Reading collects every problem with its line.
 
+pub mod address;
 mod check;
 mod differences;
 mod duration;

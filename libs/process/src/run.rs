@@ -1,6 +1,10 @@
 //! Runs a process, from the command line to its end.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    io::{IsTerminal as _, stdin},
+    process::ExitCode,
+    time::Duration,
+};
 
 use tactus_config::Loaded;
 use tactus_server::operational::ServiceState;
@@ -242,12 +246,20 @@ async fn run(loaded: &Loaded, program: Program) -> Result<ExitCode, Error> {
 const KILLED_BY_SIGNAL: i32 = 128;
 
 /// SIGTERM and SIGINT, caught from the start on: a signal that comes before the ports listen stops in order, too. SIGQUIT,
-/// which asks other servers for the stacks of their threads, is ignored.
+/// which asks other servers for the stacks of their threads, and SIGHUP, on which others read their configuration again,
+/// are ignored: they would end the process at once, and a supervisor takes an end by SIGHUP for a wanted one. But a process
+/// in a terminal stops when the terminal is closed.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
+    hang_up: Signal,
+    is_in_terminal: bool,
 }
+
+/// What the log says of SIGHUP.
+const HANG_UP_IS_IGNORED: &str = "SIGHUP does nothing here: certificates, users and limits of tenants are read again by \
+     themselves, all else needs a restart";
 
 impl Signals {
     fn install() -> Result<Self, Error> {
@@ -255,6 +267,8 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
+            hang_up: signal(SignalKind::hangup())?,
+            is_in_terminal: stdin().is_terminal(),
         })
     }
 
@@ -280,6 +294,13 @@ impl Signals {
                 _ = self.terminate.recv() => return SignalKind::terminate(),
                 _ = self.interrupt.recv() => return SignalKind::interrupt(),
                 _ = self.quit.recv() => tracing::info!("SIGQUIT does nothing here: SIGTERM stops the process"),
+                _ = self.hang_up.recv() => {
+                    // Once: the shell and the system may each send one when a terminal is closed.
+                    if std::mem::take(&mut self.is_in_terminal) {
+                        return SignalKind::hangup();
+                    }
+                    tracing::info!("{HANG_UP_IS_IGNORED}");
+                }
             }
         }
     }

@@ -1,14 +1,14 @@
 //! The settings of membership and rings, from the configuration.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use tactus_config::{
-    Config, GoDuration,
+    Config, GoDuration, address,
     sections::{memberlist::Memberlist, ring::Ring},
     target::services_of,
 };
@@ -76,11 +76,18 @@ struct OwnAddress {
 }
 
 impl OwnAddress {
-    /// `host:port`, where an empty host or port 0 of the configuration stands for our own.
+    /// `host:port`, where an empty or unspecified host or port 0 of the configuration stands for our own.
     fn or_configured(self, host: &str, port: u16) -> String {
-        let host = if host.is_empty() { self.ip.to_string() } else { host.to_owned() };
         let port = if port == 0 { self.port } else { port };
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        let Some(host) = address::advertised(host) else {
+            return SocketAddr::new(self.ip, port).to_string();
+        };
+        match address::literal(host) {
+            Some(ip) => SocketAddr::new(ip, port).to_string(),
+            // With a zone, as in fe80::1%eth0.
+            None if host.contains(':') => format!("[{host}]:{port}"),
+            None => format!("{host}:{port}"),
+        }
     }
 }
 
@@ -254,38 +261,38 @@ fn own_ip(config: &Config, gossips: bool) -> IpAddr {
     if !gossips {
         return IpAddr::from([127, 0, 0, 1]);
     }
-    if let Ok(address) = lifecycler.address.parse() {
-        return address;
+    if let Some(ip) = address::advertised(&lifecycler.address).and_then(address::literal) {
+        return ip;
     }
     let server = &config.server;
     let own_port = server.internal_grpc().map(|(address, _)| address);
     // Nobody reaches it at another address than the one it listens on.
     match own_port.unwrap_or(&server.grpc_listen_address) {
         "localhost" => IpAddr::from([127, 0, 0, 1]),
-        listens => match listens.parse::<IpAddr>() {
-            Ok(listens) if !listens.is_unspecified() => listens,
-            _ => detect_address(&lifecycler.interface_names, lifecycler.enable_inet6),
+        listens => match address::advertised(listens).and_then(address::literal) {
+            Some(ip) => ip,
+            None => detect_address(&lifecycler.interface_names, lifecycler.enable_inet6),
         },
     }
 }
 
 /// The addresses that the gossip of this process listens on; none if it listens on all.
 fn bound_ips(memberlist: &Memberlist) -> Vec<IpAddr> {
-    let all: Vec<IpAddr> = memberlist.bind_addr.iter().flat_map(|text| text.parse()).collect();
+    let all: Vec<IpAddr> =
+        memberlist.bind_addr.iter().filter_map(|text| address::literal(text)).collect();
     if all.iter().any(IpAddr::is_unspecified) { Vec::new() } else { all }
 }
 
 /// The address by which others reach the gossip of this process, which may be another than that of its other ports.
 /// Errors: it is no address.
 fn gossip_ip(memberlist: &Memberlist, own: IpAddr) -> Result<IpAddr, Error> {
-    let advertised = &memberlist.advertise_addr;
-    if advertised.is_empty() {
+    let Some(advertised) = address::advertised(&memberlist.advertise_addr) else {
         let bound = bound_ips(memberlist);
         let first = bound.iter().find(|ip| !ip.is_loopback()).or(bound.first());
         return Ok(if bound.contains(&own) { own } else { first.copied().unwrap_or(own) });
-    }
-    let invalid = |error| Error::Setup(format!("memberlist.advertise_addr: {advertised}: {error}"));
-    advertised.parse().map_err(invalid)
+    };
+    let invalid = || Error::Setup(format!("memberlist.advertise_addr: {advertised} is no address"));
+    address::literal(advertised).ok_or_else(invalid)
 }
 
 fn gossip(
@@ -296,12 +303,11 @@ fn gossip(
     let invalid =
         |address: &String| Error::Setup(format!("memberlist.bind_addr: {address} is no address"));
     let addresses: Vec<IpAddr> = match memberlist.bind_addr.as_slice() {
-        // Which takes both families.
-        [] if ip.is_ipv6() => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
-        [] => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+        // Which takes both families, as the other ports do: others may know this process by an address of either.
+        [] => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
         named => named
             .iter()
-            .map(|address| address.parse().map_err(|_| invalid(address)))
+            .map(|text| address::literal(text).ok_or_else(|| invalid(text)))
             .collect::<Result<_, _>>()?,
     };
     let port = memberlist.bind_port;
@@ -429,10 +435,39 @@ mod tests {
     }
 
     #[test]
+    fn unspecified_address_to_advertise_is_as_none() {
+        let advertised = |lifecycler: &str, others: &str| {
+            let config = tactus_config::from_yaml(&format!(
+                "target: ingester\nserver: {{grpc_listen_address: 127.0.0.7}}\n{others}\n\
+                 ingester: {{lifecycler: {{{lifecycler}, ring: {{kvstore: {{store: memberlist}}}}}}}}",
+            ));
+            let plan = plan(&config.unwrap()).unwrap();
+            let grpc = plan.membership.description.grpc_address;
+            let gossip = plan.membership.gossip.unwrap().advertise_ip.to_string();
+            let place = |(_, place): RingPlan| place.address.to_string();
+            [grpc, gossip, place(plan.ingesters), place(plan.distributors)]
+        };
+        let found = ["127.0.0.7:9095", "127.0.0.7", "127.0.0.7:9095", "127.0.0.7:9095"];
+        for every in ["'::'", "'::0'", "'[::]'", "0.0.0.0"] {
+            assert_eq!(advertised(&format!("address: {every}"), ""), found, "{every}");
+            let others = format!(
+                "distributor: {{ring: {{instance_addr: {every}}}}}\nmemberlist: {{advertise_addr: {every}}}"
+            );
+            assert_eq!(advertised("port: 0", &others), found, "{every}");
+        }
+        let others = "distributor: {ring: {instance_addr: '[2001:db8::2]'}}\n\
+                      memberlist: {advertise_addr: '[2001:db8::3]'}";
+        let named =
+            ["[2001:db8::1]:9095", "2001:db8::3", "[2001:db8::1]:9095", "[2001:db8::2]:9095"];
+        assert_eq!(advertised("address: '[2001:db8::1]'", others), named);
+        assert_eq!(advertised("address: '2001:db8::1'", others), named);
+    }
+
+    #[test]
     fn joining_fails_after_attempts_only_if_they_have_a_limit() {
         let attempts = |memberlist: &str| {
             let config = tactus_config::from_yaml(&format!("memberlist: {{{memberlist}}}"));
-            let (memberlist, ip) = (config.unwrap().memberlist, Ipv4Addr::LOCALHOST.into());
+            let (memberlist, ip) = (config.unwrap().memberlist, IpAddr::from([127, 0, 0, 1]));
             gossip(&memberlist, ip, Duration::from_secs(1)).unwrap().abort_after_attempts
         };
         assert_eq!(attempts("max_join_retries: 3"), None);

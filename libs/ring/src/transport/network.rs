@@ -1,7 +1,7 @@
 //! The network below the gossip, so that a simulation can take its place.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,7 +21,7 @@ pub trait Network: Send + Sync + 'static {
     /// Connects to `address`; the caller limits the time.
     async fn connect(&self, address: SocketAddr) -> io::Result<Connection>;
 
-    /// Listens on `address`; port 0 takes a free one.
+    /// Listens on `address`; port 0 takes a free one. `[::]` is every address of both families.
     async fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>>;
 
     /// All addresses of `host:port`.
@@ -56,7 +56,17 @@ impl Network for Tcp {
     }
 
     async fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>> {
-        Ok(Box::new(TcpListener::bind(address).await?))
+        let listener = match TcpListener::bind(address).await {
+            // Kernels without IPv6.
+            Err(error)
+                if address.ip() == Ipv6Addr::UNSPECIFIED
+                    && error.kind() != io::ErrorKind::AddrInUse =>
+            {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await?
+            }
+            bound => bound?,
+        };
+        Ok(Box::new(listener))
     }
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -69,6 +79,8 @@ impl Listener for TcpListener {
     async fn accept(&self) -> io::Result<(Connection, SocketAddr)> {
         let (stream, from) = TcpListener::accept(self).await?;
         stream.set_nodelay(true)?;
+        // On `[::]`, IPv4 addresses come as IPv6 ones.
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         Ok((Box::new(stream), from))
     }
 

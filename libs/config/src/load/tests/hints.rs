@@ -52,6 +52,26 @@ fn settings_that_do_nothing_by_themselves_warn() {
 }
 
 #[test]
+fn address_to_advertise_that_nobody_can_reach_warns() {
+    let text = "distributor: {ring: {instance_addr: 0.0.0.0}}\nmemberlist: {advertise_addr: 10.0.0.1}\n\
+                ingester: {lifecycler: {address: '::', ring: {kvstore: {store: memberlist}}}}\n";
+    let told = loaded(text, "-target=distributor");
+    let warnings: Vec<&str> =
+        told.warnings.iter().map(|it| &**it).filter(|it| it.contains("no address")).collect();
+    let told_of =
+        |key: &str| format!("{key} is no address that others can reach, and counts as not set");
+    let expected = [
+        told_of("ingester.lifecycler.address: ::"),
+        told_of("distributor.ring.instance_addr: 0.0.0.0"),
+    ];
+    assert_eq!(warnings, expected);
+    let said = |text: &str| loaded(text, "").warnings.iter().any(|it| it.contains("no address"));
+    assert!(said(text));
+    // A process alone advertises nothing.
+    assert!(!said("ingester: {lifecycler: {address: 0.0.0.0}}"));
+}
+
+#[test]
 fn key_of_another_section_is_shown_its_place() {
     for (text, hint) in [
         (
