@@ -94,7 +94,7 @@ def test_nothing_is_missed_in_ingesters_and_blocks_and_after_a_restart(server, t
             assert checker.sum("tactus_check_query_duration_seconds_count", f'query="{query}"') > 0
         eventually(lambda: checker.sum("tactus_check_found_seconds_count", 'query="by_id"') >= 2, "the time until traces are found")
         assert metrics["tempo_vulture_trace_total"] > 30
-        assert metrics['tempo_vulture_trace_error_total{error="notfound_byid"}'] == 0
+        assert metrics['tempo_vulture_trace_error_total{error="notfound_byid"}'] == metrics["tempo_vulture_error_total"] == 0
         assert checker.errors() == {}
         # What was written before the end is looked at after it, also by a process that was killed.
         known = checker.sum("tactus_check_known_traces")
@@ -114,6 +114,7 @@ def test_page_has_the_names_that_existing_alerts_ask_for(server, tmp_path):
         page = requests.get(f"http://{checker.address}/metrics", timeout=5)
         assert "# TYPE tempo_vulture_trace_total counter" in page.text
         assert "# TYPE tempo_vulture_trace_error_total counter" in page.text
+        assert "# TYPE tempo_vulture_error_total counter" in page.text
         assert requests.get(f"http://{checker.address}/other", timeout=5).status_code == 404
 
 
@@ -163,6 +164,9 @@ def test_server_that_is_away_is_counted_and_come_back_to(server, tmp_path):
         server.kill()
         eventually(lambda: checker.errors().get("requestfailed", 0) > 0, "failed requests", 30)
         eventually(lambda: checker.sum("tactus_check_pushes_total", 'outcome="failed"') > 0, "failed pushes", 30)
+        metrics = checker.metrics()
+        failed = sum(value for name, value in metrics.items() if name.startswith("tactus_check_pushes_total") and 'outcome="failed"' in name)
+        assert metrics["tempo_vulture_error_total"] > failed > 0, "pushes and queries"
         before = checker.sum("tactus_check_known_traces")
         server.start()
         eventually(lambda: checker.sum("tactus_check_known_traces") > before + 2, "traces are written again", 60, interval=0.1)

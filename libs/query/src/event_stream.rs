@@ -1,7 +1,7 @@
 //! Answers as server-sent events.
 
-use ::http::HeaderValue;
 use ::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use ::http::{HeaderName, HeaderValue};
 use axum::BoxError;
 use axum::body::Body;
 use axum::response::Response;
@@ -44,6 +44,9 @@ fn padded(parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
+/// nginx does not collect the body of an answer with this header.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// The response whose body is made of these events.
 pub(crate) fn response(
     events: impl Stream<Item = Result<impl Into<Bytes> + 'static, impl Into<BoxError> + 'static>>
@@ -54,6 +57,8 @@ pub(crate) fn response(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Without it nginx keeps events until a buffer is full.
+    headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
     response
 }
 

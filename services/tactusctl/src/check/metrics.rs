@@ -26,6 +26,7 @@ tactus_telemetry::metrics! {
         checks: Counter = "tempo_vulture_trace_total", "Questions about traces that were asked.";
         errors: CounterVec<1> = "tempo_vulture_trace_error_total",
             "Questions about traces without the right answer, by what is wrong.", ["error"];
+        failures: Counter = "tempo_vulture_error_total", "Requests, pushes and queries, that were refused or failed.";
         results: CounterVec<3> = "tactus_check_results_total",
             "Questions about traces, by age of the trace, kind of query, and whether the answer was right.", ["age", "query", "result"];
         pushes: CounterVec<2> = "tactus_check_pushes_total",
@@ -72,10 +73,25 @@ impl Metrics {
         };
         self.pushes.with([url, label]).inc();
         self.push_seconds.with([url]).observe_duration(time);
+        self.answered(outcome);
     }
 
-    pub(crate) fn queried(&self, url: &str, query: Query, time: Duration) {
+    pub(crate) fn queried<T>(
+        &self,
+        url: &str,
+        query: Query,
+        outcome: &Result<T, Failure>,
+        time: Duration,
+    ) {
         self.query_seconds.with([url, query.label()]).observe_duration(time);
+        self.answered(outcome);
+    }
+
+    /// Counts a request that failed; that a trace was not found is an answer.
+    pub(crate) fn answered<T>(&self, outcome: &Result<T, Failure>) {
+        if outcome.is_err() {
+            self.failures.inc();
+        }
     }
 
     /// The answer to a question about a trace of an age.
@@ -132,5 +148,20 @@ mod tests {
         let result =
             "tactus_check_results_total{age=\"10s\",query=\"search\",result=\"correct\"} 1\n";
         assert!(page.contains(result), "{page}");
+    }
+
+    #[test]
+    fn requests_that_fail_are_counted_and_wrong_answers_are_not() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry);
+        assert!(registry.encode().contains("tempo_vulture_error_total 0\n"));
+        let failure = || Failure::Failed("no route".to_owned());
+        metrics.pushed("http://a", &Ok(()), Duration::ZERO);
+        metrics.queried("http://a", Query::ById, &Ok(None::<()>), Duration::ZERO);
+        metrics.checked("10s", Query::ById, Some(&Problem::NotFound));
+        assert!(registry.encode().contains("tempo_vulture_error_total 0\n"));
+        metrics.pushed("http://a", &Err(failure()), Duration::ZERO);
+        metrics.queried::<()>("http://a", Query::ById, &Err(failure()), Duration::ZERO);
+        assert!(registry.encode().contains("tempo_vulture_error_total 2\n"));
     }
 }

@@ -71,7 +71,7 @@ pub(crate) async fn ask(
     let (path, accept) = query.path(trace);
     let began = Instant::now();
     let answer = server.get(&path, accept, tenant).await;
-    metrics.queried(&server.url, query, began.elapsed());
+    metrics.queried(&server.url, query, &answer, began.elapsed());
     let Some(body) = answer.map_err(Problem::Failed)? else {
         return Err(Problem::NotFound);
     };

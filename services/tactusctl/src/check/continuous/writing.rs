@@ -126,7 +126,9 @@ impl Checker {
         let server = self.settings.servers.query_at(turn);
         let retention = self.settings.retention;
         let read = history::read(server, self.tenant.as_ref(), &self.derivation, now(), retention);
-        let known = read.await?;
+        let known = read.await;
+        self.settings.metrics.answered(&known);
+        let known = known?;
         let mut written = self.written.lock();
         written.merge(&known);
         self.show(&written);
