@@ -18,10 +18,9 @@ pub(super) fn build(settings: &Azure) -> Result<(MicrosoftAzure, Target)> {
         return Err(Error::invalid("azure container_name", "a container name holds no slash"));
     }
     client::check_tls_provider()?;
-    let environment: Environment<'_> =
-        &|name| process_environment(name).and_then(|value| not_empty(&value));
+    let environment: Environment<'_> = &process_environment;
     let account = not_empty(&settings.storage_account_name)
-        .or_else(|| environment("AZURE_STORAGE_ACCOUNT"))
+        .or_else(|| not_empty(&environment("AZURE_STORAGE_ACCOUNT")?))
         .ok_or_else(|| Error::invalid("azure storage_account_name", NO_ACCOUNT))?;
     let url = account_url(settings, &account)?;
     let insecure = url.starts_with("http://");
@@ -77,7 +76,7 @@ fn sign_in(
     settings: &Azure,
     environment: Environment<'_>,
 ) -> Result<(MicrosoftAzureBuilder, &'static str)> {
-    let environment = |name: &str| environment(name).and_then(|value| not_empty(&value));
+    let environment = |name: &str| not_empty(&environment(name)?);
     let client_id = not_empty(&settings.user_assigned_id);
     if settings.use_federated_token {
         let client = client_id.or_else(|| environment("AZURE_CLIENT_ID"));
