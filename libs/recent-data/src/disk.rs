@@ -6,14 +6,14 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 use tactus_telemetry::{error_text, log_limited};
 
-use crate::layout::Layout;
+use crate::{error::Error, layout::Layout};
 
 /// How often the system is asked for the free space at most. In between, the bytes written are subtracted.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -44,6 +44,9 @@ pub(crate) struct Disk {
     looked_for_others: Mutex<Option<Instant>>,
     /// When and why the log last refused a push. `None` once it has accepted another one.
     failure: Mutex<Option<(Instant, String)>>,
+    /// The last write of the log, and of a cut, found no room. A quota may be used up although the system tells of free space.
+    log_is_full: AtomicBool,
+    cut_is_full: AtomicBool,
 }
 
 /// The space of the disk at one moment, in bytes.
@@ -75,20 +78,40 @@ impl Disk {
             lack: Mutex::default(),
             looked_for_others: Mutex::default(),
             failure: Mutex::default(),
+            log_is_full: AtomicBool::new(false),
+            cut_is_full: AtomicBool::new(false),
         }
     }
 
     /// Notes whether the log accepted a push. If a push is refused for what it is, that says nothing about the log.
     pub(crate) fn note_log<T>(&self, result: &Result<T, tactus_wal::Error>) {
         match result {
-            Ok(_) => *self.failure.lock() = None,
-            Err(error @ tactus_wal::Error::Io { .. }) => {
+            Ok(_) => {
+                *self.failure.lock() = None;
+                self.log_is_full.store(false, Ordering::Relaxed);
+            }
+            Err(
+                error @ (tactus_wal::Error::Io { .. }
+                | tactus_wal::Error::PartNumberTooLarge { .. }),
+            ) => {
+                self.log_is_full.store(error.is_full(), Ordering::Relaxed);
                 let error = error_text(error);
                 log_limited!(error, error, "the write-ahead log takes no pushes");
                 *self.failure.lock() = Some((Instant::now(), error));
             }
             Err(_) => {}
         }
+    }
+
+    /// Notes whether there was room for a cut.
+    pub(crate) fn note_cut(&self, result: &Result<(), Error>) {
+        let is_full = result.as_ref().is_err_and(Error::is_full);
+        self.cut_is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    /// True if the last write of the log or of a cut found no room, whatever the system tells.
+    pub(crate) fn found_no_room(&self) -> bool {
+        self.log_is_full.load(Ordering::Relaxed) || self.cut_is_full.load(Ordering::Relaxed)
     }
 
     /// Errors: the log refused a push a moment ago, and has not accepted one since. The text is the reason.
@@ -222,6 +245,8 @@ impl fmt::Display for DiskHangs {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]
@@ -246,5 +271,21 @@ mod tests {
         assert!(disk.lack(7).unwrap().contains("no room for more files (inodes): 7 bytes"));
         assert_eq!(Disk::new(folder.path(), 0).room(1, 1), None);
         assert!(Disk::new(folder.path(), 1).room(0, 0).is_some(), "as the system tells");
+    }
+
+    #[test]
+    fn disk_has_no_room_until_whatever_found_none_is_written() {
+        let disk = Disk::new(Path::new("/x"), 1);
+        let failed = |kind: io::ErrorKind| Err(Error::io("write", Path::new("/x"))(kind.into()));
+        for kind in [io::ErrorKind::QuotaExceeded, io::ErrorKind::StorageFull] {
+            disk.note_cut(&failed(kind));
+            // A push takes less.
+            disk.note_log(&Ok(()));
+            assert!(disk.found_no_room());
+            disk.note_cut(&Ok(()));
+            assert!(!disk.found_no_room());
+        }
+        disk.note_cut(&failed(io::ErrorKind::PermissionDenied));
+        assert!(!disk.found_no_room());
     }
 }

@@ -56,6 +56,17 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
+
+    /// True if there is no space, as [`tactus_wal::Error::is_full`].
+    pub(crate) fn is_full(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let kind = match self {
+            Self::Io { source, .. } => source.kind(),
+            Self::Segment(SegmentError::Io { source, .. }) => source.kind(),
+            _ => return false,
+        };
+        matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
+    }
 }
 
 /// The first of these paths, and how many more there are.
@@ -78,6 +89,15 @@ pub enum PushError {
     /// The push does not fit into a frame of the log. Sending it again does not help.
     #[error("{}", error_text(.0))]
     TooLarge(tactus_wal::Error),
+    /// A block would have far more bytes of resources and scopes than the push has. Sending it again does not help.
+    #[error(
+        "resources and scopes of this push would take more than {limit_bytes} bytes in a block, which has them again for \
+         each trace: send smaller resources, or fewer traces in one request"
+    )]
+    ExpandsTooMuch {
+        /// The limit for a push of this size.
+        limit_bytes: u64,
+    },
     /// The limit of live bytes is reached. The push may succeed in a moment.
     #[error("ingester is at its memory limit of {limit_bytes} bytes of live spans")]
     Full {
@@ -141,7 +161,7 @@ impl PushError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid",
-            Self::TooLarge(_) => "too_large",
+            Self::TooLarge(_) | Self::ExpandsTooMuch { .. } => "too_large",
             Self::Full { .. } | Self::FullForTenant { .. } => "memory",
             Self::TooManyTenants { .. } => "too_many_tenants",
             Self::DiskFull(_) => "disk_full",
@@ -157,7 +177,9 @@ impl PushError {
     pub(crate) fn status(&self) -> Status {
         let text = self.to_string();
         match self {
-            Self::Invalid(_) | Self::TooLarge(_) => Status::invalid_argument(text),
+            Self::Invalid(_) | Self::TooLarge(_) | Self::ExpandsTooMuch { .. } => {
+                Status::invalid_argument(text)
+            }
             Self::Full { .. } | Self::FullForTenant { .. } | Self::TooManyTenants { .. } => {
                 Status::resource_exhausted(text)
             }

@@ -63,6 +63,9 @@ impl Ingester {
     pub(crate) async fn is_disk_low(self: &Arc<Self>) -> bool {
         let ingester = Arc::clone(self);
         let room = tokio::task::spawn_blocking(move || ingester.measure_disk()).await;
+        if self.disk.found_no_room() {
+            return true;
+        }
         let Ok(Some(room)) = room else { return false };
         // Many small blocks are not worth it if they do not help, because other files may have filled the disk.
         room.is_full() || (room.is_low() && self.segment_cache.file_bytes() >= room.kept / 4)

@@ -28,6 +28,7 @@ use crate::{
     begun_blocks::Flushes,
     disk::{Disk, DiskHangs},
     error::PushError,
+    expansion::check_expansion,
     frame::FrameSlices,
     generation::{Generation, RELEASED_MEMORY_FOR_ROOM, Sealing, Tenant},
     head::{Appended, Head, NEW_HEAD_BYTES},
@@ -254,6 +255,7 @@ impl Ingester {
         if push.runs.is_empty() {
             return Ok(Appended::default());
         }
+        check_expansion(push)?;
         let generation = self.current.read();
         // The last cut may have come before the lock. There is no other one.
         if self.stopping.load(Ordering::Acquire) {

@@ -16,11 +16,14 @@
 //! still read.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
+use rustix::io::Errno;
 use tactus_model::TenantId;
+use tactus_wal::PART_NUMBER_LIMIT;
 
 /// The file of a cut.
 pub(crate) const CUT_FILE: &str = "cut.seg";
@@ -30,6 +33,8 @@ const SEGMENT: &str = "seg";
 const PENDING: &str = "pending";
 /// Extension of the file that will replace a pending segment, while it is being written.
 const DECIDING: &str = "deciding";
+/// Notes and manifests are far smaller.
+const MAX_READ_BYTES: u64 = 256 << 20;
 
 /// The range of log parts whose spans a directory of segments holds. If another program put a part among them, that and the
 /// later ones are not in the range, although the spans of the later ones are in the directory as well.
@@ -167,10 +172,13 @@ fn is_writing(directory: &Path) -> bool {
     directory.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".writing-"))
 }
 
-/// The range of a segment directory's name.
+/// The range of a segment directory's name. `None`: it is none, or no part of the log has such a number.
 pub(crate) fn parse_part_range(name: &str) -> Option<PartRange> {
     let (first, last) = name.split_once('-')?;
-    let number = |text: &str| (text.len() == 16).then(|| text.parse().ok()).flatten();
+    let number = |text: &str| {
+        let number = if text.len() == 16 { text.parse::<u64>().ok() } else { None };
+        number.filter(|number| *number < PART_NUMBER_LIMIT)
+    };
     Some(PartRange { first: number(first)?, last: number(last)? })
 }
 
@@ -223,6 +231,36 @@ pub(crate) fn has_segment_ending(name: &str) -> bool {
         stem.rsplit_once('.')?.1.parse::<usize>().ok()
     };
     numbered(SEGMENT).or_else(|| numbered(PENDING)).is_some()
+}
+
+/// Opens a file to read it.
+///
+/// Errors: of kind `InvalidData` if it is something else. To open a pipe would be to wait until somebody writes to it.
+pub(crate) fn open_file(path: &Path) -> io::Result<fs::File> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => fs::File::open(path),
+        Err(error) if !is_loop(&error) => Err(error),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a file")),
+    }
+}
+
+/// True if a link leads to itself.
+pub(crate) fn is_loop(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::LOOP)
+}
+
+/// Reads a file that is never large.
+///
+/// Errors: as [`open_file`]; also of kind `InvalidData` if it is larger than memory should be taken for, as after damage of
+/// the file system.
+pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open_file(path)?;
+    if file.metadata()?.len() > MAX_READ_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too large"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Makes the entries of a directory durable.
@@ -296,6 +334,16 @@ mod tests {
     }
 
     #[test]
+    fn file_that_is_far_too_large_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("segments.notes");
+        let file = fs::File::create(&path).unwrap();
+        assert!(read_file(&path).unwrap().is_empty());
+        file.set_len(1 << 40).unwrap();
+        assert_eq!(read_file(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
     fn segment_directory_names_parse_back() {
         let layout = Layout { root: "/x".into() };
         let range = PartRange { first: 3, last: 17 };
@@ -305,5 +353,8 @@ mod tests {
         for foreign in [".writing-1-2", "a-b", "1-2", "lost+found"] {
             assert_eq!(parse_part_range(foreign), None);
         }
+        let range = |last: u64| parse_part_range(&format!("{:016}-{last:016}", 1));
+        assert_eq!(range(PART_NUMBER_LIMIT), None);
+        assert!(range(PART_NUMBER_LIMIT - 1).is_some());
     }
 }

@@ -21,6 +21,7 @@ mod decisions;
 mod directory;
 mod disk;
 mod error;
+mod expansion;
 mod flush;
 mod flushed_segments;
 mod frame;

@@ -14,7 +14,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::layout::sync_directory;
+use crate::layout::{read_file, sync_directory};
 
 const HEAD_BYTES: usize = 8;
 /// From this size on, notes about deleted files are dropped.
@@ -58,11 +58,9 @@ impl Notes {
     ///
     /// Errors: the file cannot be read.
     pub(crate) fn read(&self) -> io::Result<HashMap<String, Fate>> {
-        let mut bytes = Vec::new();
-        match File::open(&self.path) {
-            Ok(mut file) => file.read_to_end(&mut bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error),
+        let bytes = match read_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read?,
         };
         Ok(frames(&bytes).map(|(key, fate, _)| (key.to_owned(), fate)).collect())
     }

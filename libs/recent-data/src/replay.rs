@@ -1,5 +1,6 @@
 //! Finds segments, and reads back the write-ahead log, at the start.
 
+mod held;
 mod log;
 
 use std::{
@@ -23,8 +24,8 @@ use crate::{
     error::Error,
     ingester::Ingester,
     layout::{
-        CUT_FILE, Layout, decided_paths, has_segment_ending, is_deciding, is_pending,
-        parse_part_range, parse_segment_file_name, segment_key,
+        CUT_FILE, Layout, PartRange, decided_paths, has_segment_ending, is_deciding, is_loop,
+        is_pending, parse_part_range, parse_segment_file_name, read_file, segment_key,
     },
     notes::Fate,
     segment::{
@@ -60,6 +61,7 @@ pub(crate) fn restore(ingester: &Arc<Ingester>, log: Replay) -> Result<(), Error
 fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
     let notes = read_notes(ingester)?;
     let directories = list_patiently(&ingester.layout.segments())?;
+    // Where no number is left, the log takes no pushes, and says so.
     ingester.wal.skip_to(first_free_part(&directories, &notes))?;
     let mut covered = Covered::default();
     // In order of their numbers, because the oldest segments go into a block first.
@@ -72,27 +74,40 @@ fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
             let directory = Directory { ingester, path: &path, notes: &notes, has_damage };
             match list_patiently(&path) {
                 Ok(paths) => directory.open(paths)?,
+                Err(Error::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotADirectory || is_loop(&source) =>
+                {
+                    directory.set_aside(&path, &SegmentError::read(&path, source));
+                }
                 Err(Error::Io { source, .. }) if is_error_of_disk(&source) => {
                     let error = SegmentError::read(&path, source);
                     ingester.wait_for_disk(&path, What::Unknown, &error);
                 }
                 Err(error) => return Err(error),
             }
-            // Fails unless it is empty.
-            let _ = fs::remove_dir(&path);
+            // Fails unless it is empty. The log goes before the files of segments, so what is left of it is the only copy.
+            let is_empty = fs::remove_dir(&path).is_ok();
             // Whatever became of the copy for the quarantine: a full disk has no room for it.
-            let is_damaged = directory.has_damage.get()
+            let is_damaged = is_empty
+                || directory.has_damage.get()
                 || ingester.unreadable.has_below(&path)
                 || has_quarantined(ingester, &path);
-            // Of what could not be read, spans that the log still has are cut again, under other numbers: notes say that the
-            // segments with these numbers are gone.
+            // Of what could not be read, or is not there, spans that the log still has are cut again, under other numbers:
+            // notes say that the segments with these numbers are gone.
             covered.parts.push(parts);
             covered.damaged.extend(is_damaged.then_some(parts));
         } else {
             tracing::warn!(path = %path.display(), "foreign entry among the segments, left alone");
         }
     }
+    // If the log still has a part whose segments are gone, new ones must not get their names: notes would call them gone.
+    let left = ingester.wal.parts();
+    let is_left = |parts: &PartRange| left.iter().any(|part| parts.contains(part.id.number()));
+    let noted: Vec<_> = noted_parts(&notes).filter(is_left).collect();
+    covered.parts.extend(&noted);
+    covered.damaged.extend(&noted);
     covered.parts.sort_unstable();
+    covered.parts.dedup();
     Ok(covered)
 }
 
@@ -105,7 +120,9 @@ fn read_notes(ingester: &Ingester) -> Result<HashMap<String, Fate>, Error> {
     let is_unread = |read: &io::Result<_>| read.as_ref().is_err_and(is_error_of_disk);
     let error = match patiently(|| ingester.notes.read(), is_unread) {
         Ok(notes) => return Ok(notes),
-        Err(error) if is_error_of_disk(&error) => error,
+        Err(error) if is_error_of_disk(&error) || error.kind() == io::ErrorKind::InvalidData => {
+            error
+        }
         Err(error) => return Err(Error::io("read", &path)(error)),
     };
     let kept = ingester.layout.quarantine(&path).map_err(Error::io("set aside", &path))?;
@@ -127,9 +144,13 @@ fn has_quarantined(ingester: &Ingester, directory: &Path) -> bool {
 /// is gone must not be taken for what became of a new one.
 fn first_free_part(directories: &[PathBuf], notes: &HashMap<String, Fate>) -> u64 {
     let names = directories.iter().filter_map(|path| path.file_name()?.to_str());
-    let noted = notes.keys().filter_map(|key| Some(key.split_once('/')?.0));
-    let ranges = names.chain(noted).filter_map(parse_part_range);
+    let ranges = names.filter_map(parse_part_range).chain(noted_parts(notes));
     ranges.map(|range| range.last + 1).max().unwrap_or(1)
+}
+
+/// The log parts of the segments that notes are about.
+fn noted_parts(notes: &HashMap<String, Fate>) -> impl Iterator<Item = PartRange> {
+    notes.keys().filter_map(|key| parse_part_range(key.split_once('/')?.0))
 }
 
 /// Reads something. If the disk cannot, it is asked again, because a path to it may fail over.
@@ -199,17 +220,7 @@ impl Directory<'_> {
         let ingester = self.ingester;
         let (found, file) = match self.read_cut(path) {
             Ok(read) => read,
-            Err(error) if error.is_damage() => {
-                self.has_damage.set(true);
-                let kept = ingester.layout.quarantine(path);
-                ingester.count_damaged("", &error, kept);
-                return Ok(());
-            }
-            Err(error) if error.is_of_disk() => {
-                ingester.wait_for_disk(path, What::Unknown, &error);
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => return self.go_on_without(path, error),
         };
         if let Some(error) = found.damage.as_ref().filter(|damage| damage.is_of_disk()) {
             ingester.wait_for_disk(path, What::Unknown, error);
@@ -266,13 +277,26 @@ impl Directory<'_> {
         }
         match SegmentFile::new(path, 1, self.ingester.segment_cache.file_counter()) {
             Ok(file) => self.open_segment(path, file.whole()),
-            Err(source) if is_error_of_disk(&source) => {
-                let error = SegmentError::read(path, source);
-                self.ingester.wait_for_disk(path, What::Unknown, &error);
-                Ok(())
-            }
-            Err(source) => Err(SegmentError::read(path, source).into()),
+            Err(source) => self.go_on_without(path, SegmentError::read(path, source)),
         }
+    }
+
+    /// Goes on without a file of which nothing can be read, if the cause lies in it or in the disk.
+    fn go_on_without(&self, path: &Path, error: SegmentError) -> Result<(), Error> {
+        if error.is_damage() {
+            self.set_aside(path, &error);
+        } else if error.is_of_disk() {
+            self.ingester.wait_for_disk(path, What::Unknown, &error);
+        } else {
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self, path: &Path, error: &SegmentError) {
+        self.has_damage.set(true);
+        let kept = self.ingester.layout.quarantine(path);
+        self.ingester.count_damaged("", error, kept);
     }
 
     fn fate(&self, path: &Path) -> Option<Fate> {
@@ -341,7 +365,7 @@ fn resume_blocks(ingester: &Ingester) -> Result<(), Error> {
 
 fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
     let id = path.file_stem().and_then(|stem| Uuid::parse_str(stem.to_str()?).ok());
-    let bytes = match fs::read(path) {
+    let bytes = match read_file(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "cannot read a manifest, left alone");

@@ -127,9 +127,9 @@ impl Ingester {
     ) -> Result<(), Error> {
         let directory = self.layout.segment_directory(parts[0]);
         // A directory of that name which this process has not written is in the way: other spans are in it.
-        if generation.is_written.load(Ordering::Acquire) && directory.is_dir() {
+        let written = if generation.is_written.load(Ordering::Acquire) && directory.is_dir() {
             // An earlier call may have failed right after the rename.
-            self.sync_segments()?;
+            self.sync_segments()
         } else {
             let writing = self.layout.writing_directory(parts[0]);
             let written = self.write_directory(generation, &writing, &directory);
@@ -137,8 +137,10 @@ impl Ingester {
                 // A full disk gets its space back.
                 let _ = fs::remove_dir_all(&writing);
             }
-            written?;
-        }
+            written
+        };
+        self.disk.note_cut(&written);
+        written?;
         // Open all segments before the first head is removed, so that an error leaves every span where it was.
         let opened = directory::open_new(&directory, &self.segment_cache);
         if let Err(error) = &opened

@@ -16,6 +16,7 @@ use crate::{
 mod bad_disk;
 mod blocks;
 mod clocks;
+mod covered_parts;
 mod flushes;
 mod left_behind;
 mod left_out;

@@ -17,9 +17,9 @@ pub const CURSOR_PREFIX: &str = "cursor-";
 const PART_SUFFIX: &str = ".wal";
 const DAMAGED_SUFFIX: &str = ".wal.damaged";
 const ID_DIGITS: usize = 16;
-/// Files with this number or a higher one are taken for foreign. The limit makes sure that all later numbers fit into
-/// 16 digits.
-pub(crate) const ID_LIMIT: u64 = 1_000_000_000_000_000;
+/// Parts have lower numbers than this. A file with this number or a higher one is taken for foreign, and no new part gets
+/// such a number: what is appended to it would not be read back.
+pub const PART_NUMBER_LIMIT: u64 = 9_000_000_000_000_000;
 
 /// The directory of a log. It stays locked while this value lives.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ fn parse_id(name: &str, suffix: &str) -> Option<PartId> {
     if digits.len() != ID_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    digits.parse().ok().filter(|id| *id < ID_LIMIT).map(PartId)
+    digits.parse().ok().filter(|id| *id < PART_NUMBER_LIMIT).map(PartId)
 }
 
 #[cfg(test)]
@@ -194,11 +194,14 @@ mod tests {
     fn id_parses_only_from_our_names() {
         assert_eq!(parse_id("0000000000000042.wal", PART_SUFFIX), Some(PartId(42)));
         assert_eq!(PartId(42).to_string(), "0000000000000042");
+        let last = PartId(PART_NUMBER_LIMIT - 1);
+        assert_eq!(parse_id(&format!("{last}.wal"), PART_SUFFIX), Some(last));
         for name in [
             "42.wal",
             "000000000000004x.wal",
             "+000000000000042.wal",
             "0000000000000042.wal.damaged",
+            "9000000000000000.wal",
             "9999999999999999.wal",
             "0000000000000042",
             "",

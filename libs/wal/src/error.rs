@@ -42,7 +42,7 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// After the first number for new parts there are none left that replay would recognise.
+    /// No number is left for a new part that replay would recognise.
     #[error("WAL part number {number} is not below {limit}")]
     PartNumberTooLarge {
         /// The refused number.

@@ -26,7 +26,7 @@ mod replay;
 mod shared;
 mod tail;
 
-pub use directory::CURSOR_PREFIX;
+pub use directory::{CURSOR_PREFIX, PART_NUMBER_LIMIT};
 pub use error::{Error, Result};
 pub use files::{Files, LogFile, SystemFiles};
 pub use frame::Frame;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::directory::{Directory, ID_LIMIT};
+use crate::directory::{Directory, PART_NUMBER_LIMIT};
 use crate::files::{Files, SystemFiles};
 use crate::frame::Header;
 use crate::shared::{PartInfo, Settings, Shared, Stats, Wait, spawn_syncer};
@@ -62,7 +62,7 @@ impl Wal {
     /// 0.2 to 0.8 ms with a sync. But if the disk stalls, the kernel throttles writers and this waits as long as the
     /// stall lasts, so call it only where that does no harm.
     ///
-    /// Errors: `EmptyFrame`, `FrameTooLarge`, `Io` (see [`Error::is_full`]). After an error the frame counts as not
+    /// Errors: `EmptyFrame`, `FrameTooLarge`, `PartNumberTooLarge`, `Io` (see [`Error::is_full`]). After an error the frame counts as not
     /// appended, but it may still be replayed. Later appends are sound.
     pub fn append<S: AsRef<[u8]>>(&self, payload: &[S]) -> Result<Position> {
         let header = Header::of(payload)?;
@@ -74,12 +74,13 @@ impl Wal {
     }
 
     /// From now on new parts get no lower number than this, even in an empty directory, where numbers would otherwise begin
-    /// at 1 again. For owners that remember part numbers after their release. Below 10^15.
+    /// at 1 again. For owners that remember part numbers after their release. At most [`PART_NUMBER_LIMIT`], which leaves no
+    /// number: appends are then refused.
     ///
     /// Errors: `PartNumberTooLarge`.
     pub fn skip_to(&self, first_part: u64) -> Result<()> {
-        if first_part >= ID_LIMIT {
-            return Err(Error::PartNumberTooLarge { number: first_part, limit: ID_LIMIT });
+        if first_part > PART_NUMBER_LIMIT {
+            return Err(Error::PartNumberTooLarge { number: first_part, limit: PART_NUMBER_LIMIT });
         }
         self.shared.skip_to(first_part);
         Ok(())

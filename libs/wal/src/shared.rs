@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::directory::{Directory, Listing};
+use crate::directory::{Directory, Listing, PART_NUMBER_LIMIT};
 use crate::files::Files;
 use crate::part::{PartFile, Synced};
 use crate::{Error, PartId, Position, Result};
@@ -226,6 +226,12 @@ impl Shared {
         if state.active.is_none() {
             let file = loop {
                 let id = PartId(state.next_id);
+                if id.0 >= PART_NUMBER_LIMIT {
+                    return Err(Error::PartNumberTooLarge {
+                        number: id.0,
+                        limit: PART_NUMBER_LIMIT,
+                    });
+                }
                 state.next_id += 1;
                 match PartFile::create(&*self.files, &self.directory, id) {
                     Ok(file) => break file,

@@ -72,8 +72,8 @@ impl Ingester {
                     match compacted.await {
                         // A compactor has already merged it into another block.
                         Ok(_) => return Ok(None),
-                        Err(error) if error.is_corrupt() => return Ok(None),
-                        Err(error) if error.is_not_found() => {}
+                        // What is not the meta of this block says nothing of it: a gateway may answer anything.
+                        Err(error) if error.is_not_found() || error.is_corrupt() => {}
                         Err(error) => return Err(error.into()),
                     }
                 }

@@ -1,6 +1,6 @@
 //! Appends the spans of a push, and records which were refused.
 
-use tactus_model::{AppendError, BatchBuilder, CutTraces, RunMessages, TooDeepKey, TraceId};
+use tactus_model::{AppendError, BatchBuilder, CutTraces, KnownOwners, RunMessages, TooDeepKey};
 use tactus_proto::tactus::v1::{PushRequest, SpanRun};
 
 /// Spans of a push that were refused.
@@ -71,10 +71,11 @@ pub(crate) fn append_replayed(
     let mark = builder.mark();
     let mut appended = Appended::default();
     let mut position = 0;
+    let mut owners = KnownOwners::default();
     for run in &push.runs {
         let known = is_known(run.origin);
         let (first, refused_before) = (builder.len(), appended.refused_spans.len());
-        let result = append_run(builder, push, run, |trace, _| {
+        let result = builder.append_next_run(&mut owners, messages_of(push, run), |trace, _| {
             position += 1;
             let found = occurrences(refused, position - 1);
             appended.refused_spans.extend_from_slice(found);
@@ -96,16 +97,6 @@ pub(crate) fn append_replayed(
 fn occurrences(positions: &[u32], position: u32) -> &[u32] {
     let from = &positions[positions.partition_point(|at| *at < position)..];
     &from[..from.partition_point(|at| *at == position)]
-}
-
-fn append_run(
-    builder: &mut BatchBuilder,
-    push: &PushRequest,
-    run: &SpanRun,
-    admit: impl FnMut(TraceId, usize) -> bool,
-) -> Result<u64, AppendError> {
-    let run = messages_of(push, run);
-    builder.append_run(run.resource, run.scope, run.scope_spans, admit)
 }
 
 /// A run with its resource and scope.

@@ -3,10 +3,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tactus_model::TenantId;
 use tactus_proto::tactus::v1::{
-    PushRequest, ingester_server::IngesterServer, pushes_server::PushesServer,
+    FindTraceRequest, PushRequest, ingester_server::IngesterServer, pushes_server::PushesServer,
 };
-use tactus_rpc::{ChannelSettings, Channels, Ingesters, Shared as SharedPush};
+use tactus_rpc::{ChannelSettings, Channels, Compression, Ingesters, Shared as SharedPush};
 use tactus_server::{
+    addressee::{Addressee, refuse_others},
     grpc,
     listener::{BoundListener, ListenerSettings},
 };
@@ -49,7 +50,10 @@ async fn port(bodies: Arc<Bodies>) -> Port {
     let mut routes = RoutesBuilder::default();
     routes.add_service(PushesServer::new(streams));
     routes.add_service(IngesterServer::from_arc(Arc::clone(&ingester)));
-    let router = grpc::router(routes.routes(), metrics);
+    let addressee =
+        Addressee { cluster: Some("prod".to_owned()), instances: vec!["ring/a".to_owned()] };
+    let router = refuse_others(grpc::services(routes.routes()), Arc::new(addressee));
+    let router = grpc::observed(router, metrics);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap().to_string();
     let shutdown = CancellationToken::new();
@@ -57,9 +61,15 @@ async fn port(bodies: Arc<Bodies>) -> Port {
     let drain_timeout = Duration::from_secs(3600);
     let settings = ListenerSettings { drain_timeout, ..ListenerSettings::default() };
     let listener = grpc::serve_quietly(socket, settings, router, shutdown.clone()).unwrap();
-    let channels = Channels::new(ChannelSettings::default());
-    let client = Ingesters::new(channels, Duration::from_secs(60)).at(&address);
+    let client = client_of(&address, "a", "prod", Compression::None);
     Port { _folder: folder, ingester, client, registry, listener, shutdown }
+}
+
+/// A client of an ingester of a cluster.
+fn client_of(address: &str, id: &str, cluster: &str, compression: Compression) -> Arc<dyn Unary> {
+    let cluster_label = Some(cluster.parse().unwrap());
+    let settings = ChannelSettings { cluster_label, compression, ..ChannelSettings::default() };
+    Ingesters::new(Channels::new(settings), "ring", Duration::from_secs(60)).at(address, id)
 }
 
 impl Port {
@@ -107,6 +117,27 @@ async fn frames_are_stored_answered_and_counted_as_calls_of_their_own() {
     assert_eq!(port.spans(), 21);
     // All of them were frames of one call, which has not ended.
     assert!(!port.calls("/tactus.v1.Pushes/Stream", ""));
+}
+
+#[tokio::test]
+async fn pushes_and_queries_of_another_ingester_or_cluster_are_refused() {
+    let port = port(Bodies::unbounded()).await;
+    assert!(port.push(push(1)).await.is_ok());
+    let address = port.listener.local_addr().to_string();
+    // Only what is not compressed goes into calls that last.
+    for compression in [Compression::None, Compression::Gzip] {
+        for (id, cluster, text) in [("b", "prod", "instance"), ("a", "staging", "cluster_label")] {
+            let client = client_of(&address, id, cluster, compression);
+            let pushed = client.push(SharedPush::new(push(2)).request()).await.unwrap_err();
+            let found =
+                client.find_trace(Request::new(FindTraceRequest::default())).await.unwrap_err();
+            for status in [pushed, found] {
+                assert_eq!(status.code(), Code::Unavailable);
+                assert!(status.message().contains(text), "{status}");
+            }
+        }
+    }
+    assert_eq!(port.spans(), 1);
 }
 
 #[tokio::test]

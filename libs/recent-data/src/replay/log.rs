@@ -6,6 +6,7 @@ use tactus_model::TenantId;
 use tactus_telemetry::{error_text, log_limited};
 use tactus_wal::{Frame, PartId, Replay};
 
+use super::held::HeldSpans;
 use crate::{
     error::{Error, PushError},
     frame,
@@ -19,11 +20,12 @@ use crate::{
     unreadable::What,
 };
 
-/// Log parts whose spans are in segments.
+/// Log parts of which there are segments, or were. These need not have all of their spans: the directory of a cut may have
+/// lost its file, or it comes from another disk, whose numbers are the same.
 #[derive(Default)]
 pub(super) struct Covered {
     pub(super) parts: Vec<PartRange>,
-    /// Of these, those of which some segments are damaged or cannot be read.
+    /// Of these, those of which some segments are damaged, cannot be read, or are not there.
     pub(super) damaged: Vec<PartRange>,
 }
 
@@ -33,7 +35,8 @@ impl Covered {
     }
 }
 
-/// Cuts the spans of each log part that no segment holds into segments, then releases the part.
+/// Cuts the spans of each log part that has no segments into segments, then releases the part. Of one that has some, what
+/// they lack is taken in again.
 pub(super) fn replay_log(
     ingester: &Ingester,
     mut log: Replay,
@@ -43,7 +46,9 @@ pub(super) fn replay_log(
     let mut sealing = ingester.sealing.try_lock().expect("nothing else runs during start");
     let mut open: Option<(PartId, Arc<Generation>)> = None;
     let mut finished = Vec::new();
-    let mut again = Vec::new();
+    let mut held = HeldSpans::new(ingester);
+    let (mut again, mut again_bytes) = (Vec::new(), 0);
+    let mut refused = BTreeSet::new();
     let wait_for_next_start = |part: PartId| {
         let path = ingester.wal.part_path(part);
         ingester.unreadable.add(&path, What::Unknown, ingester.settings.retry_pause);
@@ -60,8 +65,14 @@ pub(super) fn replay_log(
         }
         let Some(frame) = frame else { break };
         if is_covered(frame.position.part) {
-            if Covered::has(&covered.damaged, frame.position.part.number()) {
-                again.push(frame);
+            if !held.has(&frame) {
+                again_bytes += frame.payload.len();
+                // Of more than that some would be refused anyway.
+                if again_bytes <= ingester.settings.ingester.max_live_bytes as usize {
+                    again.push(frame);
+                } else {
+                    refused.insert(frame.position.part);
+                }
             }
             continue;
         }
@@ -100,51 +111,65 @@ pub(super) fn replay_log(
             wait_for_next_start(kept.part);
         }
     }
-    let last = ingester.wal.parts().iter().map(|part| part.id.number()).max();
+    let left = ingester.wal.parts();
     drop(log);
     if !covered.parts.is_empty() {
         // The former process may have ended between the rename of a cut and its sync.
         ingester.sync_segments()?;
     }
-    for part in ingester.wal.parts() {
+    let numbers = left.iter().map(|part| part.id.number());
+    let numbers = numbers.chain(covered.parts.iter().map(|range| range.last));
+    sealing.sealed_through = numbers.max().unwrap_or(0);
+    // A push needs no cut, but a part of the log, which comes after those that were cut.
+    refused.extend(push_again(ingester, again));
+    refused.into_iter().for_each(wait_for_next_start);
+    for part in left {
         // The parts that are left are covered by segments, are damaged or empty; or their spans are only in memory.
         let number = part.id.number();
-        if !sealing.is_waiting(number) && !Covered::has(&covered.damaged, number) {
+        if !sealing.is_waiting(number) {
             ingester.release_log(PartRange::of(number));
         }
-    }
-    let segments = covered.parts.iter().map(|range| range.last).max().unwrap_or(0);
-    sealing.sealed_through = last.unwrap_or(0).max(segments);
-    // A push needs no cut, but a part of the log, which comes after those that were cut.
-    drop(sealing);
-    push_again(ingester, &again).into_iter().for_each(wait_for_next_start);
-    for &parts in &covered.damaged {
-        ingester.release_log(parts);
     }
     Ok(())
 }
 
-/// Takes in once more what a log part holds of which some segments are damaged. The sound ones keep its place on the disk,
-/// so its frames go to the current part. Of those that segments hold, nothing is stored again. Returns the parts of which
-/// something was refused: they are the only copy of it.
-fn push_again(ingester: &Ingester, frames: &[Frame]) -> BTreeSet<PartId> {
-    let generation = Arc::clone(&ingester.current.read());
-    if !frames.is_empty() {
-        // Until then the tenants of these frames have no limits.
-        generation.cut_within(Duration::ZERO);
+/// Takes in once more what a log part holds and its segments lack. They keep its place on the disk, so its frames go to the
+/// current part. Returns the parts of which something was refused: they are the only copy of it.
+fn push_again(ingester: &Ingester, frames: Vec<Frame>) -> BTreeSet<PartId> {
+    let parts: BTreeSet<_> = frames.iter().map(|frame| frame.position.part).collect();
+    if parts.is_empty() {
+        return parts;
     }
-    let push = |frame: &&Frame| {
-        let pushed = push_frame(ingester, &generation, frame);
-        let log = |error: &PushError| {
+    tracing::warn!(
+        parts = parts.len(),
+        pushes = frames.len(),
+        "the write-ahead log has spans that the segments of its parts lack: they are taken in again"
+    );
+    let generation = Arc::clone(&ingester.current.read());
+    // Until then the tenants of these frames have no limits.
+    generation.cut_within(Duration::ZERO);
+    let mut refused = BTreeSet::new();
+    for frame in frames {
+        if let Err(error) = push_frame(ingester, &generation, &frame) {
+            refused.insert(frame.position.part);
             log_limited!(
                 error,
-                error = error_text(error),
-                "spans of damaged segments, which the write-ahead log still holds, are not taken in again before the next start"
+                error = error_text(&error),
+                "spans that segments lack, and the write-ahead log still holds, are not taken in again before the next start"
             );
-        };
-        pushed.inspect_err(log).is_ok()
-    };
-    frames.iter().filter(|frame| !push(frame)).map(|frame| frame.position.part).collect()
+        }
+    }
+    // The parts that had them go next.
+    if ingester.settings.fsync_interval.is_some()
+        && let Err(error) = ingester.wal.sync()
+    {
+        tracing::error!(
+            error = error_text(&error),
+            "cannot sync spans that were taken in again: the parts of the log that had them stay"
+        );
+        return parts;
+    }
+    refused
 }
 
 /// Limits were applied when the push came in, so that only a lack of memory or of disk refuses it.

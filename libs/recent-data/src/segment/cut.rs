@@ -20,12 +20,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{fs::SeekFrom, io::Errno};
 use tactus_model::TenantId;
 
 use super::{
     NewSegment, SegmentError,
     image::{read_u32, read_u64},
 };
+use crate::layout::open_file;
 
 const MAGIC: &[u8; 8] = b"TACTCUT1";
 const HEAD_MAGIC: &[u8; 8] = b"TACTSECT";
@@ -214,7 +216,7 @@ impl Section {
 /// Errors: nothing of the file can be read, or it is not the file of a cut.
 pub(crate) fn read_sections(path: &Path) -> Result<Sections, SegmentError> {
     let read = |source| SegmentError::read(path, source);
-    let file = File::open(path).map_err(read)?;
+    let file = open_file(path).map_err(read)?;
     let bytes = file.metadata().map_err(read)?.len();
     match read_directory(path, &file, bytes) {
         Ok(sections) => Ok(Sections { sections, damage: None }),
@@ -289,6 +291,16 @@ fn walk(path: &Path, file: &File, bytes: u64) -> Result<Vec<Section>, SegmentErr
 fn next_head(file: &File, mut at: u64, bytes: u64, buffer: &mut Vec<u8>) -> u64 {
     let mut step = SEARCHED_FIRST;
     while at < bytes {
+        // Where the size of the file is damaged, it may have a hole that nobody can read in a lifetime.
+        match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(data) => at = at.max(data / ALIGNMENT * ALIGNMENT),
+            Err(Errno::NXIO) => break,
+            // Not every file system tells.
+            Err(_) => {}
+        }
+        if at >= bytes {
+            break;
+        }
         let mut looked = (step as u64).min(bytes - at);
         buffer.resize(buffer.len().max(looked as usize), 0);
         step = (2 * step).min(SEARCHED_AT_A_TIME);

@@ -44,12 +44,13 @@ impl SegmentError {
         Self::io(READ, path, source)
     }
 
-    /// True if reading it again would not help, because its content is wrong or it is cut off.
+    /// True if reading it again would not help, because its content is wrong, or it is cut off or not a file.
     pub(crate) fn is_damage(&self) -> bool {
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
         match self {
             Self::Corrupt { .. } => true,
             Self::Io { action, source, .. } => {
-                *action == READ && source.kind() == io::ErrorKind::UnexpectedEof
+                *action == READ && matches!(source.kind(), InvalidData | UnexpectedEof)
             }
         }
     }

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 
-use crate::layout::CUT_FILE;
+use crate::layout::{CUT_FILE, open_file};
 
 /// The disk space of a released segment of at least this size is freed before its whole file can be deleted.
 const WORTH_A_HOLE: u64 = 64 << 10;
@@ -69,9 +69,9 @@ impl FileBytes {
 impl SegmentFile {
     /// A file with `segments` segments that are still needed. Its size counts in `total`.
     ///
-    /// Errors: the size of the file cannot be read.
+    /// Errors: the size of the file cannot be read, or as [`open_file`].
     pub(crate) fn new(path: &Path, segments: usize, total: &FileBytes) -> io::Result<Arc<Self>> {
-        let bytes = fs::metadata(path)?.len();
+        let bytes = open_file(path)?.metadata()?.len();
         total.add(bytes);
         Ok(Arc::new(Self {
             path: Mutex::new(path.to_owned()),

@@ -24,6 +24,7 @@ struct State {
     answers: Condvar,
     fails_syncs: AtomicBool,
     takes_no_files: AtomicBool,
+    is_over_quota: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -57,6 +58,9 @@ impl Files for BadDisk {
 impl LogFile for BadFile {
     fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         self.1.wait();
+        if self.1.0.is_over_quota.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
         LogFile::write_at(&self.0, slices, offset)
     }
 
@@ -311,4 +315,22 @@ async fn directory_that_was_removed_is_made_anew() {
     assert!(bench.open_with(bench.settings()).is_err(), "it is locked as before");
     drop(ingester);
     assert_eq!(held(&bench.open()), once(10..30));
+}
+
+#[tokio::test]
+async fn segments_become_blocks_while_a_quota_leaves_no_room_for_pushes() {
+    let (bench, disk) = (Bench::new(), BadDisk::default());
+    let ingester = bench.open_with(settings_on(&bench, &disk)).unwrap();
+    push_id(&ingester, 1).await.unwrap();
+    ingester.seal().await.unwrap();
+    assert!(!ingester.is_disk_low().await);
+    disk.0.is_over_quota.store(true, Ordering::Relaxed);
+    let refused = push_id(&ingester, 2).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    ingester.flush_due().await;
+    let stored = || bench.blocklist.tenant("t1").live().len() == 1;
+    eventually("the segment is in a block", stored).await;
+    disk.0.is_over_quota.store(false, Ordering::Relaxed);
+    push_id(&ingester, 3).await.unwrap();
+    assert!(!ingester.is_disk_low().await);
 }

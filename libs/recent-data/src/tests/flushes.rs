@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use tactus_storage::Uuid;
 use tokio::sync::Semaphore;
 
 use super::{bad_disk::eventually, *};
+use crate::begun_blocks::PendingBlock;
 
 /// An ingester that flushes one block at a time, whatever its age. Telling of a block of `slow` takes as long as the
 /// semaphore has no permit.
@@ -131,4 +133,25 @@ async fn directory_beyond_its_limit_is_not_ready_until_its_segments_are_blocks()
     ingester.flush_due().await;
     eventually("there is room", || ingester.has_room().is_ok()).await;
     push().unwrap();
+}
+
+#[tokio::test]
+async fn block_that_was_begun_is_made_if_what_lies_in_place_of_its_compacted_meta_is_none() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_all(&ingester, 0..10);
+    ingester.seal().await.unwrap();
+    let segments = ingester.tenant(&tenant()).unwrap().segments();
+    let block = PendingBlock::new(Uuid::new_v4(), segments, false);
+    let manifest = ingester.manifest_path(&tenant(), block.id);
+    ingester.manifest_of(&block, None).write(&manifest).unwrap();
+    drop(ingester);
+    let stored = bench.bucket_path().join("t1").join(block.id.to_string());
+    std::fs::create_dir_all(&stored).unwrap();
+    std::fs::write(stored.join("meta.compacted.json"), "<html>Please log in</html>").unwrap();
+    let ingester = bench.open();
+    ingester.flush_all().await.unwrap();
+    let live = bench.blocklist.tenant("t1").live().to_vec();
+    assert_eq!(live.iter().map(|meta| meta.block_id).collect::<Vec<_>>(), [block.id]);
+    assert!(held(&ingester).is_empty());
 }

@@ -34,7 +34,7 @@ impl Bench {
         self.blocklist.tenant("t1").live().len()
     }
 
-    fn log_parts(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(super) fn log_parts(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let log = std::fs::read_dir(Layout::log(&self.settings().directory)).unwrap();
         let paths = log.map(|entry| entry.unwrap().path());
         let parts = paths.filter(|path| path.extension().is_some_and(|it| it == "wal"));
@@ -190,10 +190,13 @@ async fn start_ends_if_nobody_knows_which_numbers_segments_had() {
     let notes = Layout::notes(&bench.settings().directory);
     let away = notes.with_extension("away");
     std::fs::rename(&notes, &away).unwrap();
-    // A link to itself cannot be opened.
+    // A link to itself cannot be opened, nor moved to where there is no directory.
     std::os::unix::fs::symlink(notes.file_name().unwrap(), &notes).unwrap();
+    let quarantine = notes.with_file_name("quarantine");
+    std::fs::write(&quarantine, "").unwrap();
     let error = bench.open_with(bench.settings()).unwrap_err().to_string();
     assert!(error.contains("segments.notes"), "{error}");
+    std::fs::remove_file(&quarantine).unwrap();
     std::fs::rename(&away, &notes).unwrap();
     let ingester = bench.open();
     push_all(&ingester, 10..20);
@@ -306,7 +309,7 @@ async fn spans_of_damaged_segments_are_taken_in_again_as_they_were_whatever_the_
 
 #[tokio::test]
 async fn log_part_that_cannot_be_read_is_lacking_unless_segments_have_its_spans() {
-    for is_cut in [true, false] {
+    for (is_cut, is_lost) in [(true, false), (true, true), (false, false)] {
         let bench = Bench::new();
         let ingester = bench.open();
         push_all(&ingester, 0..10);
@@ -314,11 +317,16 @@ async fn log_part_that_cannot_be_read_is_lacking_unless_segments_have_its_spans(
         if is_cut {
             ingester.seal().await.unwrap();
         }
+        if is_lost {
+            let directory = ingester.layout.segment_directory(PartRange::of(1));
+            std::fs::remove_file(directory.join(CUT_FILE)).unwrap();
+        }
         drop(ingester);
         std::fs::write(&part, content).unwrap();
         let ingester = bench.open_without(&part);
-        assert_eq!(held(&ingester).len(), if is_cut { 10 } else { 0 });
-        assert_eq!(ingester.unreadable.lacks(&tenant()), !is_cut);
+        let has_spans = is_cut && !is_lost;
+        assert_eq!(held(&ingester).len(), if has_spans { 10 } else { 0 });
+        assert_eq!(ingester.unreadable.lacks(&tenant()), !has_spans);
     }
 }
 

@@ -4,7 +4,6 @@ use std::thread;
 use std::time::Instant;
 
 use super::*;
-use crate::directory::ID_LIMIT;
 use crate::{Frame, Wal};
 
 const NEVER: Settings = Settings { fsync_interval: None, part_bytes: 64 << 20 };
@@ -174,7 +173,21 @@ fn new_parts_skip_numbers() {
     wal.skip_to(7).unwrap();
     assert_eq!(replay.count(), 1, "older parts are replayed whatever their number");
     assert_eq!(wal.append(&[b"b"]).unwrap().part.number(), 42);
-    assert!(matches!(wal.skip_to(ID_LIMIT), Err(Error::PartNumberTooLarge { .. })));
+    let refused = wal.skip_to(PART_NUMBER_LIMIT + 1);
+    assert!(matches!(refused, Err(Error::PartNumberTooLarge { .. })));
+}
+
+#[test]
+fn frame_that_no_start_would_find_is_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path(), NEVER);
+    wal.skip_to(PART_NUMBER_LIMIT - 1).unwrap();
+    wal.append(&[b"a"]).unwrap();
+    drop(wal);
+    let (wal, replay) = Wal::open(dir.path(), NEVER).unwrap();
+    assert_eq!(replay.count(), 1);
+    assert!(matches!(wal.append(&[b"b"]), Err(Error::PartNumberTooLarge { .. })));
+    wal.skip_to(PART_NUMBER_LIMIT).unwrap();
 }
 
 #[test]

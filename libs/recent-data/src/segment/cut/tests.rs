@@ -155,3 +155,25 @@ fn file_without_directory_and_with_a_damaged_head_gives_the_others() {
     expected.remove(&(sections[1].tenant.clone(), sections[1].number));
     assert_eq!(read(&path), (expected, true));
 }
+
+#[test]
+fn file_of_which_most_is_a_hole_is_searched_where_it_has_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.seg");
+    let cut = cut_of(&[(50, false), (3, true), (40, false)]);
+    write(&path, &cut);
+    // As an inode with a damaged size.
+    File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(read(&path), (cut, true));
+}
+
+#[test]
+fn what_is_not_a_file_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("cut.seg");
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &*pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for path in [&*pipe, folder.path()] {
+        assert!(read_sections(path).unwrap_err().is_damage(), "{}", path.display());
+    }
+}
