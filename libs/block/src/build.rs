@@ -11,7 +11,7 @@ use tactus_storage::meta::columns_of_version;
 
 use crate::error::Result;
 use crate::summary::SummaryFile;
-use crate::write::{BlockSummary, BlockWriter, RowGroupInfo, WriterSettings};
+use crate::write::{BlockSummary, BlockWriter, MOST_OWNER_BYTES, RowGroupInfo, WriterSettings};
 
 /// Most spans of a row group, unless a single trace has more. Memory and query times were measured with this size.
 pub const ROW_GROUP_SPANS: usize = 64_000;
@@ -70,11 +70,13 @@ impl<W: Write + Send> BlockBuilder<W> {
         Ok(Self { writer, bloom, settings: writer_settings })
     }
 
-    /// Adds a row group; see [`BlockWriter::write_row_group`].
-    pub fn write_row_group(&mut self, batch: &SpanBatch) -> Result<RowGroupInfo> {
-        let info = self.writer.write_row_group(batch)?;
+    /// Adds a row group; see [`BlockWriter::write_row_group`]. It becomes several row groups if the resources and scopes of
+    /// its traces would take more than 64 MiB before compression: a batch has each of them once, and a row group again
+    /// for each trace.
+    pub fn write_row_group(&mut self, batch: &SpanBatch) -> Result<Vec<RowGroupInfo>> {
+        let infos = self.writer.write_row_groups(batch, MOST_OWNER_BYTES)?;
         batch.traces.ids.iter().for_each(|trace| self.bloom.add(&trace.0));
-        Ok(info)
+        Ok(infos)
     }
 
     /// Writes the footer. Errors: the sink's.

@@ -49,7 +49,7 @@ pub use info::ColumnInfo;
 use kept_footer::KeptFooter;
 pub use prune::{NumberColumn, StringColumn, StringPredicate};
 pub use source::{ByteSource, BytesSource};
-pub use stored::{StoredSource, facts_of, open_stored};
+pub use stored::{StoredSource, facts_of, open_stored, stored_tail};
 
 /// What a block's meta says about its `data.parquet`.
 #[derive(Debug, Clone)]
@@ -361,6 +361,17 @@ impl BlockReader {
         predicate: &dyn StringPredicate,
     ) -> Result<bool> {
         self.file.may_contain_string(row_group, column, predicate)
+    }
+
+    /// False if no owner in the row group has an attribute with this key, as dictionaries and statistics show. Errors: as
+    /// [`Self::read_row_group`].
+    pub fn row_group_may_have_key(
+        &self,
+        row_group: usize,
+        owner: AttributeOwner,
+        key: &[u8],
+    ) -> Result<bool> {
+        self.file.may_have_key(row_group, owner, key)
     }
 
     /// Calls `visit` with the keys of attributes in the row group, from dictionaries. A key may come twice.

@@ -7,6 +7,7 @@ mod chunk;
 mod compress;
 mod derived;
 mod estimate;
+mod expansion;
 mod file;
 mod json;
 mod layout;
@@ -22,12 +23,12 @@ mod strings;
 mod traces;
 
 use std::io::Write;
-use std::ops::Range;
 
-use tactus_model::{SpanBatch, StringCode, TraceId};
+use tactus_model::{SpanBatch, StringCode, TraceId, merge::MergePlan};
 use tactus_storage::meta::{BlockVersion, DedicatedColumn};
 
 pub use estimate::estimated_bytes;
+pub(crate) use expansion::MOST_OWNER_BYTES;
 pub use file::STRIPE_BYTES;
 
 use crate::error::Result;
@@ -36,10 +37,11 @@ use crate::schema::{AttributeColumn, Schema};
 use crate::summary::{SummaryFile, ValueCollector, cut_tail};
 use canonical::CanonicalResources;
 use compress::Compressor;
+use expansion::cut_by_owners;
 use file::{DataFile, FileEnd};
 use leaves::LeafWriter;
 use row_group::{Scratch, Source, write_columns};
-use slots::{BatchSlots, SlotNames};
+use slots::{BatchSlots, SlotNames, SlotValue};
 
 /// How pages are compressed. [`crate::schema::LeafCompression`] lists the exceptions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,7 +175,34 @@ impl<W: Write + Send> BlockWriter<W> {
     /// batch without a trace, with columns left out by a projection, or with rows that do not exist. Then nothing is
     /// written. `Io` and `Parquet` if the sink fails.
     pub fn write_row_group(&mut self, batch: &SpanBatch) -> Result<RowGroupInfo> {
-        let (first_id, last_id) = check::batch(batch, self.summary.last_ids.last().copied())?;
+        let bounds = check::batch(batch, self.summary.last_ids.last().copied())?;
+        self.write_checked(batch, bounds)
+    }
+
+    /// Like [`Self::write_row_group`], but writes several row groups if resources and scopes would take more than
+    /// `most_owner_bytes` in one, which has them again for each trace. A trace is never divided.
+    pub(crate) fn write_row_groups(
+        &mut self,
+        batch: &SpanBatch,
+        most_owner_bytes: u64,
+    ) -> Result<Vec<RowGroupInfo>> {
+        let bounds = check::batch(batch, self.summary.last_ids.last().copied())?;
+        let ranges = cut_by_owners(batch, &keys_in_full(&self.schema), most_owner_bytes);
+        if ranges.len() <= 1 {
+            return Ok(vec![self.write_checked(batch, bounds)?]);
+        }
+        let inputs = [batch];
+        // The batch is sorted, so a fragment of the plan is a trace.
+        let plan = MergePlan::new(&inputs);
+        let parts = ranges.into_iter().map(|traces| plan.gather(&inputs, traces).0);
+        parts.map(|part| self.write_row_group(&part)).collect()
+    }
+
+    fn write_checked(
+        &mut self,
+        batch: &SpanBatch,
+        (first_id, last_id): (TraceId, TraceId),
+    ) -> Result<RowGroupInfo> {
         let resource_keys = self.resource_slots.of_batch(&batch.strings);
         let resources = CanonicalResources::new(batch, &resource_keys);
         let span_keys = self.span_slots.of_batch(&batch.strings);
@@ -252,6 +281,14 @@ impl<W: Write + Send> BlockWriter<W> {
     }
 }
 
+/// Keys of resources whose texts have no dictionary. Statistics of services have none in vParquet4.
+fn keys_in_full(schema: &Schema) -> Vec<&[u8]> {
+    let blobs = schema.resource_columns.iter().filter(|column| column.is_blob);
+    let names = blobs.filter_map(|column| column.name.as_deref());
+    let service = (!schema.is_v5()).then_some("service.name");
+    names.chain(service).map(str::as_bytes).collect()
+}
+
 /// The smallest number other than 0; 0 if there is none.
 fn earliest(starts: impl Iterator<Item = u64>) -> u64 {
     starts.filter(|&start| start != 0).min().unwrap_or(0)
@@ -263,7 +300,7 @@ fn blob_ends(batch: &SpanBatch, columns: &[AttributeColumn], slots: &BatchSlots<
         return Vec::new();
     }
     let list = &batch.span_attributes;
-    let bytes_of = |entries: &Range<usize>, entry: usize| match slots.of(list, entries, entry) {
+    let bytes_of = |found: Option<(usize, SlotValue)>| match found {
         Some((slot, value)) if columns[slot].is_blob => {
             batch.strings.get(value.payload as StringCode).len() as u64
         }
@@ -274,7 +311,8 @@ fn blob_ends(batch: &SpanBatch, columns: &[AttributeColumn], slots: &BatchSlots<
     ends.push(end);
     for span in 0..batch.len() {
         let entries = list.range(span);
-        end += entries.clone().map(|entry| bytes_of(&entries, entry)).sum::<u64>();
+        let owner = slots.of_owner(list, entries.clone());
+        end += entries.map(|entry| bytes_of(owner.of(entry))).sum::<u64>();
         ends.push(end);
     }
     ends

@@ -10,11 +10,11 @@ use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tactus_model::OriginSet;
-use tactus_telemetry::log_limited;
+use tactus_telemetry::{error_text, log_limited};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Found};
 use crate::error::{Error, Result};
 use crate::layout::{
     self, COMPACTED_META, DATA, INDEX, META, NO_COMPACT, SUMMARY, block_key, bloom_key, bloom_name,
@@ -135,15 +135,15 @@ pub async fn missing_file(bucket: &Bucket, meta: &BlockMeta) -> Result<Option<St
             return Ok(missing);
         }
     }
-    match read_meta(bucket, tenant, id).await {
+    let stored = match read_meta(bucket, tenant, id).await {
+        // A compactor may have merged it already. Its meta is read, because some gateways answer that any object exists.
+        Err(error) if error.is_not_found() => read_compacted_meta(bucket, tenant, id).await,
+        stored => stored,
+    };
+    match stored {
         Ok(stored) if stored.size == meta.size => Ok(None),
-        // A compactor may have merged it already.
-        Err(error) if error.is_not_found() => {
-            let is_compacted = bucket.exists(&block_key(tenant, id, COMPACTED_META)).await?;
-            Ok((!is_compacted).then(|| META.to_owned()))
-        }
         Ok(_) | Err(Error::Invalid { .. }) => Ok(Some(META.to_owned())),
-        Err(error) if error.is_corrupt() => Ok(Some(META.to_owned())),
+        Err(error) if error.is_not_found() || error.is_corrupt() => Ok(Some(META.to_owned())),
         Err(error) => Err(error),
     }
 }
@@ -284,6 +284,9 @@ pub struct ListedBlocks {
     pub live_written: Vec<(Uuid, Timestamp)>,
     /// Blocks that must not be compacted.
     pub no_compact: HashSet<Uuid>,
+    /// Blocks of a local store of which the listing found no meta, because it could not look at their directory or at a
+    /// file in it.
+    pub unread: HashSet<Uuid>,
     /// When the tenant's index was last written, either file; `None` without one.
     pub index_written: Option<Timestamp>,
     /// All objects of the tenant, of blocks or not.
@@ -309,7 +312,7 @@ pub async fn list_tenants(bucket: &Bucket) -> Result<Vec<String>> {
 /// ranges of block ids.
 ///
 /// More than one needs a store that lists in key order, as S3 does: one that is seen not to is listed once more, from
-/// the start to the end. A local store is walked once.
+/// the start to the end. A local store is walked once, and what it has and cannot be looked at hides no other block.
 pub async fn list_blocks(
     bucket: &Bucket,
     tenant: &str,
@@ -405,10 +408,20 @@ async fn list_range(
     (most_objects, most_blocks): (u64, usize),
     listed: &mut ListedBlocks,
 ) -> Result<ListedRange> {
-    let mut objects = bucket.list_stream(tenant, start.as_deref())?;
+    let mut listing = bucket.list_found(tenant, start.as_deref())?;
     let (is_local, mut unfinished) = (bucket.local_path(tenant).is_some(), HashSet::new());
     let (mut count, mut is_in_order, mut before) = (0, true, String::new());
-    while let Some(object) = objects.try_next().await? {
+    while let Some(found) = listing.try_next().await? {
+        let object = match found {
+            Found::Object(object) => object,
+            Found::Unread { key, error, .. } if key == tenant => return Err(error),
+            Found::Unread { key, path, error } => {
+                let error = error_text(&error);
+                log_limited!(warn, tenant, path, error, "a listing leaves out what cannot be read");
+                listed.unread.extend(key.split('/').nth(1).and_then(layout::parse_block_id));
+                continue;
+            }
+        };
         if end.as_ref().is_some_and(|end| object.key >= *end) {
             break;
         }
@@ -449,8 +462,9 @@ async fn list_range(
     }
     for id in listed.live.iter().chain(listed.compacted.iter().map(|(id, _)| id)) {
         unfinished.remove(id);
+        listed.unread.remove(id);
     }
-    for id in unfinished {
+    for id in unfinished.difference(&listed.unread).copied() {
         // Its meta cannot be read, and that must be told.
         if orphans::is_obstructed(bucket, tenant, id).await? {
             listed.live.push(id);

@@ -27,6 +27,7 @@ mod region;
 mod s3;
 mod settings;
 mod target;
+mod walk;
 mod write;
 mod writer;
 
@@ -52,6 +53,7 @@ use target::{Provider, Target};
 pub(crate) use file_work::{blocking, blocking_write, off_runtime};
 pub use local::LocalFile;
 pub use settings::BucketSettings;
+pub(crate) use walk::Found;
 pub use writer::ObjectWriter;
 
 /// Requests in flight for the ranges of one object.
@@ -345,14 +347,6 @@ impl Bucket {
     fn checked_local_path(&self, key: &str) -> Result<Option<PathBuf>> {
         let Some(root) = &self.inner.root else { return Ok(None) };
         Ok(Some(root.path().join(self.object_path(key)?.as_ref())))
-    }
-
-    /// `Error::Unavailable` if the root of a local store is not the one that was opened.
-    async fn check_root(&self, key: &str) -> Result<()> {
-        match self.inner.root {
-            Some(_) => self.local_read(key, || Ok(())).await,
-            None => Ok(()),
-        }
     }
 
     /// Reads files. Also a file that is not found counts only while the root is there.

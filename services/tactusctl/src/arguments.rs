@@ -352,12 +352,25 @@ pub(crate) struct Server {
     /// Tenant, for a server with multitenancy
     #[arg(long, value_name = "TENANT", env = "TACTUS_ORG_ID")]
     pub(crate) org_id: Option<String>,
-    /// A further header, such as 'Authorization: Bearer …'; may be repeated
-    #[arg(long = "header", value_name = "NAME: VALUE")]
-    pub(crate) headers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) headers: Headers,
     /// Longest time of a request
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1m")]
     pub(crate) timeout: std::time::Duration,
+}
+
+/// Further headers of requests, also with credentials.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Headers {
+    /// A further header of each request; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// File with a token for the header Authorization; read again when it changes
+    #[arg(long, value_name = "FILE", conflicts_with = "basic_auth_file")]
+    pub(crate) bearer_token_file: Option<PathBuf>,
+    /// File with USER:PASSWORD for the header Authorization; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) basic_auth_file: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -141,7 +141,10 @@ async fn read_metas(
     let compacted = index.compacted.iter().filter(|block| is_own(&block.meta));
     let indexed_compacted: HashMap<_, _> =
         compacted.map(|block| (block.meta.block_id, block)).collect();
-    let mut blocks = Blocks::default();
+    // Of what cannot be looked at, nothing is known.
+    let (unread, unreadable) =
+        (listed.unread.len() as u64, listed.unread.iter().copied().collect());
+    let mut blocks = Blocks { unread, unreadable, ..Blocks::default() };
     let mut unknown = Vec::new();
     for id in listed.live {
         match indexed_live.get(&id) {

@@ -1,11 +1,12 @@
 //! A client of the query API.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use tactus_server::tenancy::TENANT_HEADER;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tactus_config::without_passwords;
 
 use crate::answers;
 use crate::arguments::Server;
+use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 
 /// Header of a partial answer.
@@ -40,16 +41,6 @@ impl Answer {
     }
 }
 
-/// A header of the command line, `NAME: VALUE`. Errors: it is not of that form.
-pub(crate) fn header(text: &str) -> Result<(HeaderName, HeaderValue)> {
-    let wrong = || Error::Usage("--header: not of the form 'NAME: VALUE'".to_owned());
-    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
-    let name = HeaderName::try_from(name.trim()).map_err(|_| wrong())?;
-    let mut value = HeaderValue::try_from(value.trim()).map_err(|_| wrong())?;
-    value.set_sensitive(true);
-    Ok((name, value))
-}
-
 /// A connection to a server.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -60,34 +51,31 @@ pub(crate) struct Client {
 impl Client {
     /// A client of the server that the arguments name. Makes no request.
     pub(crate) fn new(server: &Server) -> Result<Self> {
-        let mut headers = HeaderMap::new();
+        let tenant = server.org_id.as_ref().map(|tenant| {
+            HeaderValue::from_str(tenant)
+                .map_err(|_| Error::Usage(format!("--org-id: {tenant:?} cannot be a tenant")))
+        });
+        let tenant = tenant.transpose()?;
+        let mut headers = Credentials::new(&server.headers)?.headers(tenant.as_ref());
         headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(tenant) = &server.org_id {
-            let tenant = HeaderValue::from_str(tenant)
-                .map_err(|_| Error::Usage(format!("--org-id: {tenant:?} cannot be a tenant")))?;
-            headers.insert(TENANT_HEADER, tenant);
-        }
-        for header in &server.headers {
-            let (name, value) = self::header(header)?;
-            headers.append(name, value);
-        }
         let url = server.url.trim_end_matches('/').to_owned();
         if !reqwest::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
-            let text = format!("--url: {url:?} is not a URL: write http://127.0.0.1:3200");
-            return Err(Error::Usage(text));
+            // Not quoted: it may hold a password.
+            let text = "--url (or TACTUS_URL) is not a URL: write http://127.0.0.1:3200";
+            return Err(Error::Usage(text.to_owned()));
         }
         let client = reqwest::Client::builder()
             .default_headers(headers)
             .timeout(server.timeout)
             .build()
-            .map_err(|source| Error::Request { url: url.clone(), source })?;
+            .map_err(|source| Error::Request { url: without_passwords(&url), source })?;
         Ok(Self { client, url })
     }
 
     /// The answer to a GET of a path with its parameters.
     pub(crate) async fn get(&self, path_and_query: &str) -> Result<Answer> {
         let url = format!("{}{path_and_query}", self.url);
-        let failed = |source| Error::Request { url: url.clone(), source };
+        let failed = |source| Error::Request { url: without_passwords(&url), source };
         let response = self.client.get(&url).send().await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(failed)?;
@@ -99,25 +87,40 @@ impl Client {
 mod tests {
     use std::time::Duration;
 
+    use tactus_telemetry::error_text;
     use tokio::net::TcpListener;
     use tokio::time::timeout;
 
     use super::*;
+    use crate::arguments::Headers;
+
+    /// A client of a server that has 50 ms to answer.
+    fn client(url: String) -> Result<Client> {
+        // As in `main`; only the first of these tests installs it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let timeout = Duration::from_millis(50);
+        Client::new(&Server { url, org_id: None, headers: Headers::default(), timeout })
+    }
 
     #[tokio::test]
     async fn server_that_never_answers_is_given_up() {
-        // As in `main`; only the first of these tests installs it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Server {
-            url: format!("http://{}", silent.local_addr().unwrap()),
-            org_id: None,
-            headers: Vec::new(),
-            timeout: Duration::from_millis(50),
-        };
-        let client = Client::new(&server).unwrap();
+        let client = client(format!("http://{}", silent.local_addr().unwrap())).unwrap();
         let answer = timeout(Duration::from_secs(20), client.get("/api/search")).await;
         let error = answer.expect("it ends by itself").unwrap_err();
         assert!(matches!(error, Error::Request { source, .. } if source.is_timeout()));
+    }
+
+    #[tokio::test]
+    async fn errors_do_not_show_the_password_of_the_address() {
+        for url in ["htp://u:secret@tempo", "u:secret@tempo", "http://u:secret/x@tempo"] {
+            let error = client(url.to_owned()).unwrap_err();
+            assert!(matches!(error, Error::Usage(_)), "{url}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(format!("http://u:secret@{}", silent.local_addr().unwrap())).unwrap();
+        let error = error_text(&client.get("/api/search").await.unwrap_err());
+        assert!(error.contains("ask http://u:") && !error.contains("secret"), "{error}");
     }
 }

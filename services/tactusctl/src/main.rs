@@ -11,6 +11,7 @@ mod building;
 mod check;
 mod client;
 mod command;
+mod credentials;
 mod error;
 mod offline;
 mod output;
@@ -51,8 +52,9 @@ fn main() -> ExitCode {
         Ok(Outcome::Damage) => ExitCode::from(EXIT_DAMAGE),
         Ok(Outcome::Refused) => ExitCode::from(EXIT_REFUSED),
         Err(error) => {
+            let text = output::format::clean_lines(&error_text(&error));
             // If this fails, the error cannot be reported anywhere.
-            let _ = writeln!(std::io::stderr(), "tactusctl: {}", error_text(&error));
+            let _ = writeln!(std::io::stderr(), "tactusctl: {text}");
             ExitCode::from(error.exit_code())
         }
     }

@@ -148,8 +148,9 @@ const LINK: &str = "rs.ss.Spans.Links";
 impl Columns {
     /// Finds all columns.
     ///
-    /// Errors: `Error::Corrupt` if a column that every block has is missing, if a column has a type or nesting that its
-    /// version does not allow, or if the dedicated columns of a vParquet5 file differ from `dedicated`.
+    /// Errors: `Error::Corrupt` if a column that every block has is missing, if the name of a column is damaged, if a
+    /// column has a type or nesting that its version does not allow, or if the dedicated columns of a vParquet5 file differ
+    /// from `dedicated`.
     pub(crate) fn resolve(
         schema: &SchemaDescriptor,
         version: BlockVersion,
@@ -157,7 +158,7 @@ impl Columns {
     ) -> Result<Self> {
         let (is_v3, is_v5) =
             (version == BlockVersion::VParquet3, version == BlockVersion::VParquet5);
-        let paths = Paths::new(schema);
+        let paths = Paths::new(schema)?;
         if is_v5 {
             paths.check_dedicated(dedicated)?;
         }
@@ -165,7 +166,11 @@ impl Columns {
             paths.required(&format!("{parent}.{name}"), physical, level)
         };
         let count = |parent: &str, name: &str, level| {
-            paths.find(&format!("{parent}.{name}"), PhysicalType::INT32, level, level)
+            let path = format!("{parent}.{name}");
+            match is_v3 && [RESOURCE, SCOPE].contains(&parent) {
+                true => paths.find(&path, PhysicalType::INT32, level, level),
+                false => paths.expected(&path, PhysicalType::INT32, level, level),
+            }
         };
         let attributes = |parent: &str, level, fixed| -> Result<ListColumns> {
             let generic = paths.attributes(parent, level, is_v3)?;
@@ -190,7 +195,7 @@ impl Columns {
             true => paths.dedicated(ColumnScope::Event, EVENT, 4, true, dedicated)?,
             false => Vec::new(),
         };
-        Ok(Self {
+        let columns = Self {
             below_spans: paths.below(SPAN),
             trace_id: paths.required("TraceID", BYTE_ARRAY, 0)?,
             trace_start: paths.required("StartTimeUnixNano", INT64, 0)?,
@@ -235,7 +240,9 @@ impl Columns {
             span_attributes: attributes(SPAN, 3, paths.span_columns(is_v5, dedicated)?)?,
             event_attributes: attributes(EVENT, 4, event_columns)?,
             link_attributes,
-        })
+        };
+        paths.check_names()?;
+        Ok(columns)
     }
 
     /// True if start times must be read, because they are wanted or because event times count from them.

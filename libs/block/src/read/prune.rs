@@ -171,6 +171,26 @@ impl File {
         self.leaf_may_have(row_group, value, predicate)
     }
 
+    /// See [`super::BlockReader::row_group_may_have_key`].
+    pub(crate) fn may_have_key(
+        &self,
+        row_group: usize,
+        owner: AttributeOwner,
+        key: &[u8],
+    ) -> Result<bool> {
+        let list = self.list(owner);
+        for fixed in list.fixed.iter().filter(|fixed| fixed.key == *key) {
+            if self.has_values(row_group, fixed)? != Some(false) {
+                return Ok(true);
+            }
+        }
+        if let Some(messages) = list.within {
+            return Ok(self.has_messages(row_group, messages));
+        }
+        let Some(generic) = &list.generic else { return Ok(false) };
+        self.leaf_may_have(row_group, generic.key, &|found: &[u8]| found == key)
+    }
+
     /// See [`super::BlockReader::visit_attribute_keys`].
     pub(crate) fn visit_attribute_keys(
         &self,

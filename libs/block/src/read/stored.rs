@@ -8,11 +8,12 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, pread};
 use tactus_storage::bucket::LocalFile;
-use tactus_storage::layout::DATA;
+use tactus_storage::layout::{DATA, SUMMARY, block_key};
 use tactus_storage::{BlockMeta, BlockReader as StoredBlock, Bucket};
 use tokio::runtime::Handle;
 
 use super::{BlockFacts, BlockReader, ByteSource};
+use crate::summary::{Tail, TailSource, readable_parts};
 use crate::{Error, Result};
 
 /// The data of a block in its bucket. The calling thread waits for remote reads, so it must be one that may block.
@@ -92,10 +93,31 @@ pub fn facts_of(meta: &BlockMeta) -> Result<BlockFacts, tactus_storage::Error> {
     })
 }
 
-/// Opens a block of a bucket. May block. Errors: as [`BlockReader::open`]; errors of the bucket are inside `Error::Io`.
+/// Opens a block of a bucket, if possible with the copy of its footer in the summary: the footer itself has no checksum, and
+/// what is read here may be written to another block. May block.
+///
+/// Errors: as [`BlockReader::open`]; errors of the bucket are inside `Error::Io`.
 pub fn open_stored(bucket: &Bucket, meta: &BlockMeta, runtime: &Handle) -> Result<BlockReader> {
-    let source = StoredSource::new(bucket, meta, runtime)?;
-    BlockReader::open(Arc::new(source), &facts_of(meta).map_err(from_storage)?)
+    let facts = facts_of(meta).map_err(from_storage)?;
+    let source: Arc<dyn ByteSource> = Arc::new(StoredSource::new(bucket, meta, runtime)?);
+    if let Some(tail) = stored_tail(bucket, meta, runtime)
+        && let Ok(with_tail) = TailSource::new(Arc::clone(&source), &tail)
+        && let Ok(reader) = BlockReader::open(Arc::new(with_tail), &facts)
+    {
+        return Ok(reader);
+    }
+    BlockReader::open(source, &facts)
+}
+
+/// The end of a block's data from its summary; `None` if that cannot be read, or if there is none. May block.
+pub fn stored_tail(bucket: &Bucket, meta: &BlockMeta, runtime: &Handle) -> Option<Tail> {
+    let parts = readable_parts(meta.summary()?, meta.size)?;
+    let (key, range) = (block_key(&meta.tenant_id, meta.block_id, SUMMARY), parts.tail_range());
+    let part = match bucket.open_local_file(&key) {
+        Some(file) => file.and_then(|file| file.read_range(range)),
+        None => runtime.block_on(bucket.get_range(&key, range)),
+    };
+    Tail::decode(&part.ok()?, meta.size).ok()
 }
 
 /// Reads into memory that is not cleared first, because clearing would take as long as copying the bytes.

@@ -41,6 +41,14 @@ impl Tail {
         let footer = footer.ok_or_else(|| corrupt("has no footer"))?;
         Ok(Self { footer, bytes })
     }
+
+    /// True if a file ends with the same bytes. Errors: those of the source; the file is shorter.
+    pub fn is_end_of(&self, source: &dyn ByteSource) -> Result<bool> {
+        let end = source.size();
+        let start = end.checked_sub(self.bytes.len() as u64);
+        let start = start.ok_or_else(|| corrupt("is longer than the data"))?;
+        Ok(source.read_footer(start..end)? == self.bytes)
+    }
 }
 
 /// The tail of a file of `size` bytes, out of its last bytes `end`: everything from the first offset index on, which

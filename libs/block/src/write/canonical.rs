@@ -38,8 +38,9 @@ impl CanonicalResources {
             let mut columns = vec![None; slots.count()];
             let mut generic = Vec::new();
             let entries = list.range(resource);
-            for entry in entries.clone() {
-                match slots.of(list, &entries, entry) {
+            let owner = slots.of_owner(list, entries.clone());
+            for entry in entries {
+                match owner.of(entry) {
                     Some((slot, value)) => columns[slot] = Some(value),
                     None => generic.push(list.at(entry)),
                 }

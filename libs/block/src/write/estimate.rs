@@ -7,19 +7,21 @@ use tactus_model::SpanBatch;
 /// Bytes of a span's columns: ids, times, numbers, codes, levels.
 const SPAN_BYTES: u64 = 80;
 /// Bytes of an attribute: key and value as dictionary indices, levels of seven columns.
-const ATTRIBUTE_BYTES: u64 = 20;
+pub(super) const ATTRIBUTE_BYTES: u64 = 20;
 /// Bytes of an event or link itself.
 const CHILD_BYTES: u64 = 32;
 
 /// Estimates how many bytes the spans of a batch take in a row group before compression, to decide where row groups
 /// end.
 ///
-/// Each string of the batch's dictionary counts once. Takes constant time, because only lengths are used.
+/// Each string of the batch's dictionary counts once, and so do resources and scopes, although a row group has them for
+/// each trace: the writer limits that itself. Takes constant time, because only lengths are used.
 pub fn estimated_bytes(batch: &SpanBatch) -> u64 {
-    estimated_bytes_of(batch, 0..batch.len())
+    let owners = batch.resources.attributes.len() + batch.scopes.attributes.len();
+    estimated_bytes_of(batch, 0..batch.len()) + owners as u64 * ATTRIBUTE_BYTES
 }
 
-/// As [`estimated_bytes`], for some consecutive spans. Their share of the strings is in proportion to their number.
+/// As [`estimated_bytes`], for some consecutive spans without resources and scopes. Their share of the strings is in proportion to their number.
 pub(crate) fn estimated_bytes_of(batch: &SpanBatch, spans: Range<usize>) -> u64 {
     let all = batch.len();
     let spans = spans.start.min(all)..spans.end.min(all);
@@ -71,6 +73,16 @@ mod tests {
         let parts = [0..1, 1..3].map(|part| estimated_bytes_of(&batch, part));
         assert_eq!(parts[0] + parts[1], estimated_bytes(&batch));
         assert!(parts[1] > parts[0]);
+    }
+
+    #[test]
+    fn attributes_of_resources_and_scopes_count() {
+        let mut batch = batch(&[3]);
+        let before = estimated_bytes(&batch);
+        let attribute = Attribute { key: 0, value_type: ValueType::Int, payload: 1 };
+        batch.resources.attributes.push(attribute);
+        batch.scopes.attributes.push(attribute);
+        assert_eq!(estimated_bytes(&batch), before + 2 * ATTRIBUTE_BYTES);
     }
 
     #[test]

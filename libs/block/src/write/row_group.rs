@@ -272,8 +272,8 @@ impl Columns<'_> {
         attributes.clear();
         for &row in order {
             let entries = list.range(row as usize);
-            attributes
-                .add_owner(entries.clone(), |entry| span_keys.of(list, &entries, entry).is_none());
+            let owner = span_keys.of_owner(list, entries.clone());
+            attributes.add_owner(entries, |entry| owner.of(entry).is_none());
         }
         attributes.write(writer, leaf.span_attributes, levels, list, strings)?;
         gather(integers, order, &batch.spans.dropped_attributes, |count| i64::from(count as i32));

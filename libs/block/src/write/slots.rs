@@ -84,22 +84,21 @@ impl BatchSlots<'_> {
         self.takes.len()
     }
 
-    /// The slot for an entry of a list, out of the `entries` of its owner; `None` if it stays generic.
-    ///
-    /// If an owner has a key more than once, all its values stay generic: generic attributes are read first and in
-    /// order, and the first one counts.
+    /// Looks at the keys of an owner, which has these `entries` of a list.
     #[inline]
-    pub(super) fn of(
-        &self,
-        list: &AttributeList,
-        entries: &Range<usize>,
-        entry: usize,
-    ) -> Option<(usize, SlotValue)> {
-        let keys = list.keys.as_slice();
-        let key = keys[entry];
-        let found = self.of_value(key, list.types[entry], || list.payloads[entry])?;
-        let same = keys[entries.clone()].iter().filter(|&&other| other == key);
-        (same.count() == 1).then_some(found)
+    pub(super) fn of_owner<'l>(
+        &'l self,
+        list: &'l AttributeList,
+        entries: Range<usize>,
+    ) -> OwnerSlots<'l> {
+        let (mut seen, mut repeated) = (SlotSet::default(), SlotSet::default());
+        for &key in &list.keys.as_slice()[entries] {
+            let number = self.by_key[key as usize];
+            if number != 0 && !seen.insert(number) {
+                repeated.insert(number);
+            }
+        }
+        OwnerSlots { slots: self, list, repeated }
     }
 
     #[inline]
@@ -122,6 +121,45 @@ impl BatchSlots<'_> {
         let payload = payload();
         let count = elements(self.strings.get(payload as StringCode)).take(2).count();
         (count == 2).then_some((slot, SlotValue { payload, is_array: true }))
+    }
+}
+
+/// The slots of one owner's attributes.
+pub(super) struct OwnerSlots<'a> {
+    slots: &'a BatchSlots<'a>,
+    list: &'a AttributeList,
+    repeated: SlotSet,
+}
+
+impl OwnerSlots<'_> {
+    /// The slot for one of the owner's entries; `None` if it stays generic.
+    ///
+    /// If an owner has a key more than once, all its values stay generic: generic attributes are read first and in
+    /// order, and the first one counts.
+    #[inline]
+    pub(super) fn of(&self, entry: usize) -> Option<(usize, SlotValue)> {
+        let (list, key) = (self.list, self.list.keys[entry]);
+        let found = self.slots.of_value(key, list.types[entry], || list.payloads[entry])?;
+        (!self.repeated.contains(self.slots.by_key[key as usize])).then_some(found)
+    }
+}
+
+/// A set of slots.
+#[derive(Clone, Copy, Default)]
+struct SlotSet([u64; 4]);
+
+impl SlotSet {
+    /// Returns false if it was there.
+    #[inline]
+    fn insert(&mut self, number: u8) -> bool {
+        let is_new = !self.contains(number);
+        self.0[usize::from(number / 64)] |= 1 << (number % 64);
+        is_new
+    }
+
+    #[inline]
+    fn contains(self, number: u8) -> bool {
+        self.0[usize::from(number / 64)] >> (number % 64) & 1 == 1
     }
 }
 

@@ -42,8 +42,9 @@ impl Columns<'_> {
                 attributes.add_owner(entries, |_| true);
                 continue;
             }
-            attributes.add_owner(entries.clone(), |entry| {
-                let Some((slot, value)) = keys.of(list, &entries, entry) else { return true };
+            let of_event = keys.of_owner(list, entries.clone());
+            attributes.add_owner(entries, |entry| {
+                let Some((slot, value)) = of_event.of(entry) else { return true };
                 slots.found[slot].push(Found { owner, value });
                 false
             });
@@ -105,8 +106,9 @@ impl Columns<'_> {
         slots.clear(span_keys.count());
         for (&row, owner) in self.layout.order.iter().zip(0..) {
             let entries = list.range(row as usize);
-            for entry in entries.clone() {
-                if let Some((slot, value)) = span_keys.of(list, &entries, entry) {
+            let of_span = span_keys.of_owner(list, entries.clone());
+            for entry in entries {
+                if let Some((slot, value)) = of_span.of(entry) {
                     slots.found[slot].push(Found { owner, value });
                 }
             }

@@ -107,10 +107,11 @@ impl<'a, W: Write + Send> Output<'a, W> {
                 none.insert(builder.map_err(Error::Output)?)
             }
         };
-        let info = builder.write_row_group(&batch).map_err(Error::Output)?;
-        stats.traces_written += info.traces;
-        stats.spans_written += info.spans;
-        stats.row_groups_written += 1;
+        for info in builder.write_row_group(&batch).map_err(Error::Output)? {
+            stats.traces_written += info.traces;
+            stats.spans_written += info.spans;
+            stats.row_groups_written += 1;
+        }
         Ok(())
     }
 

@@ -443,6 +443,28 @@ async fn damaged_and_missing_inputs_are_named() {
 }
 
 #[tokio::test]
+async fn damaged_footer_is_read_from_its_copy_in_the_summary() {
+    let place = Place::new();
+    let spans = random_spans(&mut Random(3), Shape { pool: 20, traces: 20, spans: 4 });
+    let meta = place.add(1, &spans, &v4()).await;
+    let expected = place.spans(&meta).await;
+    assert!(expected.iter().any(|span| !span.attributes.is_empty()));
+    let file = place.bucket.local_path(&block_key(TENANT, meta.block_id, DATA)).unwrap();
+    let mut data = std::fs::read(&file).unwrap();
+    let footer = data.len() - 8 - meta.footer_size as usize;
+    let names = data.windows(5).enumerate().skip(footer);
+    let names = names.filter(|(_, found)| **found == *b"Attrs").map(|(at, _)| at);
+    for at in names.collect::<Vec<_>>() {
+        data[at] ^= 4;
+    }
+    std::fs::write(&file, data).unwrap();
+    assert_eq!(place.spans(&meta).await, expected);
+    let rewritten = place.rewrite(&[meta], Changes::default()).await.unwrap();
+    let found = place.spans(&rewritten.meta.unwrap()).await;
+    assert_eq!(sorted(found), merged([&expected]));
+}
+
+#[tokio::test]
 async fn blocks_that_do_not_belong_together_are_refused() {
     let place = Place::new();
     let one = place.add(1, &[span(1, 1, 5)], &v4()).await;

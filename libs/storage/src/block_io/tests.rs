@@ -243,6 +243,13 @@ async fn block_is_confirmed_if_its_files_are_there_and_named_if_one_is_not() {
     write_block(&bucket, &meta, &files).await.unwrap();
     mark_compacted(&bucket, TENANT, meta.block_id).await.unwrap();
     confirm_block(&bucket, &meta).await.unwrap();
+    // An object in the place of the compacted meta is not the block's if it says something else.
+    let key = block_key(TENANT, meta.block_id, COMPACTED_META);
+    let foreign = BlockMeta { block_id: Uuid::new_v4(), ..meta.clone() };
+    for other in [Bytes::from_static(b"<html>log in</html>"), foreign.to_json().into()] {
+        bucket.put(&key, other).await.unwrap();
+        assert_eq!(missing_file(&bucket, &meta).await.unwrap().as_deref(), Some(META));
+    }
 }
 
 /// Lists in the order of the keys as they are read backwards, also from a key on.

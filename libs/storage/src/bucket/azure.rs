@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
 use tactus_config::sections::object_store::Azure;
+use tactus_config::without_passwords;
 
 use super::client::{self, Client, Connector, FIRST_PAUSE, LONGEST_PAUSE, MAX_RETRIES, retry};
 use super::credentials::{Environment, process_environment};
@@ -129,7 +130,8 @@ fn account_url(settings: &Azure, account: &str) -> Result<String> {
         !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-.:[]".contains(c))
     };
     if !is_word(host) || !matches!(scheme, "http" | "https") {
-        let reason = format!("{:?} is not the end of a host name", settings.endpoint_suffix);
+        let shown = without_passwords(&settings.endpoint_suffix);
+        let reason = format!("{shown:?} is not the end of a host name");
         return Err(Error::invalid("azure endpoint_suffix", reason));
     }
     if !is_word(account) {
@@ -164,8 +166,10 @@ mod tests {
         ] {
             assert_eq!(url(suffix).unwrap(), expected);
         }
-        for suffix in ["", "a b", "ftp://x", "host/path"] {
-            assert!(matches!(url(suffix), Err(Error::Invalid { .. })), "{suffix}");
+        for suffix in ["", "a b", "ftp://x", "host/path", "http://me:hunter2@h"] {
+            let error = url(suffix).unwrap_err();
+            assert!(matches!(error, Error::Invalid { .. }), "{suffix}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
         }
     }
 

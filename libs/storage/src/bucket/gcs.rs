@@ -6,6 +6,7 @@ use std::sync::Arc;
 use object_store::StaticCredentialProvider;
 use object_store::gcp::{GcpCredential, GoogleCloudStorage, GoogleCloudStorageBuilder};
 use tactus_config::sections::object_store::Gcs;
+use tactus_config::without_passwords;
 
 use super::client::{self, Client, Connector, FIRST_PAUSE, LONGEST_PAUSE, MAX_RETRIES, retry};
 use super::credentials::{Environment, process_environment};
@@ -126,7 +127,8 @@ fn resolve_endpoint(settings: &Gcs, environment: Environment<'_>) -> Result<Endp
     // Others name the path of the JSON interface here, which is not the one that is spoken.
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if host.is_empty() || host.contains('@') || host.contains(char::is_whitespace) {
-        return Err(Error::invalid("gcs endpoint", format!("{text:?} names no host")));
+        let reason = format!("{:?} names no host", without_passwords(text));
+        return Err(Error::invalid("gcs endpoint", reason));
     }
     Ok(Endpoint { url: format!("{scheme}://{host}"), anonymous })
 }
@@ -174,8 +176,10 @@ mod tests {
 
     #[test]
     fn endpoint_without_a_host_is_invalid() {
-        for text in ["http://", "ftp://x", "http:///storage", "a b"] {
-            assert!(matches!(endpoint(text, true, None), Err(Error::Invalid { .. })), "{text}");
+        for text in ["http://", "ftp://x", "http:///storage", "a b", "http://me:hunter2@h"] {
+            let error = endpoint(text, true, None).unwrap_err();
+            assert!(matches!(error, Error::Invalid { .. }), "{text}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
         }
     }
 }

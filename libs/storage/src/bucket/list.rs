@@ -1,11 +1,17 @@
 //! Listing a bucket.
 
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
 use object_store::path::Path as ObjectPath;
 
+use super::local::Root;
+use super::walk::{self, Found, Walk};
 use super::{Bucket, ObjectInfo, pages};
 use crate::error::{Error, Result};
 use crate::layout::join_prefix;
+
+/// Files of a local store that are looked at before others may use the thread.
+const FILES_AT_A_TIME: usize = 1024;
 
 impl Bucket {
     /// All objects under the directory `prefix` (empty for the whole bucket), in no fixed order.
@@ -19,35 +25,99 @@ impl Bucket {
         prefix: &str,
         after: Option<&str>,
     ) -> Result<BoxStream<'static, Result<ObjectInfo>>> {
-        let directory = self.directory_path(prefix)?;
-        let store = &self.inner.store;
-        let listed = match after {
-            Some(after) => store.list_with_offset(directory.as_ref(), &self.object_path(after)?),
-            None => store.list(directory.as_ref()),
+        let object = |found| match found {
+            Found::Object(object) => Ok(object),
+            Found::Unread { error, .. } => Err(error),
         };
-        let (bucket, name) = (self.clone(), directory_name(prefix));
-        // The listing of a directory that is gone is empty.
-        let end = stream::once(async move { bucket.check_root(&name).await.err() })
-            .filter_map(|error| std::future::ready(error.map(Err)));
-        let bucket = self.clone();
+        let found = self.list_found(prefix, after)?;
+        Ok(found.and_then(move |found| std::future::ready(object(found))).boxed())
+    }
+
+    /// As [`Bucket::list_stream`], but goes on behind what a local store has and cannot be looked at.
+    pub(crate) fn list_found(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<BoxStream<'static, Result<Found>>> {
+        let directory = self.directory_path(prefix)?;
+        let listed = match (&self.inner.root, after) {
+            (Some(root), _) => self.walk(root, directory.as_ref(), prefix),
+            (None, Some(after)) => {
+                let after = self.object_path(after)?;
+                self.objects(self.inner.store.list_with_offset(directory.as_ref(), &after), prefix)
+            }
+            (None, None) => self.objects(self.inner.store.list(directory.as_ref()), prefix),
+        };
         let after = after.map(str::to_owned);
         let within = directory_start(prefix);
-        Ok(pages::guarded(directory_name(prefix), listed)
-            .map(move |meta| bucket.object_info(&meta?))
-            // Some stores that speak S3 do not know the offset. One that does not know prefixes must not have a bucket
-            // deleted because a block is.
-            .try_filter(move |object| {
+        // Some stores that speak S3 do not know the offset. One that does not know prefixes must not have a bucket
+        // deleted because a block is.
+        let is_wanted = move |found: &Found| match found {
+            Found::Object(object) => {
                 let is_behind = after.as_ref().is_none_or(|after| object.key > *after);
-                std::future::ready(is_behind && object.key.starts_with(&within))
-            })
-            .chain(end)
-            .boxed())
+                is_behind && object.key.starts_with(&within)
+            }
+            Found::Unread { .. } => true,
+        };
+        Ok(listed.try_filter(move |found| std::future::ready(is_wanted(found))).boxed())
+    }
+
+    /// What the client of a store lists.
+    fn objects(
+        &self,
+        listed: BoxStream<'static, object_store::Result<ObjectMeta>>,
+        prefix: &str,
+    ) -> BoxStream<'static, Result<Found>> {
+        let bucket = self.clone();
+        pages::guarded(directory_name(prefix), listed)
+            .map(move |meta| bucket.object_info(&meta?).map(Found::Object))
+            .boxed()
+    }
+
+    /// What a local store has in a directory, some files at a time.
+    fn walk(
+        &self,
+        root: &Root,
+        directory: Option<&ObjectPath>,
+        prefix: &str,
+    ) -> BoxStream<'static, Result<Found>> {
+        let bucket = self.clone();
+        let key = directory.map_or("", AsRef::as_ref).to_owned();
+        let (path, name) = (root.path().join(&key), directory_name(prefix));
+        let some = move |walk: Option<Walk>| {
+            let (bucket, path, key, name) =
+                (bucket.clone(), path.clone(), key.clone(), name.clone());
+            async move {
+                let read = move || {
+                    let mut walk = match walk {
+                        Some(walk) => walk,
+                        None => Walk::start(path, &key)?,
+                    };
+                    let found: Vec<_> = walk.by_ref().take(FILES_AT_A_TIME).collect();
+                    Ok((found, walk))
+                };
+                let (found, walk) = bucket.local_read(&name, read).await?;
+                Ok::<_, Error>((!found.is_empty()).then_some((found, Some(walk))))
+            }
+        };
+        stream::try_unfold(None, some)
+            .map_ok(|found| stream::iter(found.into_iter().map(Ok::<_, Error>)))
+            .try_flatten()
+            .boxed()
     }
 
     /// The names of the directories right under `prefix` (empty for the first level), sorted.
     pub async fn list_directories(&self, prefix: &str) -> Result<Vec<String>> {
         let directory = self.directory_path(prefix)?;
         let prefix = directory_name(prefix);
+        if let Some(root) = &self.inner.root {
+            let key = directory.as_ref().map_or("", AsRef::as_ref).to_owned();
+            let path = root.path().join(&key);
+            let mut names =
+                self.local_read(&prefix, move || walk::directories(&path, &key)).await?;
+            names.sort_unstable();
+            return Ok(names);
+        }
         let listed = self.entries(&prefix, directory.as_ref()).await?;
         let name = |path: ObjectPath| {
             let name = path.filename()?;
@@ -63,6 +133,13 @@ impl Bucket {
     pub async fn list_files(&self, prefix: &str) -> Result<Vec<ObjectInfo>> {
         let directory = self.directory_path(prefix)?;
         let prefix = directory_name(prefix);
+        if let Some(root) = &self.inner.root {
+            let key = directory.as_ref().map_or("", AsRef::as_ref).to_owned();
+            let path = root.path().join(&key);
+            let mut files = self.local_read(&prefix, move || walk::files(&path, &key)).await?;
+            files.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            return Ok(files);
+        }
         let listed = self.entries(&prefix, directory.as_ref()).await?;
         let objects = listed.objects.iter().map(|object| self.object_info(object));
         let mut objects = objects.collect::<Result<Vec<_>>>()?;

@@ -1,6 +1,6 @@
 //! The local store's files: published by rename, durable before they are visible.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -86,6 +86,11 @@ pub(super) fn info(path: &Path, key: String) -> Result<ObjectInfo> {
     if found.is_dir() {
         return Err(Error::NotFound { key });
     }
+    object_info(&found, key)
+}
+
+/// The same, of what is known of a file. Errors: it is none, or has an impossible time.
+pub(super) fn object_info(found: &Metadata, key: String) -> Result<ObjectInfo> {
     let modified = found.modified().map_err(|error| failure::from_io(&key, error))?;
     match Timestamp::try_from(modified) {
         Ok(last_modified) if found.is_file() => {
@@ -282,6 +287,12 @@ fn staged_path(target: &Path) -> PathBuf {
     let mut name = target.as_os_str().to_owned();
     name.push(format!("#{}", Uuid::new_v4().as_u128()));
     name.into()
+}
+
+/// True for the key of a [`staged_path`].
+pub(super) fn is_staged(key: &str) -> bool {
+    let end = key.rsplit_once('#').map_or("", |(_, end)| end);
+    !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn create_parents(target: &Path) -> io::Result<()> {

@@ -91,9 +91,7 @@ impl Bucket {
     ) -> Result<ListResult> {
         let failed = |error| failure::from_store(name, error);
         let Some(pages) = &self.inner.pages else {
-            let listed = self.inner.store.list_with_delimiter(directory).await;
-            self.check_root(name).await?;
-            return listed.map_err(failed);
+            return self.inner.store.list_with_delimiter(directory).await.map_err(failed);
         };
         let prefix = directory.map(|path| format!("{path}{DELIMITER}"));
         let (mut all, mut tokens, mut empty) = (nothing(), Loop::default(), 0);

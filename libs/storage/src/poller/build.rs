@@ -87,11 +87,13 @@ impl Poller {
             );
         } else {
             // What is not listed and has a damaged meta was not deleted.
-            let is_damaged = |meta: &&Arc<BlockMeta>| metas.corrupt_live.contains(&meta.block_id);
+            let is_damaged = |meta: &&Arc<BlockMeta>| {
+                [&metas.corrupt_live, &listed.unread].iter().any(|ids| ids.contains(&meta.block_id))
+            };
             live.extend(previous.all_live().filter(is_damaged).cloned());
         }
-        let (metas_read, metas_corrupt) = (metas.read, metas.corrupt);
-        let unread = (metas.corrupt_live.len() + metas_missing) as u64;
+        let (metas_read, metas_corrupt) = (metas.read, metas.corrupt + listed.unread.len());
+        let unread = (metas.corrupt_live.len() + metas_missing + listed.unread.len()) as u64;
         live.append(&mut metas.live);
         compacted.append(&mut metas.compacted);
 
@@ -275,7 +277,7 @@ fn count_failure(tenant: &str, result: Result<()>) -> usize {
 
 impl ListedBlocks {
     fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.compacted.is_empty()
+        self.live.is_empty() && self.compacted.is_empty() && self.unread.is_empty()
     }
 
     /// Live blocks whose meta was written well before `index`, the time of an index.
@@ -318,10 +320,11 @@ impl ListedBlocks {
         unknown
     }
 
-    /// Blocks that were live and are not listed at all: deleted, or the listing is late.
+    /// Blocks that were live and are not listed at all: deleted, or the listing is late. Not those that it could not look
+    /// at.
     fn vanished<'a>(&self, previous: &'a TenantBlocks) -> impl Iterator<Item = Uuid> + use<'a> {
-        let listed: HashSet<Uuid> =
-            self.live.iter().copied().chain(self.compacted.iter().map(|(id, _)| *id)).collect();
+        let listed = self.live.iter().chain(self.compacted.iter().map(|(id, _)| id));
+        let listed: HashSet<Uuid> = listed.chain(&self.unread).copied().collect();
         let was_live = previous.all_live().map(|meta| meta.block_id);
         was_live.filter(move |id| !listed.contains(id))
     }

@@ -15,7 +15,8 @@ pub struct PollReport {
     pub compacted_blocks: usize,
     /// Metas read because their block was new, or because the listing did not show a known one.
     pub metas_read: usize,
-    /// Metas that could not be parsed, or belong to another block: these blocks are not seen.
+    /// Metas that could not be parsed, belong to another block, or lie where a local store cannot be read: these blocks
+    /// are not seen.
     pub metas_corrupt: usize,
     /// Metas that could not be read, in tenants that had no list to keep: these blocks are not seen
     /// before the next poll.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration;
+use super::{Headers, duration};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -47,15 +47,8 @@ pub(crate) struct Check {
 /// Credentials and certificates of requests.
 #[derive(Debug, Args)]
 pub(crate) struct Access {
-    /// A further header of each request; may be repeated
-    #[arg(long = "header", value_name = "NAME: VALUE")]
-    pub(crate) headers: Vec<String>,
-    /// File with a token for the header Authorization; read again when it changes
-    #[arg(long, value_name = "FILE", conflicts_with = "basic_auth_file")]
-    pub(crate) bearer_token_file: Option<PathBuf>,
-    /// File with USER:PASSWORD for the header Authorization; read again when it changes
-    #[arg(long, value_name = "FILE")]
-    pub(crate) basic_auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) headers: Headers,
     /// Authorities that servers' certificates are signed by, instead of the system's
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_ca: Option<PathBuf>,

@@ -80,6 +80,8 @@ fn flags_of_the_bucket_are_in_the_help_of_commands_that_use_them() {
     for line in [
         "tactusctl --path a check",
         "tactusctl api search {} --start 4 --end 5",
+        "tactusctl api search {} --bearer-token-file a",
+        "tactusctl check --basic-auth-file a --tls-ca b",
         "tactusctl api metrics {} --end 5",
         "tactusctl query t {} --end 5",
     ] {
@@ -97,6 +99,7 @@ fn wrong_arguments_are_wrong_usage() {
         "tactusctl verify --parallel 0",
         "tactusctl api metrics {} --limit 1",
         "tactusctl api search {} --step 1m",
+        "tactusctl api search {} --bearer-token-file a --basic-auth-file b",
     ] {
         let error = definition().try_get_matches_from(line.split(' ')).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{line}");

@@ -1,18 +1,17 @@
 //! Requests to the servers that are checked: pushes over HTTP or gRPC, queries over HTTP.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use prost::Message as _;
-use tactus_operator_files::Reloaded;
+use tactus_config::without_passwords;
 use tactus_proto::google::rpc::Status as RpcStatus;
 use tactus_proto::otlp::trace_service_client::TraceServiceClient;
 use tactus_proto::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use tactus_server::tenancy::TENANT_HEADER;
 use tactus_telemetry::error_text;
 use tactus_tls::{ClientTls, ClientTlsSettings, Pem};
 use tonic::Code;
@@ -20,15 +19,13 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::arguments::check::{Access, Check};
-use crate::client::header;
+use crate::credentials::Credentials;
 use crate::error::{Error, Failure, Result};
 
 /// Most bytes of an answer. A trace of the checker has about ten thousand.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Bytes of an error's text that are kept.
 const MAX_ERROR_BYTES: usize = 500;
-/// How often files with credentials are checked for changes.
-const LOOK_AT_FILES: Duration = Duration::from_secs(10);
 
 /// The servers for pushes, and those for queries. Several addresses take turns.
 #[derive(Debug)]
@@ -44,7 +41,7 @@ impl Servers {
         let secure = |url: &String| url.starts_with("https://") || url.starts_with("grpcs://");
         let urls = arguments.push_urls.iter().chain(&arguments.query_urls);
         let tls = if urls.clone().any(secure) { Some(tls(access)?) } else { None };
-        let credentials = Arc::new(Credentials::new(access)?);
+        let credentials = Arc::new(Credentials::new(&access.headers)?);
         let http = || HttpClient {
             credentials: Arc::clone(&credentials),
             tls: tls.clone(),
@@ -67,12 +64,12 @@ impl Servers {
         });
         let push = push.collect::<Result<_>>()?;
         let query = arguments.query_urls.iter().map(|url| {
+            address(url)?;
             if url.starts_with("grpc") {
                 return Err(Error::Usage(format!(
                     "--query-url: {url} must begin with http:// or https://"
                 )));
             }
-            address(url)?;
             Ok(QueryServer { url: url.trim_end_matches('/').to_owned(), http: http() })
         });
         Ok(Self { push, query: query.collect::<Result<_>>()? })
@@ -99,19 +96,19 @@ fn base(url: &str) -> &str {
 /// would show.
 fn address(url: &str) -> Result<String> {
     let wrong = |reason: &str| Error::Usage(format!("the address {url:?} {reason}"));
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.contains('@') || without_passwords(url) != url {
+        return Err(Error::Usage(
+            "an address must not hold a password: use --basic-auth-file".to_owned(),
+        ));
+    }
     let port = match scheme {
         "http" => 80,
         "https" => 443,
         "grpc" | "grpcs" => 4317,
         _ => return Err(wrong("must begin with http://, https://, grpc:// or grpcs://")),
     };
-    let authority = rest.split('/').next().unwrap_or_default();
-    if authority.contains('@') {
-        return Err(Error::Usage(
-            "an address must not hold a password: use --basic-auth-file".to_owned(),
-        ));
-    }
     let authority: http::uri::Authority = authority.parse().map_err(|_| wrong("has no host"))?;
     Ok(match authority.port() {
         Some(_) => authority.to_string(),
@@ -140,65 +137,6 @@ fn channel(address: &str, tls: Option<Arc<ClientTls>>, timeout: Duration) -> Res
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(timeout);
     Ok(endpoint.connect_with_connector_lazy(tactus_tls::connect::connector(tls)))
-}
-
-/// Headers of each request.
-#[derive(Debug)]
-struct Credentials {
-    headers: HeaderMap,
-    authorization: Option<Reloaded<HeaderValue, Error>>,
-}
-
-impl Credentials {
-    fn new(access: &Access) -> Result<Self> {
-        let mut headers = HeaderMap::new();
-        for text in &access.headers {
-            let (name, value) = header(text)?;
-            headers.append(name, value);
-        }
-        let authorization = match (&access.bearer_token_file, &access.basic_auth_file) {
-            (Some(path), _) => {
-                Some(secret("--bearer-token-file", path, |text| format!("Bearer {text}"))?)
-            }
-            (None, Some(path)) => {
-                use base64::{Engine as _, prelude::BASE64_STANDARD};
-                Some(secret("--basic-auth-file", path, |text| {
-                    format!("Basic {}", BASE64_STANDARD.encode(text))
-                })?)
-            }
-            (None, None) => None,
-        };
-        Ok(Self { headers, authorization })
-    }
-
-    fn headers(&self, tenant: Option<&HeaderValue>) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        if let Some(tenant) = tenant {
-            headers.insert(HeaderName::from_static(TENANT_HEADER), tenant.clone());
-        }
-        if let Some(value) = &self.authorization {
-            headers.insert(http::header::AUTHORIZATION, value.get().as_ref().clone());
-        }
-        headers
-    }
-}
-
-/// A header with the content of a file. The file may change, as tokens of Kubernetes do.
-fn secret(
-    flag: &'static str,
-    path: &Path,
-    value: fn(&str) -> String,
-) -> Result<Reloaded<HeaderValue, Error>> {
-    let file = path.to_path_buf();
-    let load = move || {
-        let text = std::fs::read_to_string(&file)
-            .map_err(|error| Error::Setup(format!("{flag}: {}: {error}", file.display())))?;
-        let mut value = HeaderValue::from_str(&value(text.trim_end_matches(['\r', '\n'])))
-            .map_err(|_| Error::Setup(format!("{flag}: not one line of text")))?;
-        value.set_sensitive(true);
-        Ok(value)
-    };
-    Reloaded::new(flag, vec![path.to_path_buf()], LOOK_AT_FILES, load)
 }
 
 /// An HTTP client that loads its certificates again when their files change.
@@ -407,12 +345,23 @@ mod tests {
         for (url, expected) in good {
             assert_eq!(address(url).unwrap(), expected);
         }
-        for url in
-            ["", "tempo:4317", "ftp://tempo", "http://", "http://u:secret@tempo", "grpc:// x"]
-        {
+        for url in [
+            "",
+            "tempo:4317",
+            "ftp://tempo",
+            "http://",
+            "http://u:secret@tempo",
+            "htp://u:secret@tempo",
+            "http://u:secret/x@tempo",
+            "u:secret@tempo",
+            "grpc:// x",
+        ] {
             let error = address(url).unwrap_err();
             assert!(matches!(error, Error::Usage(_)), "{url}");
-            assert!(!error.to_string().contains("secret"));
+            assert!(!error.to_string().contains("secret"), "{url}: {error}");
         }
+        let mistaken = ["--query-url", "grpc://u:secret@tempo"];
+        let error = Servers::new(&Check::parsed(&mistaken)).unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 }

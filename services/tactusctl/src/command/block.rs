@@ -116,7 +116,7 @@ fn text(block: &Block) -> String {
     let meta = &block.meta;
     let mut text = format!("block      {} ({})\n", meta.block_id, block.state);
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:<11}{value}\n"));
-    line("tenant", meta.tenant_id.clone());
+    line("tenant", format::clean(&meta.tenant_id));
     line("version", format::clean(&meta.format));
     line("from", meta.start_time.to_string());
     line("to", meta.end_time.to_string());
@@ -146,7 +146,8 @@ fn text(block: &Block) -> String {
     text.push_str(&columns(&block.columns));
     if let Some(schema) = &block.schema {
         text.push('\n');
-        text.push_str(schema);
+        text.push_str(&format::clean_lines(schema));
+        text.push('\n');
     }
     text
 }

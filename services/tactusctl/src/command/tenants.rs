@@ -49,7 +49,7 @@ pub(super) async fn run(bucket: &Bucket, output: &Output) -> Result<()> {
 fn text(tenants: &[Tenant]) -> String {
     let shown = |time: &Option<String>| time.clone().unwrap_or_else(|| "-".to_owned());
     Table::of(tenants)
-        .left("TENANT", |tenant| tenant.tenant.clone())
+        .left("TENANT", |tenant| format::clean(&tenant.tenant))
         .right("BLOCKS", |tenant| tenant.blocks.to_string())
         .right("SIZE", |tenant| format::bytes(tenant.bytes))
         .right("TRACES", |tenant| tenant.traces.to_string())

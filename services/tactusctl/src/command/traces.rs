@@ -190,7 +190,8 @@ fn show(answer: &Answer, form: Form, output: &Output) -> Result<()> {
 }
 
 fn warning(answer: &Answer) -> String {
-    answer.incomplete.as_ref().map_or_else(String::new, |reason| format!("incomplete: {reason}\n"))
+    let line = |reason: &String| format!("incomplete: {}\n", format::clean(reason));
+    answer.incomplete.as_ref().map(line).unwrap_or_default()
 }
 
 /// The id of a trace on the command line.
@@ -268,6 +269,13 @@ mod tests {
             told[0].contains("meta") && told[1].starts_with("2 blocks set aside or"),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn reason_of_a_partial_answer_has_no_control_characters() {
+        let incomplete = Some("\u{1b}[2Jgone\n".to_owned());
+        let answer = Answer { body: bytes::Bytes::new(), incomplete };
+        assert_eq!(warning(&answer), "incomplete: \\u{1b}[2Jgone\\n\n");
     }
 
     #[test]

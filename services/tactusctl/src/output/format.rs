@@ -90,6 +90,11 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
+/// The same for a text of several lines, whose line breaks stay.
+pub(crate) fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
 /// How many columns a text takes on a terminal.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
@@ -164,6 +169,7 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(clean("a\u{1b}[31mb\n\u{202e}c\u{9b}"), "a\\u{1b}[31mb\\n\\u{202e}c\\u{9b}");
         assert_eq!(clean("GET /ünï"), "GET /ünï");
+        assert_eq!(clean_lines("a\r\n  b\u{1b}]0;c\u{7}\n"), "a\n  b\\u{1b}]0;c\\u{7}");
     }
 
     #[test]

@@ -32,8 +32,14 @@ pub(crate) struct KeyScan {
 impl KeyScan {
     /// Of a scan of all attributes, those whose key has one of these codes, without where those of an owner start.
     pub(super) fn picked(&self, codes: &[u32]) -> Self {
-        let wanted = (0u32..).zip(&self.keys).filter(|(_, code)| codes.contains(code));
-        let (ordinals, keys) = wanted.unzip();
+        // By code: a query may name thousands of keys.
+        let mut wanted = vec![false; codes.iter().max().map_or(0, |&code| code as usize + 1)];
+        for &code in codes {
+            wanted[code as usize] = true;
+        }
+        let is_wanted = |code: u32| wanted.get(code as usize) == Some(&true);
+        let found = (0u32..).zip(&self.keys).filter(|(_, code)| is_wanted(**code));
+        let (ordinals, keys) = found.unzip();
         let Self { attributes, entries, .. } = *self;
         Self { starts: Vec::new(), keys, ordinals: Some(ordinals), attributes, entries }
     }

@@ -1,25 +1,33 @@
 //! Finds leaf columns by path.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use parquet::basic::Type as PhysicalType;
 use parquet::schema::types::SchemaDescriptor;
-use tactus_storage::meta::{ColumnScope, ColumnType, DedicatedColumn};
+use tactus_storage::meta::{ColumnScope, ColumnType, DedicatedColumn, SLOTS_OF_VPARQUET4};
 
 use crate::schema::RESOURCE_STATICS;
 use crate::{Error, Result};
 
-use super::{AttributeColumns, EVENT, FixedColumn, Leaf, RESOURCE, SPAN, ServiceStatsColumns};
+use super::{
+    AttributeColumns, EVENT, FixedColumn, LINK, Leaf, RESOURCE, SCOPE, SPAN, ServiceStatsColumns,
+};
 
 /// The leaves of a file by path without `list.element`.
 pub(super) struct Paths<'s> {
     schema: &'s SchemaDescriptor,
     by_path: HashMap<String, usize>,
+    /// Leaves that were asked for and found.
+    found: RefCell<HashSet<usize>>,
+    /// The first column that files of this version have and this one has not.
+    missing: RefCell<Option<String>>,
 }
 
 impl<'s> Paths<'s> {
-    pub(super) fn new(schema: &'s SchemaDescriptor) -> Self {
+    /// Errors: two columns have the same name.
+    pub(super) fn new(schema: &'s SchemaDescriptor) -> Result<Self> {
         let by_path = schema.columns().iter().enumerate();
         let by_path = by_path.map(|(index, column)| {
             let path = column.path().string() + ".";
@@ -28,7 +36,11 @@ impl<'s> Paths<'s> {
             let path = path.replace(".list.element.", ".");
             (path.trim_end_matches('.').to_owned(), index)
         });
-        Self { schema, by_path: by_path.collect() }
+        let by_path: HashMap<_, _> = by_path.collect();
+        if by_path.len() != schema.num_columns() {
+            return Err(Error::Corrupt { what: "two columns have the same name".to_owned() });
+        }
+        Ok(Self { schema, by_path, found: RefCell::default(), missing: RefCell::default() })
     }
 
     /// The leaf of a path, if there is one.
@@ -47,7 +59,39 @@ impl<'s> Paths<'s> {
                 format!("column {path} has type {} and levels {levels:?}", column.physical_type());
             return Err(Error::Corrupt { what });
         }
+        self.found.borrow_mut().insert(index);
         Ok(Some(Leaf { index, max_rep, max_def }))
+    }
+
+    /// As [`Self::find`], of a column that files of this version have.
+    pub(super) fn expected(
+        &self,
+        path: &str,
+        physical: PhysicalType,
+        max_rep: u8,
+        max_def: u8,
+    ) -> Result<Option<Leaf>> {
+        let found = self.find(path, physical, max_rep, max_def)?;
+        if found.is_none() {
+            self.missing.borrow_mut().get_or_insert_with(|| path.to_owned());
+        }
+        Ok(found)
+    }
+
+    /// Rejects a file that lacks an expected column and has one that no version has: a name is damaged, because footers
+    /// have no checksum, and the values of the column would be missing from answers. Either alone is no damage: early files
+    /// have fewer columns, and later ones may have more.
+    pub(super) fn check_names(&self) -> Result<()> {
+        let (found, missing) = (self.found.borrow(), self.missing.borrow());
+        let Some(missing) = &*missing else { return Ok(()) };
+        let others = self.by_path.iter().filter(|(_, index)| !found.contains(*index));
+        match others.map(|(path, _)| path).filter(|path| !is_unread(path)).min() {
+            None => Ok(()),
+            Some(other) => {
+                let what = format!("column {missing} is missing, and {other} is in no version");
+                Err(Error::Corrupt { what })
+            }
+        }
     }
 
     /// Positions of all leaves below a group, which are consecutive.
@@ -88,9 +132,13 @@ impl<'s> Paths<'s> {
         owner_level: u8,
         is_v3: bool,
     ) -> Result<Option<AttributeColumns>> {
+        if is_v3 && [SCOPE, LINK].contains(&parent) {
+            return Ok(None);
+        }
         let level = owner_level + 1;
+        let path = |name: &str| format!("{parent}.Attrs.{name}");
         let find = |name: &str, physical, max_rep, max_def| {
-            self.find(&format!("{parent}.Attrs.{name}"), physical, max_rep, max_def)
+            self.expected(&path(name), physical, max_rep, max_def)
         };
         use PhysicalType::{BOOLEAN, BYTE_ARRAY, DOUBLE, INT64};
         let Some(key) = find("Key", BYTE_ARRAY, level, level)? else { return Ok(None) };
@@ -121,12 +169,17 @@ impl<'s> Paths<'s> {
             columns.array = optional("ValueArray", BYTE_ARRAY)?;
             return Ok(Some(columns));
         }
-        columns.is_array = find("IsArray", BOOLEAN, level, level)?;
+        let is_pre_release = self.by_path.contains_key(&path(PRE_RELEASE[0]));
+        let in_release = |name: &str, physical, max_def| match is_pre_release {
+            true => self.find(&path(name), physical, level, max_def),
+            false => find(name, physical, level, max_def),
+        };
+        columns.is_array = in_release("IsArray", BOOLEAN, level)?;
         columns.string = listed("Value", BYTE_ARRAY)?;
         columns.int = listed("ValueInt", INT64)?;
         columns.double = listed("ValueDouble", DOUBLE)?;
         columns.bool = listed("ValueBool", BOOLEAN)?;
-        columns.unsupported = optional("ValueUnsupported", BYTE_ARRAY)?;
+        columns.unsupported = in_release("ValueUnsupported", BYTE_ARRAY, level + 1)?;
         Ok(Some(columns))
     }
 
@@ -167,7 +220,12 @@ impl<'s> Paths<'s> {
                 ColumnType::Int => PhysicalType::INT64,
             };
             let path = dedicated_path(parent, &slot);
-            if let Some(leaf) = self.find(&path, physical, level + u8::from(repeated), level + 1)? {
+            let max_rep = level + u8::from(repeated);
+            let leaf = match is_slot_of_every_file(&slot) {
+                true => self.expected(&path, physical, max_rep, level + 1)?,
+                false => self.find(&path, physical, max_rep, level + 1)?,
+            };
+            if let Some(leaf) = leaf {
                 fixed.push(FixedColumn {
                     key: column.name.clone().into_bytes(),
                     leaf,
@@ -198,7 +256,7 @@ impl<'s> Paths<'s> {
         }
         for (key, name) in RESOURCE_STATICS {
             let path = format!("{RESOURCE}.{name}");
-            let leaf = self.find(&path, PhysicalType::BYTE_ARRAY, 1, 2)?;
+            let leaf = self.expected(&path, PhysicalType::BYTE_ARRAY, 1, 2)?;
             statics.extend(leaf.map(|leaf| string(key, leaf, false)));
         }
         Ok(beside_statics(fixed, statics))
@@ -220,7 +278,7 @@ impl<'s> Paths<'s> {
         ];
         let mut statics = Vec::new();
         for (key, name, column_type, physical) in named {
-            let leaf = self.find(&format!("{SPAN}.{name}"), physical, 3, 4)?;
+            let leaf = self.expected(&format!("{SPAN}.{name}"), physical, 3, 4)?;
             statics.extend(leaf.map(|leaf| FixedColumn {
                 key: key.into(),
                 leaf,
@@ -261,6 +319,37 @@ fn dedicated_slots<'c>(
         *slot += 1;
         (*slot <= column.column_type.slots()).then(|| (column, format!("{prefix}{slot:02}")))
     })
+}
+
+/// True for the slots that vParquet3 and 4 have, used or not.
+fn is_slot_of_every_file(slot: &str) -> bool {
+    (1..=SLOTS_OF_VPARQUET4).any(|number| slot == format!("String{number:02}"))
+}
+
+/// Columns of attributes in a pre-release of vParquet4, instead of `IsArray` and `ValueUnsupported`. One of vParquet3 has
+/// the second instead of `ValueKVList` and `ValueArray`.
+const PRE_RELEASE: [&str; 2] = ["ValueType", "ValueDropped"];
+
+/// Columns that are not read.
+const UNREAD: [&str; 8] = [
+    "TraceIDText",
+    "DurationNano",
+    "rs.ss.SpanCount",
+    "rs.ss.Spans.ChildCount",
+    "rs.ss.Spans.StartTimeRounded15",
+    "rs.ss.Spans.StartTimeRounded60",
+    "rs.ss.Spans.StartTimeRounded300",
+    "rs.ss.Spans.StartTimeRounded3600",
+];
+
+/// True for a column that a version has and that is not read, or not of every file. What service statistics say can be
+/// counted.
+fn is_unread(path: &str) -> bool {
+    let (parent, name) = path.rsplit_once('.').unwrap_or_default();
+    UNREAD.contains(&path)
+        || path.starts_with("ServiceStats.")
+        || parent.ends_with(".Attrs") && PRE_RELEASE.contains(&name)
+        || parent.ends_with(".DedicatedAttributes") && is_slot_of_every_file(name)
 }
 
 fn dedicated_path(parent: &str, slot: &str) -> String {

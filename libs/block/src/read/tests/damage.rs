@@ -145,6 +145,52 @@ fn data_flips_are_found_by_checksums() {
     assert!(error.to_string().contains("checksum"), "{error}");
 }
 
+#[test]
+fn damaged_names_of_columns_hide_no_values() {
+    let ids = ["0af7651916cd43dd8448eb211c80319c", "463ac35c9f6413ad"];
+    let ids = ids.map(|hex| TraceId::from_hex(hex).unwrap());
+    let names = [
+        "Attrs",
+        "Key",
+        "IsArray",
+        "Value",
+        "ValueInt",
+        "ValueDouble",
+        "ValueBool",
+        "ValueUnsupported",
+        "Cluster",
+        "HttpUrl",
+        "String01",
+        "DroppedAttributesCount",
+    ];
+    for version in VERSIONS {
+        let sample = load(version);
+        let whole = all_reads(&sample.open(), &ids).into_iter().map(Result::unwrap);
+        let whole: Vec<_> = whole.collect();
+        let footer = sample.data.len() - 8 - sample.facts.footer_size as usize;
+        for name in names {
+            let stored = [&[name.len() as u8][..], name.as_bytes()].concat();
+            let places = sample.data[footer..].windows(stored.len()).enumerate();
+            let places = places.filter(|(_, found)| *found == stored).map(|(at, _)| footer + at);
+            let places: Vec<_> = places.take(5).collect();
+            let mut refused = 0;
+            for at in places.iter().flat_map(|at| [at + 1, at + name.len()]) {
+                let mut data = sample.data.to_vec();
+                data[at] ^= 4;
+                let source = Arc::new(BytesSource::new(data.into()));
+                let Ok(damaged) = BlockReader::open(source, &sample.facts) else {
+                    refused += 1;
+                    continue;
+                };
+                for (found, expected) in all_reads(&damaged, &ids).into_iter().zip(&whole) {
+                    assert!(found.is_ok_and(|found| found == *expected), "{name} at {at}");
+                }
+            }
+            assert_eq!(refused > 0, !places.is_empty(), "{name} in {version:?}");
+        }
+    }
+}
+
 /// Few, since each reads whole blocks; raise it by hand to search.
 const CASES: u32 = 24;
 

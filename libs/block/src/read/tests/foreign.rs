@@ -327,6 +327,23 @@ fn pre_release_files_without_array_flags_tell_arrays_by_their_values() {
     }
 }
 
+#[test]
+fn pre_release_files_of_version_3_are_no_damaged_ones() {
+    let sample = load(BlockVersion::VParquet3);
+    let reader = SerializedFileReader::new(sample.data.clone()).unwrap();
+    let mut text = Vec::new();
+    print_schema(&mut text, reader.metadata().file_metadata().schema());
+    let schema = without(String::from_utf8(text).unwrap(), &["ValueArray"]);
+    let resolved = |name: &str| {
+        let schema = parse_message_type(&schema.replace("ValueKVList", name)).unwrap();
+        let schema = SchemaDescriptor::new(Arc::new(schema));
+        columns::Columns::resolve(&schema, sample.facts.version, &sample.facts.dedicated_columns)
+    };
+    assert!(resolved("ValueDropped").is_ok());
+    let error = resolved("ValueKVLisp").unwrap_err();
+    assert!(matches!(error, crate::Error::Corrupt { .. }), "{error}");
+}
+
 /// The schema without the lines that name one of these leaves.
 fn without(schema: String, leaves: &[&str]) -> String {
     let names = |line: &str| {

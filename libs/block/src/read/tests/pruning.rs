@@ -68,7 +68,11 @@ fn keys_and_strings_come_from_dictionaries() {
             assert!(reader.visit_attribute_keys(0, owner, visit).unwrap());
             keys
         };
-        let has = |owner, key: &str| keys(owner).iter().any(|found| found == key);
+        let has = |owner, key: &str| {
+            let has = keys(owner).iter().any(|found| found == key);
+            assert_eq!(reader.row_group_may_have_key(0, owner, key.as_bytes()).unwrap(), has);
+            has
+        };
         for key in ["region", "customer", "strs", "http.status_code", "n"] {
             assert!(has(AttributeOwner::Span, key), "{key}");
         }

@@ -302,6 +302,38 @@ fn row_groups_out_of_order_are_refused() {
 }
 
 #[test]
+fn batch_with_much_in_each_trace_becomes_several_row_groups() {
+    let span = |id: u8| SampleSpan {
+        resource: (vec![("service.name", Value::Text(b"shop".to_vec()))], 0),
+        ..span(id, 0, "a", 1)
+    };
+    let batch = batch(&[1, 2, 3].map(|id| (id, vec![span(id)])));
+    for (most, groups) in [(1_000, 1), (1, 3)] {
+        let mut writer = BlockWriter::new(Vec::new(), WriterSettings::default()).unwrap();
+        let infos = writer.write_row_groups(&batch, most).unwrap();
+        assert_eq!(infos.len(), groups);
+        assert_eq!(infos.iter().map(|info| info.traces).sum::<u64>(), 3);
+        let (data, summary) = writer.finish().unwrap();
+        assert_eq!((summary.row_groups as usize, summary.spans), (groups, 3));
+        assert_eq!(summary.last_ids.last(), Some(&trace_id(3)));
+        let file = open(data);
+        let found = read_column(&file, groups - 1, v4().resource_service_name).values;
+        assert_eq!(found.last(), Some(&Leaf::Bytes(b"shop".to_vec())));
+    }
+}
+
+#[test]
+fn key_that_an_owner_has_twice_stays_generic() {
+    let text = |text: &str| Value::Text(text.as_bytes().to_vec());
+    let with = |attributes| SampleSpan { attributes, ..span(1, 0, "a", 1) };
+    let twice = vec![("region", text("x")), ("b", text("y")), ("region", text("z"))];
+    let once = vec![("region", text("w"))];
+    let file = file_of(&[(1, vec![with(twice)]), (2, vec![with(once)])]);
+    assert_eq!(texts(&file, v4().span_attributes.value), ["x", "y", "z"]);
+    assert_eq!(texts(&file, v4().span_attributes.key), ["region", "b", "region"]);
+}
+
+#[test]
 fn unknown_zstd_levels_are_refused() {
     let settings = WriterSettings { compression: Compression::Zstd(77), ..Default::default() };
     assert!(BlockWriter::new(Vec::new(), settings).is_err());

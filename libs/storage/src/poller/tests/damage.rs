@@ -178,6 +178,47 @@ async fn block_that_is_being_marked_is_in_both_lists_and_queried_once() {
 }
 
 #[tokio::test]
+async fn what_a_local_store_cannot_look_at_hides_no_other_block_and_is_counted() {
+    let store = Store::new();
+    let (sound, known) = (store.add("t").await, store.add("t").await);
+    let poller = store.builder();
+    poller.poll_once().await.unwrap();
+    let directory = |id: Uuid| store.bucket.local_path(&format!("t/{id}")).unwrap();
+    let away = directory(known).with_file_name("away");
+    std::fs::rename(directory(known), &away).unwrap();
+    // Links to themselves, because the superuser may read all directories.
+    let unknown = Uuid::new_v4();
+    std::fs::create_dir(directory(unknown)).unwrap();
+    let meta = directory(unknown).join(META);
+    for link in [directory(known), meta, directory(sound).join("bloom-0#x")] {
+        std::os::unix::fs::symlink(&link, &link).unwrap();
+    }
+    let report = poller.poll_once().await.unwrap();
+    assert_eq!((report.metas_corrupt, report.metas_missing), (2, 0));
+    assert!(report.failed_tenants.is_empty());
+    // What was known is read as long as it exists.
+    let mut expected = [sound, known];
+    expected.sort_unstable();
+    assert_eq!(live(&poller, "t"), expected);
+    let other = store.builder();
+    other.poll_once().await.unwrap();
+    assert_eq!(live(&other, "t"), [sound]);
+    let reader = store.reader(PollerSettings { fallback: false, ..PollerSettings::default() });
+    reader.poll_once().await.unwrap();
+    for poller in [&poller, &other, &reader] {
+        assert_eq!(poller.blocklist.tenant("t").unread(), 2);
+    }
+    // Those who delete go by whole listings.
+    assert!(store.bucket.list("t").await.is_err());
+    std::fs::remove_file(directory(known)).unwrap();
+    std::fs::rename(&away, directory(known)).unwrap();
+    std::fs::remove_dir_all(directory(unknown)).unwrap();
+    other.poll_once().await.unwrap();
+    assert_eq!(live(&other, "t"), expected);
+    assert_eq!(other.blocklist.tenant("t").unread(), 0);
+}
+
+#[tokio::test]
 async fn corrupt_meta_counts_as_a_block_that_is_missing_until_it_is_mended() {
     let store = Store::new();
     let id = Uuid::new_v4();

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use tactus_block::read::{BlockFacts, BlockReader, StoredSource, facts_of};
+use tactus_block::read::{
+    BlockFacts, BlockReader, StoredSource, facts_of, open_stored, stored_tail,
+};
 use tactus_storage::block_io::{meta_that_fits, read_meta};
 use tactus_storage::bloom::BloomShard;
 use tactus_storage::index::RowGroupIndex;
@@ -175,6 +177,9 @@ impl Check {
                 }
             };
             compare(&meta, &reader, &mut findings);
+            if size == meta.size {
+                compare_end(&bucket, &meta, &mut findings)?;
+            }
             if is_deep {
                 deep::check(&meta, &reader, &side, &bar, &mut findings)?;
             }
@@ -260,6 +265,26 @@ fn compare(meta: &BlockMeta, reader: &BlockReader, findings: &mut Vec<Finding>) 
     }
 }
 
+/// Compares the end of the data with its copy in the summary, which has a checksum. Errors: only errors that say nothing about
+/// the block.
+fn compare_end(
+    bucket: &Bucket,
+    meta: &BlockMeta,
+    findings: &mut Vec<Finding>,
+) -> tactus_block::Result<()> {
+    let runtime = Handle::current();
+    let Some(tail) = stored_tail(bucket, meta, &runtime) else { return Ok(()) };
+    let source = StoredSource::new(bucket, meta, &runtime)?;
+    let what = match tail.is_end_of(&source) {
+        Ok(true) => return Ok(()),
+        Ok(false) => "the footer or a page index differs from its copy in the summary".to_owned(),
+        Err(error) if is_transient(&error) => return Err(error),
+        Err(error) => error_text(&error),
+    };
+    findings.push(Finding::damage(meta.block_id, Problem::DataDamaged, what));
+    Ok(())
+}
+
 /// Suffix of the version of a block that is set aside. No reader knows such a version. Tactus leaves the block out of
 /// queries and merges, and Tempo treats a version with `preview` in its name as an empty block.
 pub(super) const SET_ASIDE: &str = "-damaged-preview";
@@ -285,12 +310,15 @@ pub(super) async fn read_data<T: Send + 'static>(
     }
 }
 
-/// Opens the data, whatever footer size the meta claims.
+/// Opens the data, whatever size the meta claims. A summary is only that of data with the size in the meta.
 fn open(
     bucket: &Bucket,
     meta: &BlockMeta,
     facts: &BlockFacts,
 ) -> tactus_block::Result<BlockReader> {
+    if meta.size == facts.size {
+        return open_stored(bucket, meta, &Handle::current());
+    }
     // A remote source takes its size from the meta.
     let meta = BlockMeta { size: facts.size, ..meta.clone() };
     let source = StoredSource::new(bucket, &meta, &Handle::current())?;

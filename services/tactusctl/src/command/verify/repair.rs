@@ -164,8 +164,16 @@ fn make(
 
 #[cfg(test)]
 mod tests {
-    use tactus_storage::block_io::{list_blocks, mark_compacted, read_meta};
+    use std::path::Path;
+
+    use tactus_block::BlockBuilder;
+    use tactus_block::read::open_stored;
+    use tactus_storage::Uuid;
+    use tactus_storage::block_io::{
+        BlockFiles, ObjectSource, clear_block, list_blocks, mark_compacted, read_meta, write_block,
+    };
     use tactus_storage::layout::bloom_name;
+    use tokio::runtime::Handle;
 
     use super::super::block::check;
     use super::*;
@@ -178,6 +186,64 @@ mod tests {
         let bar = progress::bar("checking blocks", 0);
         let found = check(bucket, &listed, id, files, false, &bar).await.unwrap();
         (listed, found)
+    }
+
+    /// A bucket with the block of a sample as we write it, which has a summary.
+    async fn own_block(path: &Path) -> (Bucket, BlockMeta) {
+        let bucket = copy("vParquet4", path);
+        let sample = list_blocks(&bucket, TENANT, 1).await.unwrap().live[0];
+        let meta = read_meta(&bucket, TENANT, sample).await.unwrap();
+        let reader = open_stored(&bucket, &meta, &Handle::current()).unwrap();
+        let settings = building::settings(meta.version().unwrap(), &meta.dedicated_columns);
+        let mut builder = BlockBuilder::new(Vec::new(), &settings, meta.total_objects).unwrap();
+        for group in 0..reader.row_groups().len() {
+            let batch = reader.read_row_group(group, &Projection::all()).unwrap();
+            builder.write_row_group(&batch).unwrap();
+        }
+        let built = builder.finish().unwrap();
+        let mut own = BlockMeta { block_id: Uuid::from_u128(9), ..meta };
+        built.describe(&mut own);
+        let files = BlockFiles {
+            data: ObjectSource::Bytes(built.sink.into()),
+            blooms: built.blooms.into_iter().map(ObjectSource::Bytes).collect(),
+            index: Some(ObjectSource::Bytes(built.index)),
+            summary: Some(ObjectSource::Bytes(built.summary_file.bytes)),
+            no_compact: false,
+        };
+        write_block(&bucket, &own, &files).await.unwrap();
+        clear_block(&bucket, TENANT, sample).await.unwrap();
+        (bucket, own)
+    }
+
+    #[tokio::test]
+    async fn block_with_a_damaged_footer_is_written_anew_with_all_attributes() {
+        let directory = tempfile::tempdir().unwrap();
+        let (bucket, meta) = own_block(directory.path()).await;
+        let attributes = |meta: &BlockMeta| {
+            let reader = open_stored(&bucket, meta, &Handle::current()).unwrap();
+            let batches = 0..reader.row_groups().len();
+            let batches =
+                batches.map(|group| reader.read_row_group(group, &Projection::all()).unwrap());
+            batches.map(|batch| batch.span_attributes.len()).sum::<usize>()
+        };
+        let expected = attributes(&meta);
+        assert!(checked(&bucket).await.1.findings.is_empty());
+        let path = bucket.local_path(&block_key(TENANT, meta.block_id, DATA)).unwrap();
+        let mut data = std::fs::read(&path).unwrap();
+        let footer = data.len() - 8 - meta.footer_size as usize;
+        let names = data.windows(5).enumerate().skip(footer);
+        let names = names.filter(|(_, found)| **found == *b"Attrs").map(|(at, _)| at);
+        for at in names.collect::<Vec<_>>() {
+            data[at] ^= 4;
+        }
+        std::fs::write(&path, data).unwrap();
+        let (listed, mut found) = checked(&bucket).await;
+        assert!(found.has(Problem::DataDamaged), "{found:?}");
+        assert!(block(&bucket, &mut found, &listed).await.unwrap());
+        let live = list_blocks(&bucket, TENANT, 1).await.unwrap().live;
+        assert!(live.len() == 1 && live[0] != meta.block_id, "{live:?}");
+        let repaired = read_meta(&bucket, TENANT, live[0]).await.unwrap();
+        assert_eq!(attributes(&repaired), expected);
     }
 
     #[tokio::test]
