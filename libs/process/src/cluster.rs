@@ -21,8 +21,10 @@ use tactus_ring::{
     State, owns_hash,
 };
 use tactus_rpc::{
-    Channels, GeneratorOf, IngesterOf, Ingesters, LiveTailOf, live_tail_at, metrics_generator_at,
+    Channels, GeneratorOf, IngesterOf, Ingesters, LiveTailOf, instance_name, live_tail_at,
+    metrics_generator_at,
 };
+use tactus_server::addressee::Addressee;
 use tactus_storage::poller::Owns;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,7 @@ struct Inner {
     distributors: Place,
     compactors: Place,
     generators: Place,
+    addressee: Arc<Addressee>,
     runs_compactor: bool,
     call_timeout: Duration,
     background: CancellationToken,
@@ -48,6 +51,8 @@ struct Inner {
 /// A ring, and this process in it.
 pub struct Place {
     ring: Arc<Ring>,
+    /// Name of the ring in gossip.
+    key: String,
     membership: Membership,
     settings: LifecyclerSettings,
     /// False: the ring is nobody's, its instances work alone.
@@ -69,6 +74,7 @@ type Called<T> = Arc<dyn Fn(&Instance) -> Arc<T> + Send + Sync>;
 impl Place {
     async fn new(membership: &Membership, (watched, settings): RingPlan, is_shared: bool) -> Self {
         Self {
+            key: watched.key.clone(),
             ring: membership.watch(watched).await,
             membership: membership.clone(),
             settings,
@@ -124,13 +130,21 @@ impl Place {
     fn called<T: ?Sized + Send + Sync + 'static>(
         &self,
         local: Option<Arc<T>>,
-        at: impl Fn(&str) -> Arc<T> + Send + Sync + 'static,
+        at: impl Fn(&Instance) -> Arc<T> + Send + Sync + 'static,
     ) -> Called<T> {
-        let own = self.settings.address.clone();
+        let (id, address) = (self.settings.id.clone(), self.settings.address.clone());
         Arc::new(move |instance| match &local {
-            Some(local) if *instance.address == *own => Arc::clone(local),
-            _ => at(&instance.address),
+            // A dead instance may have had our address, so the address alone does not say that it is this process.
+            Some(local) if *instance.id == *id && *instance.address == *address => {
+                Arc::clone(local)
+            }
+            _ => at(instance),
         })
+    }
+
+    /// The name of this process as an instance of the ring.
+    fn own_name(&self) -> String {
+        instance_name(&self.key, &self.settings.id)
     }
 
     fn lifecycler(&self) -> Option<Lifecycler> {
@@ -178,13 +192,22 @@ impl Cluster {
             settings::log_trust(&gossip.transport);
         }
         let membership = Membership::start(membership).await?;
+        let memberlist = &config.memberlist;
+        let ingesters = Place::new(&membership, ingesters, true).await;
+        let generators = Place::new(&membership, generators, true).await;
+        let addressee = Addressee {
+            cluster: (!memberlist.cluster_label_verification_disabled)
+                .then(|| memberlist.cluster_label.clone()),
+            instances: vec![ingesters.own_name(), generators.own_name()],
+        };
         let runs_compactor =
             services_of(&config.target).contains(&"compactor") && !config.compactor.disabled;
         Ok(Self(Arc::new(Inner {
-            ingesters: Place::new(&membership, ingesters, true).await,
+            ingesters,
             distributors: Place::new(&membership, distributors, true).await,
             compactors: Place::new(&membership, compactors, compactors_share).await,
-            generators: Place::new(&membership, generators, true).await,
+            generators,
+            addressee: Arc::new(addressee),
             membership,
             runs_compactor,
             call_timeout: config.ingester_client.remote_timeout.as_std(),
@@ -195,6 +218,11 @@ impl Cluster {
     /// True for a process that works with no other.
     pub fn is_alone(&self) -> bool {
         self.0.membership.gossip_address().is_none()
+    }
+
+    /// Whom calls of other processes have to be meant for.
+    pub(crate) fn addressee(&self) -> Arc<Addressee> {
+        Arc::clone(&self.0.addressee)
     }
 
     /// Returns when no news of the others can come any more, and why.
@@ -209,14 +237,18 @@ impl Cluster {
 
     /// How the ingesters of the ring are called. `local`: the one in this process.
     pub fn ingester_of(&self, channels: &Channels, local: Option<Arc<dyn Ingester>>) -> IngesterOf {
-        let ingesters = Ingesters::new(channels.clone(), self.0.call_timeout);
-        self.0.ingesters.called(local, move |address| ingesters.at(address))
+        let place = &self.0.ingesters;
+        let ingesters = Ingesters::new(channels.clone(), &place.key, self.0.call_timeout);
+        place.called(local, move |instance| ingesters.at(&instance.address, &instance.id))
     }
 
     /// How the live tails of the ring's ingesters are called. `local`: the one in this process.
     pub fn live_tail_of(&self, channels: &Channels, local: Option<Arc<DynLiveTail>>) -> LiveTailOf {
-        let channels = channels.clone();
-        self.0.ingesters.called(local, move |address| live_tail_at(&channels, address))
+        let place = &self.0.ingesters;
+        let (channels, ring) = (channels.clone(), place.key.clone());
+        place.called(local, move |instance| {
+            live_tail_at(&channels, &instance.address, &instance_name(&ring, &instance.id))
+        })
     }
 
     /// The distributors.
@@ -277,8 +309,12 @@ impl Cluster {
         channels: &Channels,
         local: Option<Arc<dyn MetricsGenerator>>,
     ) -> GeneratorOf {
-        let channels = channels.clone();
-        self.0.generators.called(local, move |address| metrics_generator_at(&channels, address))
+        let place = &self.0.generators;
+        let (channels, ring) = (channels.clone(), place.key.clone());
+        place.called(local, move |instance| {
+            let name = instance_name(&ring, &instance.id);
+            metrics_generator_at(&channels, &instance.address, &name)
+        })
     }
 
     /// Why the ingester should not be counted on yet.

@@ -8,6 +8,7 @@ use tactus_config::Config;
 use tactus_overrides::status as overrides_status;
 use tactus_proto::tactus::v1::block_listener_server::BlockListenerServer;
 use tactus_server::{
+    addressee::refuse_others,
     auth::{Access, STANDARD_GRPC, guard, guard_grpc},
     cross_site::{Changes, refuse_cross_site},
     grpc, health,
@@ -238,7 +239,7 @@ fn http_routers(process: &Process, parts: &mut [Part]) -> (Router, Router) {
         .merge(guarded(server_operational::api_router(&operational.build), Access::Known));
     let router = http_server::with_path_prefix(&config.http_api_prefix, api)
         .merge(http_server::folder_of_prefix(&config.http_api_prefix))
-        .merge(to_change(status, Access::Operate))
+        .merge(to_change(operational::never_in_frames(status), Access::Operate))
         .merge(to_change(admin, Access::Operate))
         .fallback(http_server::not_found);
     let internal = server_operational::internal_router(operational);
@@ -259,7 +260,9 @@ fn grpc_router(
         add(&mut routes);
     }
     let services = grpc::services(routes.routes());
-    let guarded = guard_grpc(services, STANDARD_GRPC, process.authenticator());
+    // Within the guard: strangers do not learn who this process is.
+    let addressed = refuse_others(services, process.cluster().addressee());
+    let guarded = guard_grpc(addressed, STANDARD_GRPC, process.authenticator());
     // Pushes of one process to another may be twice as large.
     let max_bytes = process.config().server.grpc_server_max_recv_msg_size.saturating_mul(2);
     let memory = process.port_memory().bodies();

@@ -8,9 +8,13 @@ use std::sync::{
 use axum::{
     Router,
     extract::Request,
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, map_response},
+    response::Response,
 };
-use http::{HeaderValue, Version, header::CONNECTION};
+use http::{
+    HeaderValue, Version,
+    header::{CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS},
+};
 use parking_lot::Mutex;
 
 use crate::{ReadyCheck, VERSION};
@@ -60,6 +64,25 @@ pub(crate) fn closing_at_the_end(router: Router, states: &States) -> Router {
             response
         }
     }))
+}
+
+/// Pages of these routes have buttons that change rings: no page of another site may show one in a frame, where a visitor
+/// clicks on it without knowing.
+pub(crate) fn never_in_frames(router: Router) -> Router {
+    router.layer(map_response(refuse_frames))
+}
+
+async fn refuse_frames(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let is_page =
+        headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if is_page {
+        let policy = HeaderValue::from_static("frame-ancestors 'none'");
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+        // For browsers that do not know the policy.
+        headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    }
+    response
 }
 
 fn build_info(config: &Config) -> BuildInfo {
@@ -129,5 +152,21 @@ pub(crate) fn state(
             ConfigView::Defaults => tactus_config::defaults_yaml(),
         }),
         runtime_config,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::{Html, IntoResponse};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn pages_may_not_be_shown_in_frames() {
+        let page = refuse_frames(Html("page").into_response()).await;
+        assert_eq!(page.headers()[CONTENT_SECURITY_POLICY], "frame-ancestors 'none'");
+        assert_eq!(page.headers()[X_FRAME_OPTIONS], "DENY");
+        let text = refuse_frames("text".into_response()).await;
+        assert!(!text.headers().contains_key(CONTENT_SECURITY_POLICY));
     }
 }

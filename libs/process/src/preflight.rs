@@ -14,11 +14,7 @@ use crate::{Error, PlannedPort, Process, Program, address_of, bucket, cluster, s
 pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<Warnings, Error> {
     let process = Process::quiet(loaded, program.check_limits).await?;
     let config = process.config();
-    settings::http("server", &config.server)?;
-    settings::request_log("server", &config.server)?;
-    if config.internal_server.enable {
-        settings::request_log("internal_server", &config.internal_server.server)?;
-    }
+    http_settings(config)?;
     settings::grpc(config, Backlog::of_services())?;
     bucket_settings(config)?;
     settings::open_caches(config, process.registry())?;
@@ -28,6 +24,19 @@ pub(crate) async fn verify(loaded: &Loaded, program: Program) -> Result<Warnings
     warnings.mistakes.extend(process.overrides().unusable_defaults().map(str::to_owned));
     process.end().await;
     checked.map(|()| warnings)
+}
+
+/// Errors: certificates of the HTTP ports, and what their log is to have.
+fn http_settings(config: &Config) -> Result<(), Error> {
+    let mut ports = vec![("server", &config.server)];
+    if config.internal_server.enable {
+        ports.push(("internal_server", &config.internal_server.server));
+    }
+    for (section, server) in ports {
+        settings::http(section, server)?;
+        settings::request_log(section, server)?;
+    }
+    Ok(())
 }
 
 /// The settings of the bucket, if a process of this target opens it. Errors: those that opening it would end with, except
@@ -102,4 +111,24 @@ fn own_ports(config: &Config) -> Vec<PlannedPort> {
         ports.push(PlannedPort::tcp("internal_server.http_listen_port", address));
     }
     ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_of_every_open_http_port_must_be_there() {
+        let refused = |section: &str, more: &str| {
+            let missing = "http_tls_config: {cert_file: /nonexistent/c, key_file: /nonexistent/k}";
+            let text = format!("{section}: {{{more}{missing}}}");
+            let config = tactus_config::from_yaml(&text).unwrap();
+            http_settings(&config).err().map(|error| error.to_string())
+        };
+        for (section, more) in [("server", ""), ("internal_server", "enable: true, ")] {
+            let error = refused(section, more).unwrap();
+            assert!(error.contains(&format!("{section}.http_tls_config.cert_file")), "{error}");
+        }
+        assert_eq!(refused("internal_server", ""), None);
+    }
 }

@@ -124,7 +124,8 @@ impl Process {
         let authenticator = settings::authenticator(&config, internal_token.clone())?;
         let section = "ingester_client.grpc_client_config";
         let client = &config.ingester_client.grpc_client_config;
-        let channels = settings::channels(section, client, internal_token.as_ref())?;
+        let label = &config.memberlist.cluster_label;
+        let channels = settings::channels(section, client, internal_token.as_ref(), label)?;
         let channels = Channels::new(channels);
         let secret = internal_token.as_ref().map(settings::shown);
         let cluster = Cluster::start(&config, talks, secret, background.clone()).await?;
@@ -195,7 +196,9 @@ impl Process {
 
     /// Connections to other services by a section of their own. Errors: its certificates.
     pub fn channels_of(&self, section: &str, client: &GrpcClient) -> Result<Channels, Error> {
-        settings::channels(section, client, self.internal_token.as_ref()).map(Channels::new)
+        let label = &self.config.memberlist.cluster_label;
+        let settings = settings::channels(section, client, self.internal_token.as_ref(), label)?;
+        Ok(Channels::new(settings))
     }
 
     /// Who may do what; `None` is everyone everything.

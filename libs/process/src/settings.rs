@@ -22,6 +22,7 @@ use tactus_storage::PollerSettings;
 use tactus_telemetry::metrics::Registry;
 use tactus_tls::ServerTls;
 use tokio::runtime::Handle;
+use tonic::metadata::MetadataValue;
 
 use crate::memory::block_list_bytes;
 use crate::{Error, bucket};
@@ -305,11 +306,13 @@ pub(crate) fn shown(token: &Arc<InternalToken>) -> Arc<dyn Fn() -> String + Send
     Arc::new(move || (*token.get()).clone())
 }
 
-/// How other services are called. `section`: where `client` is in the configuration. Errors: certificates.
+/// How other services are called. `section`: where `client` is in the configuration. `cluster_label`: that of their cluster.
+/// Errors: certificates.
 pub(crate) fn channels(
     section: &str,
     client: &GrpcClient,
     token: Option<&Arc<InternalToken>>,
+    cluster_label: &str,
 ) -> Result<ChannelSettings, Error> {
     let compression = match client.grpc_compression.as_str() {
         "gzip" => Compression::Gzip,
@@ -328,6 +331,8 @@ pub(crate) fn channels(
         compression,
         tls,
         internal_token: token.map(shown),
+        // What cannot be sent is not compared.
+        cluster_label: MetadataValue::try_from(cluster_label.as_bytes()).ok(),
     })
 }
 
@@ -447,12 +452,12 @@ mod tests {
             ..GrpcClient::querier_worker()
         };
         let settings =
-            channels("querier.frontend_worker.grpc_client_config", &client, None).unwrap();
+            channels("querier.frontend_worker.grpc_client_config", &client, None, "").unwrap();
         assert_eq!((settings.compression, settings.max_send_bytes), (Compression::Zstd, 7));
         assert_eq!(settings.connect_timeout, Duration::from_secs(5));
         let mut by_tls = GrpcClient { tls_enabled: true, ..client };
         by_tls.tls.tls_ca_path = "/nonexistent".to_owned();
-        let error = channels("some.section", &by_tls, None).unwrap_err().to_string();
+        let error = channels("some.section", &by_tls, None, "").unwrap_err().to_string();
         assert!(error.contains("some.section.tls_ca_path: /nonexistent"), "{error}");
     }
 

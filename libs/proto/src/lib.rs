@@ -50,6 +50,12 @@ pub const JAEGER_QUERY_DESCRIPTORS: &[u8] = include_bytes!("gen/jaeger_query.bin
 /// The header in which the services of a cluster send each other their secret.
 pub const INTERNAL_TOKEN_HEADER: &str = "x-tactus-internal-token";
 
+/// The header with the label of the cluster that a call between services is meant for.
+pub const CLUSTER_HEADER: &str = "x-tactus-cluster";
+
+/// The header with the name of the instance of a ring that a call between services is meant for.
+pub const INSTANCE_HEADER: &str = "x-tactus-instance";
+
 /// The live tail of an ingester, wherever it runs.
 pub type DynLiveTail = dyn tactus::v1::live_tail_server::LiveTail<
         TailStream = tonic::codegen::BoxStream<tactus::v1::TailResponse>,

@@ -13,6 +13,7 @@ use tactus_traceql::{
     FieldExpression, Intrinsic, Kind, LogicalOperator, Patterns, Pipeline, PipelineStage,
     RelationMode, RootExpr, SpansetExpression, SpansetOperator, Static, Status, UnaryOperator,
 };
+use tactus_work::{is_over, tick};
 
 use crate::error::Result;
 
@@ -53,11 +54,13 @@ pub(crate) enum StringTest {
 }
 
 impl StringTest {
+    /// Also true once the query is over: what comes of it is discarded.
     fn holds_for(&self, text: &[u8]) -> bool {
-        match self {
-            Self::Equals(wanted) => text == wanted,
-            Self::Matches(pattern) => pattern.is_match(text),
-        }
+        tick(units_of(text))
+            || match self {
+                Self::Equals(wanted) => text == wanted,
+                Self::Matches(pattern) => pattern.is_match(text),
+            }
     }
 }
 
@@ -69,9 +72,14 @@ impl StringPredicate for StringTest {
     fn may_hold_within(&self, bytes: &[u8]) -> bool {
         match self {
             Self::Equals(_) => true,
-            Self::Matches(pattern) => pattern.may_match_within(bytes),
+            Self::Matches(pattern) => tick(units_of(bytes)) || pattern.may_match_within(bytes),
         }
     }
+}
+
+/// The steps of a test, as [`tick`] counts them.
+fn units_of(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len() / 64).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 impl Pruner {
@@ -339,11 +347,11 @@ impl Pruner {
                 Ok(Some(self))
             }
             Self::Present { .. } | Self::String { .. } if !asks_dictionaries => Ok(None),
+            // A query may have thousands of conditions, each of which looks through dictionaries.
+            Self::Present { .. } | Self::String { .. } if is_over() => Ok(None),
             Self::Present { owners, key, .. } => {
-                let mut found = false;
                 for &owner in owners {
-                    let mut visit = |known: &[u8]| found |= known == key;
-                    if !block.visit_attribute_keys(row_group, owner, &mut visit)? || found {
+                    if block.row_group_may_have_key(row_group, owner, key)? {
                         return Ok(None);
                     }
                 }
@@ -427,6 +435,7 @@ mod tests {
     use super::*;
     use tactus_storage::Uuid;
     use tactus_storage::meta::{BlockVersion, Extension};
+    use tactus_work::{Over, Work, end};
 
     #[test]
     fn patterns_of_a_query_share_the_memory_of_their_states() {
@@ -444,6 +453,17 @@ mod tests {
         let [one, other] =
             [one, other].map(|it| format!("{it:?}").rsplit("Room(").next().unwrap().to_owned());
         assert!(one == other && !one.starts_with('0'), "{one} {other}");
+    }
+
+    #[test]
+    fn tests_of_strings_end_with_the_query() {
+        let test = StringTest::Equals(b"a".to_vec());
+        let result = Work::default().run(|| {
+            assert!(!test.holds_for(b"b"));
+            end(Over::Cancelled);
+            assert!(test.holds_for(b"b"));
+        });
+        assert_eq!(result, Err(Over::Cancelled));
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub struct Instance {
     pub read_only: bool,
     /// When `read_only` last changed, in Unix seconds of its own clock; 0 if never.
     pub read_only_updated: i64,
-    /// Whether its last heartbeat is within the ring's timeout.
+    /// Whether its last heartbeat is within the ring's timeout, and no other member has its address meanwhile.
     pub alive: bool,
 }
 

@@ -1,10 +1,12 @@
 //! What this member knows of the others: what they announced, and when each was last heard of.
 
+mod moved;
 mod node;
 mod recalled;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::cell::LazyCell;
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -282,7 +284,13 @@ impl Ledger {
     /// The instances of a ring.
     pub(crate) fn instances(&self, ring: &str, timeout: Duration, now: Instant) -> Vec<Instance> {
         let entries = self.entries(ring, now);
-        entries.into_values().map(|entry| entry.instance(self, timeout, now)).collect()
+        let addresses = LazyCell::new(|| self.addresses(now));
+        let instance = |entry: Entry<'_>| {
+            let is_alive = self.is_alive(entry.node, now, timeout)
+                && (self.is_heard(entry.node, now) || !addresses.are_of_another(&entry));
+            entry.instance(is_alive)
+        };
+        entries.into_values().map(instance).collect()
     }
 
     /// Ingesters of a ring that are about to enter it, as its pending instances: those of live members that say so and have
@@ -371,7 +379,7 @@ fn owned((ring, id): (&str, &str)) -> (String, String) {
 }
 
 impl Entry<'_> {
-    fn instance(&self, ledger: &Ledger, timeout: Duration, now: Instant) -> Instance {
+    fn instance(&self, alive: bool) -> Instance {
         let claim = self.claim;
         Instance {
             id: claim.id.as_str().into(),
@@ -382,7 +390,7 @@ impl Entry<'_> {
             registered: claim.registered,
             read_only: claim.read_only,
             read_only_updated: claim.read_only_updated,
-            alive: ledger.is_alive(self.node, now, timeout),
+            alive,
         }
     }
 }

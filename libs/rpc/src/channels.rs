@@ -7,7 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tactus_proto::INTERNAL_TOKEN_HEADER;
+use tactus_proto::{CLUSTER_HEADER, INSTANCE_HEADER, INTERNAL_TOKEN_HEADER};
 use tactus_telemetry::self_tracing::{TRACEPARENT, traceparent};
 use tactus_tls::{ClientTls, connect::connector};
 use tonic::{
@@ -54,6 +54,9 @@ pub struct ChannelSettings {
     pub tls: Option<Arc<ClientTls>>,
     /// Returns the secret that goes with each call, if the cluster uses one.
     pub internal_token: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    /// Label of the cluster that calls are meant for; `None` for services of no cluster. Processes of other clusters refuse
+    /// the calls.
+    pub cluster_label: Option<MetadataValue<Ascii>>,
 }
 
 tactus_telemetry::debug_of!(it: ChannelSettings { connect_timeout = it.connect_timeout, compression = it.compression, tls = it.tls.is_some() });
@@ -67,6 +70,7 @@ impl Default for ChannelSettings {
             compression: Compression::None,
             tls: None,
             internal_token: None,
+            cluster_label: None,
         }
     }
 }
@@ -109,15 +113,28 @@ impl Channels {
         let mut by_address = self.0.by_address.lock();
         if let Some((channel, used)) = by_address.get_mut(address) {
             *used = Instant::now();
-            return Ok(Connection { channel: channel.clone(), settings });
+            return Ok(Connection { channel: channel.clone(), settings, instance: None });
         }
         if by_address.len() >= KEPT_ADDRESSES {
             by_address.retain(|_, (_, used)| used.elapsed() < IDLE);
         }
         let channel = connect(address, &settings)?;
         by_address.insert(address.to_owned(), (channel.clone(), Instant::now()));
-        Ok(Connection { channel, settings })
+        Ok(Connection { channel, settings, instance: None })
     }
+
+    /// As [`Self::at`], for calls that are meant for this instance of a ring, by its [`instance_name`]. Another process that
+    /// has its address meanwhile refuses them. Errors: not an address.
+    pub fn to(&self, address: &str, instance: &str) -> Result<Connection, Error> {
+        // What cannot be sent is not compared.
+        let instance = MetadataValue::try_from(instance.as_bytes()).ok();
+        Ok(Connection { instance, ..self.at(address)? })
+    }
+}
+
+/// The name of an instance of a ring, by which calls say that they are meant for it.
+pub fn instance_name(ring: &str, id: &str) -> String {
+    format!("{ring}/{id}")
 }
 
 fn connect(address: &str, settings: &ChannelSettings) -> Result<Channel, Error> {
@@ -141,6 +158,8 @@ fn connect(address: &str, settings: &ChannelSettings) -> Result<Channel, Error> 
 pub struct Connection {
     channel: Channel,
     settings: Arc<ChannelSettings>,
+    /// Name of the instance that calls are meant for.
+    instance: Option<MetadataValue<Ascii>>,
 }
 
 impl Connection {
@@ -192,6 +211,12 @@ impl Interceptor for Connection {
                 Status::internal("the internal token has a character that no header may have")
             })?;
             request.metadata_mut().insert(INTERNAL_TOKEN_HEADER, token);
+        }
+        if let Some(label) = &self.settings.cluster_label {
+            request.metadata_mut().insert(CLUSTER_HEADER, label.clone());
+        }
+        if let Some(instance) = &self.instance {
+            request.metadata_mut().insert(INSTANCE_HEADER, instance.clone());
         }
         if let Some(Ok(traceparent)) = traceparent().map(|text| text.parse()) {
             request.metadata_mut().insert(TRACEPARENT, traceparent);

@@ -21,17 +21,19 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
 use crate::{
-    channels::{Channels, Connection, IDLE, KEPT_ADDRESSES},
+    channels::{Channels, Connection, IDLE, KEPT_ADDRESSES, instance_name},
     client_of,
     frame::{framed, message_of, take_frame},
     pushes::{MAX_STREAMED_BYTES, PushStream, Pushed},
 };
 
-/// The ingesters of a cluster by address.
+/// The ingesters of a ring.
 #[derive(Clone)]
 pub struct Ingesters {
     channels: Channels,
+    ring: String,
     call_timeout: Duration,
+    /// By id.
     known: Arc<Mutex<HashMap<String, Known>>>,
 }
 
@@ -44,22 +46,23 @@ struct Known {
 tactus_telemetry::debug_of!(Ingesters { channels });
 
 impl Ingesters {
-    /// Ingesters over these channels. `call_timeout` applies to requests without a shorter timeout of their own.
-    pub fn new(channels: Channels, call_timeout: Duration) -> Self {
-        Self { channels, call_timeout, known: Arc::default() }
+    /// Ingesters of the ring with this key, over these channels. `call_timeout` applies to requests without a shorter timeout
+    /// of their own.
+    pub fn new(channels: Channels, ring: &str, call_timeout: Duration) -> Self {
+        Self { channels, ring: ring.to_owned(), call_timeout, known: Arc::default() }
     }
 
-    /// The ingester at `host:port`. With an invalid address, calls return errors.
-    pub fn at(&self, address: &str) -> Arc<dyn Ingester> {
+    /// The ingester named `id`, at `host:port`. With an invalid address, calls return errors.
+    pub fn at(&self, address: &str, id: &str) -> Arc<dyn Ingester> {
         let mut known = self.known.lock();
-        if let Some(known) = known.get_mut(address) {
+        if let Some(known) = known.get_mut(id).filter(|known| known.ingester.address == address) {
             known.used = Instant::now();
             return known.ingester.clone();
         }
         if known.len() >= KEPT_ADDRESSES {
             known.retain(|_, known| known.used.elapsed() < IDLE);
         }
-        let connection = self.channels.at(address);
+        let connection = self.channels.to(address, &instance_name(&self.ring, id));
         let ingester = Arc::new(RemoteIngester {
             address: address.to_owned(),
             pushes: connection.clone().ok().map(PushStream::new),
@@ -67,7 +70,7 @@ impl Ingesters {
             call_timeout: self.call_timeout,
         });
         let new = Known { ingester: Arc::clone(&ingester), used: Instant::now() };
-        known.insert(address.to_owned(), new);
+        known.insert(id.to_owned(), new);
         ingester
     }
 }

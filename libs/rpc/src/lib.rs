@@ -12,7 +12,7 @@ mod pushes;
 mod query;
 mod remote;
 
-pub use channels::{ChannelSettings, Channels, Compression, Connection, Error};
+pub use channels::{ChannelSettings, Channels, Compression, Connection, Error, instance_name};
 pub use frame::Shared;
 pub use ingester::Ingesters;
 pub use pushes::MAX_STREAMED_BYTES;

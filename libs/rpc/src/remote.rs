@@ -19,15 +19,20 @@ use crate::{
     client_of,
 };
 
-/// The metrics generator at `host:port`. Callers set deadlines. If the address is invalid, calls return errors.
-pub fn metrics_generator_at(channels: &Channels, address: &str) -> Arc<dyn MetricsGenerator> {
-    Arc::new(Remote(channels.at(address)))
+/// The metrics generator at `host:port`, by its [`instance_name`](crate::instance_name). Callers set deadlines. If the
+/// address is invalid, calls return errors.
+pub fn metrics_generator_at(
+    channels: &Channels,
+    address: &str,
+    instance: &str,
+) -> Arc<dyn MetricsGenerator> {
+    Arc::new(Remote(channels.to(address, instance)))
 }
 
-/// The live tail of the ingester at `host:port`. Its streams have no deadline. If the address is invalid, calls return
-/// errors.
-pub fn live_tail_at(channels: &Channels, address: &str) -> Arc<DynLiveTail> {
-    Arc::new(Remote(channels.at(address)))
+/// The live tail of the ingester at `host:port`, by its [`instance_name`](crate::instance_name). Its streams have no
+/// deadline. If the address is invalid, calls return errors.
+pub fn live_tail_at(channels: &Channels, address: &str, instance: &str) -> Arc<DynLiveTail> {
+    Arc::new(Remote(channels.to(address, instance)))
 }
 
 /// A process with such services.

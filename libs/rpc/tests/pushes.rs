@@ -2,23 +2,27 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::{StreamExt, future::join_all, stream};
-use tactus_proto::tactus::v1::{
-    self as proto, PushAnswer, PushFrame, PushRequest, PushResponse, Refusal,
-    ingester_server::{Ingester, IngesterServer},
-    pushes_server::{Pushes, PushesServer},
+use tactus_proto::{
+    CLUSTER_HEADER, INSTANCE_HEADER,
+    tactus::v1::{
+        self as proto, PushAnswer, PushFrame, PushRequest, PushResponse, Refusal,
+        ingester_server::{Ingester, IngesterServer},
+        pushes_server::{Pushes, PushesServer},
+    },
 };
 use tactus_rpc::{ChannelSettings, Channels, Ingesters, MAX_STREAMED_BYTES, Shared};
 use tokio::{io::AsyncReadExt, net::TcpListener, task::JoinHandle};
 use tonic::{
     Code, Request, Response, Status, Streaming,
     codegen::BoxStream,
+    metadata::MetadataMap,
     transport::{Server, server::TcpIncoming},
 };
 
@@ -41,6 +45,18 @@ struct Double {
     behaviour: Behaviour,
     calls: Arc<AtomicUsize>,
     unary: Arc<AtomicUsize>,
+    meant_for: MeantFor,
+}
+
+/// Clusters and instances that calls said they are meant for.
+type MeantFor = Arc<Mutex<Vec<[Option<String>; 2]>>>;
+
+impl Double {
+    fn note(&self, metadata: &MetadataMap) {
+        let said = [CLUSTER_HEADER, INSTANCE_HEADER]
+            .map(|name| metadata.get(name).map(|value| value.to_str().expect("text").to_owned()));
+        self.meant_for.lock().expect("no test panicked").push(said);
+    }
 }
 
 fn response(push: &PushRequest) -> PushResponse {
@@ -62,6 +78,7 @@ impl Pushes for Double {
         request: Request<Streaming<PushFrame>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        self.note(request.metadata());
         let frames = request.into_inner();
         let answers: BoxStream<PushAnswer> = match self.behaviour {
             Behaviour::Answers => {
@@ -93,6 +110,7 @@ macro_rules! takes_pushes_only {
                 request: Request<PushRequest>,
             ) -> Result<Response<PushResponse>, Status> {
                 self.unary.fetch_add(1, Ordering::Relaxed);
+                self.note(request.metadata());
                 Ok(Response::new(response(request.get_ref())))
             }
 
@@ -120,17 +138,19 @@ struct Port {
     address: String,
     calls: Arc<AtomicUsize>,
     unary: Arc<AtomicUsize>,
+    meant_for: MeantFor,
     server: JoinHandle<()>,
 }
 
 impl Port {
     /// Without `behaviour` it knows no calls that last.
     async fn open(behaviour: Option<Behaviour>) -> Self {
-        let (calls, unary) = (Arc::default(), Arc::default());
+        let (calls, unary, meant_for) = (Arc::default(), Arc::default(), MeantFor::default());
         let double = Double {
             behaviour: behaviour.unwrap_or(Behaviour::Hangs),
             calls: Arc::clone(&calls),
             unary: Arc::clone(&unary),
+            meant_for: Arc::clone(&meant_for),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket").to_string();
@@ -142,7 +162,7 @@ impl Port {
         let server = tokio::spawn(async move {
             server.serve_with_incoming(TcpIncoming::from(listener)).await.expect("a server");
         });
-        Self { address, calls, unary, server }
+        Self { address, calls, unary, meant_for, server }
     }
 
     /// Calls that last, and others.
@@ -158,7 +178,7 @@ impl Drop for Port {
 }
 
 fn ingesters(timeout: Duration) -> Ingesters {
-    Ingesters::new(Channels::new(ChannelSettings::default()), timeout)
+    Ingesters::new(Channels::new(ChannelSettings::default()), "ring", timeout)
 }
 
 /// Pushes as a tenant; what the answer names.
@@ -176,7 +196,7 @@ async fn pushes_share_a_call_and_each_gets_its_answer() {
     let port = Port::open(Some(Behaviour::Answers)).await;
     let ingesters = ingesters(LONG);
     for _ in 0..2 {
-        let ingester = ingesters.at(&port.address);
+        let ingester = ingesters.at(&port.address, "a");
         let tenants: Vec<_> = (0..50).map(|n| n.to_string()).collect();
         let answers = join_all(tenants.iter().map(|tenant| push(&*ingester, tenant))).await;
         let expected: Vec<_> = tenants.into_iter().map(Ok).collect();
@@ -188,7 +208,7 @@ async fn pushes_share_a_call_and_each_gets_its_answer() {
 #[tokio::test]
 async fn ingester_without_such_calls_gets_calls_of_one_push() {
     let port = Port::open(None).await;
-    let ingester = ingesters(LONG).at(&port.address);
+    let ingester = ingesters(LONG).at(&port.address, "a");
     let answers = join_all(["a", "b", "c"].map(|tenant| push(&*ingester, tenant))).await;
     assert_eq!(answers, ["a", "b", "c"].map(|tenant| Ok(tenant.to_owned())));
     assert_eq!(port.calls(), (0, 3));
@@ -197,19 +217,56 @@ async fn ingester_without_such_calls_gets_calls_of_one_push() {
 #[tokio::test]
 async fn large_push_has_a_call_of_its_own() {
     let port = Port::open(Some(Behaviour::Hangs)).await;
-    let ingester = ingesters(LONG).at(&port.address);
-    let large = PushRequest {
+    let ingester = ingesters(LONG).at(&port.address, "a");
+    assert!(ingester.push(Shared::new(large()).request()).await.is_ok());
+    assert_eq!(port.calls(), (0, 1));
+}
+
+fn large() -> PushRequest {
+    PushRequest {
         resources: vec![vec![7; MAX_STREAMED_BYTES + 1].into()],
         ..PushRequest::default()
-    };
-    assert!(ingester.push(Shared::new(large).request()).await.is_ok());
-    assert_eq!(port.calls(), (0, 1));
+    }
+}
+
+#[tokio::test]
+async fn calls_say_which_cluster_and_instance_they_are_meant_for() {
+    let port = Port::open(Some(Behaviour::Answers)).await;
+    let said = || std::mem::take(&mut *port.meant_for.lock().unwrap());
+    let ingester = ingesters(LONG).at(&port.address, "a");
+    push(&*ingester, "t").await.unwrap();
+    assert_eq!(said(), [[None, Some("ring/a".to_owned())]]);
+    for label in ["prod", ""] {
+        let cluster_label = Some(label.parse().unwrap());
+        let settings = ChannelSettings { cluster_label, ..ChannelSettings::default() };
+        let ingesters = Ingesters::new(Channels::new(settings), "ring", LONG);
+        // The two have one address, and a connection, and calls of their own.
+        for id in ["a", "b"] {
+            let ingester = ingesters.at(&port.address, id);
+            push(&*ingester, "t").await.unwrap();
+            push(&*ingester, "t").await.unwrap();
+            ingester.push(Shared::new(large()).request()).await.unwrap();
+            let expected = [Some(label.to_owned()), Some(format!("ring/{id}"))];
+            assert_eq!(said(), [expected.clone(), expected]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn ingester_that_has_moved_is_called_at_its_new_address() {
+    let former = Port::open(Some(Behaviour::Answers)).await;
+    let now = Port::open(Some(Behaviour::Answers)).await;
+    let ingesters = ingesters(LONG);
+    for port in [&former, &now] {
+        push(&*ingesters.at(&port.address, "a"), "t").await.unwrap();
+    }
+    assert_eq!((former.calls(), now.calls()), ((1, 0), (1, 0)));
 }
 
 #[tokio::test]
 async fn broken_call_fails_what_it_has_and_the_next_push_opens_another() {
     let port = Port::open(Some(Behaviour::Breaks(3))).await;
-    let ingester = ingesters(LONG).at(&port.address);
+    let ingester = ingesters(LONG).at(&port.address, "a");
     for calls in 1..3 {
         let answers = join_all(["a", "b", "c"].map(|tenant| push(&*ingester, tenant))).await;
         assert_eq!(answers, [Err(Code::Internal), Err(Code::Internal), Err(Code::Internal)]);
@@ -227,7 +284,7 @@ async fn push_fails_with_its_connection() {
             connection.read_exact(&mut [0; 100]).await.unwrap();
         }
     });
-    let ingester = ingesters(LONG).at(&address);
+    let ingester = ingesters(LONG).at(&address, "a");
     for _ in 0..2 {
         assert!(push(&*ingester, "a").await.is_err());
     }
@@ -240,7 +297,7 @@ async fn slow_ingester_delays_no_other() {
     let (slow, quick) =
         (Port::open(Some(Behaviour::Hangs)).await, Port::open(Some(Behaviour::Answers)).await);
     let ingesters = ingesters(LONG);
-    let (slow, quick) = (ingesters.at(&slow.address), ingesters.at(&quick.address));
+    let (slow, quick) = (ingesters.at(&slow.address, "a"), ingesters.at(&quick.address, "b"));
     let hanging = tokio::spawn(async move { push(&*slow, "hangs").await });
     for _ in 0..100 {
         assert_eq!(push(&*quick, "a").await, Ok("a".to_owned()));
@@ -252,7 +309,7 @@ async fn slow_ingester_delays_no_other() {
 #[tokio::test]
 async fn push_without_an_answer_ends_in_time_and_costs_no_other() {
     let port = Port::open(Some(Behaviour::Hangs)).await;
-    let ingester = ingesters(Duration::from_millis(50)).at(&port.address);
+    let ingester = ingesters(Duration::from_millis(50)).at(&port.address, "a");
     let answers = join_all(["a", "b"].map(|tenant| push(&*ingester, tenant))).await;
     assert_eq!(answers, [Err(Code::DeadlineExceeded), Err(Code::DeadlineExceeded)]);
     assert_eq!(port.calls(), (1, 0));
@@ -261,7 +318,7 @@ async fn push_without_an_answer_ends_in_time_and_costs_no_other() {
 #[tokio::test]
 async fn push_that_a_leaving_server_did_not_read_goes_into_the_next_call() {
     let port = Port::open(Some(Behaviour::Leaves)).await;
-    let ingester = ingesters(LONG).at(&port.address);
+    let ingester = ingesters(LONG).at(&port.address, "a");
     let answers = join_all(["a", "b", "c"].map(|tenant| push(&*ingester, tenant))).await;
     assert_eq!(answers, ["a", "b", "c"].map(|tenant| Ok(tenant.to_owned())));
     assert_eq!(port.calls(), (3, 0));

@@ -2,6 +2,7 @@
 //!
 //! - [`listener`]: accept loop for HTTP/1.1 and HTTP/2, TLS, limits, draining on shutdown.
 //! - [`auth`]: callers, their tenants and roles.
+//! - [`addressee`]: refuses calls of other processes that are meant for another one.
 //! - [`bodies`]: bounds the memory of requests, from the first byte, and of answers.
 //! - [`cross_site`]: refuses requests that pages of other sites make browsers send.
 //! - [`http`]: the main HTTP port: router, path cleaning, limits, request metrics, compression.
@@ -14,6 +15,7 @@
 //! caller.
 #![warn(missing_docs)]
 
+pub mod addressee;
 pub mod auth;
 pub mod bodies;
 mod compression;

@@ -166,8 +166,7 @@ fn ingester_ring(config: &Config, own: OwnAddress, gossips: bool) -> RingPlan {
         },
         key: ingester_ring_key(config),
         heartbeat_timeout: timeout,
-        forget_after: (ring.auto_forget_unhealthy_periods > 0)
-            .then(|| timeout * ring.auto_forget_unhealthy_periods),
+        forget_after: forget_after(timeout, ring.auto_forget_unhealthy_periods),
         // If more disappear at once, the network is partitioned, or this process hears nothing. With one or two copies, an
         // ingester is forgotten only by hand: a write is acknowledged by one, so its spans may be nowhere else, and answers
         // without it must say so.
@@ -191,13 +190,20 @@ fn ingester_ring(config: &Config, own: OwnAddress, gossips: bool) -> RingPlan {
     (watch, place)
 }
 
+/// The silence after which a member is forgotten: so many heartbeat timeouts. Without a timeout, or with no periods, it
+/// never is.
+fn forget_after(timeout: Duration, periods: u32) -> Option<Duration> {
+    let after = timeout.saturating_mul(periods);
+    (!after.is_zero()).then_some(after)
+}
+
 /// The ring of a service whose members hold no spans.
 fn helper_ring(name: &str, key: &str, ring: &Ring, num_tokens: u32, own: OwnAddress) -> RingPlan {
     let timeout = ring.heartbeat_timeout.as_std();
     let watch = WatchSettings {
         key: format!("{}{key}", ring.kvstore.prefix),
         heartbeat_timeout: timeout,
-        forget_after: Some(timeout * FORGET_PERIODS),
+        forget_after: forget_after(timeout, FORGET_PERIODS),
         ..WatchSettings::new(RingSettings::new(name))
     };
     let address = own.or_configured(&ring.instance_addr, ring.instance_port);
@@ -461,6 +467,25 @@ mod tests {
             ["[2001:db8::1]:9095", "2001:db8::3", "[2001:db8::1]:9095", "[2001:db8::2]:9095"];
         assert_eq!(advertised("address: '[2001:db8::1]'", others), named);
         assert_eq!(advertised("address: '2001:db8::1'", others), named);
+    }
+
+    #[test]
+    fn members_that_never_expire_are_never_forgotten() {
+        let forgotten_after = |timeout: &str, periods: u32| {
+            let text = format!(
+                "target: scalable-single-binary\n\
+                 ingester: {{lifecycler: {{address: 127.0.0.1, ring: {{heartbeat_timeout: {timeout}, auto_forget_unhealthy_periods: {periods}}}}}}}\n\
+                 metrics_generator: {{ring: {{heartbeat_timeout: {timeout}}}}}"
+            );
+            let plan = plan(&tactus_config::from_yaml(&text).unwrap()).unwrap();
+            [plan.ingesters.0.forget_after, plan.generators.0.forget_after]
+        };
+        let minutes = |count: u64| Some(Duration::from_secs(60 * count));
+        assert_eq!(forgotten_after("1m", 10), [minutes(10), minutes(2)]);
+        assert_eq!(forgotten_after("1m", 0), [None, minutes(2)]);
+        assert_eq!(forgotten_after("0s", 10), [None, None]);
+        let [longest, _] = forgotten_after("2562047h", u32::MAX);
+        assert_eq!(longest, Some(Duration::MAX));
     }
 
     #[test]

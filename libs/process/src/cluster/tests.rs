@@ -34,6 +34,20 @@ async fn place_whose_start_was_given_up_is_given_up() {
 }
 
 #[tokio::test]
+async fn service_of_this_process_is_called_directly_only_as_its_own_instance() {
+    let place = place(Duration::ZERO).await;
+    let own = Arc::new("own".to_owned());
+    let called = place.called(Some(own), |instance: &Instance| Arc::new(instance.id.to_string()));
+    let name = |id: &str, address: &str| called(&Instance::active(id, address, [])).to_string();
+    assert_eq!(name("a", "a:9095"), "own");
+    // A dead instance, whose address this process has now.
+    assert_eq!(name("b", "a:9095"), "b");
+    assert_eq!(name("b", "b:9095"), "b");
+    assert_eq!(name("a", "b:9095"), "a");
+    assert_eq!(place.own_name(), "collectors/ingester/a");
+}
+
+#[tokio::test]
 async fn what_is_asked_of_an_ingester_on_its_way_into_the_ring_is_done() {
     for read_only in [true, false] {
         let place = place(Duration::from_millis(100)).await;

@@ -249,15 +249,17 @@ fn late_starters(set: &ReadSet, delay: Duration) -> std::ops::Range<usize> {
 
 /// True for a failure that all other ingesters, and every other attempt, would share.
 fn is_of_query(status: &Status) -> bool {
-    matches!(
-        status.code(),
+    match status.code() {
         Code::InvalidArgument
-            | Code::Unimplemented
-            | Code::ResourceExhausted
-            | Code::OutOfRange
-            | Code::FailedPrecondition
-            | Code::Aborted
-    )
+        | Code::ResourceExhausted
+        | Code::OutOfRange
+        | Code::FailedPrecondition
+        | Code::Aborted => true,
+        // The text of `Unsupported` of the evaluator. Without it, the process at this address has no such service or call: it is
+        // an older ingester, or it is none and has the address of one that died.
+        Code::Unimplemented => status.message().ends_with(" not supported"),
+        _ => false,
+    }
 }
 
 fn code_label(code: Code) -> &'static str {

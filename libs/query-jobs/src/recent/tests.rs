@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
 use super::*;
-use Behaviour::{Answer, Fail, Hang, Lack, Late, LetGo};
+use Behaviour::{Answer, Fail, Hang, Lack, Late, LetGo, Unsupported};
 use doubles::{Behaviour, Double};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -212,11 +212,26 @@ async fn answer_is_an_error_if_nobody_answers_or_gaps_are_not_allowed() {
 
 #[tokio::test(start_paused = true)]
 async fn failure_of_the_query_itself_is_passed_on_at_once() {
-    for code in [Code::InvalidArgument, Code::ResourceExhausted, Code::Unimplemented] {
-        let cluster = cluster(3, &[Hang, Fail(code), Answer]);
+    for (failure, code) in [
+        (Fail(Code::InvalidArgument), Code::InvalidArgument),
+        (Fail(Code::ResourceExhausted), Code::ResourceExhausted),
+        (Unsupported, Code::Unimplemented),
+    ] {
+        let cluster = cluster(3, &[Hang, failure, Answer]);
         assert_eq!(cluster.search().await.unwrap_err().code(), code);
         assert_eq!(cluster.running(), 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_service_at_the_address_of_a_dead_ingester_counts_as_one_failed_ingester() {
+    let cluster_of = |factor| cluster(factor, &[Answer, Fail(Code::Unimplemented), Answer]);
+    let cluster = cluster_of(3);
+    assert_eq!(cluster.search().await.unwrap(), found("ac", false));
+    assert_eq!(cluster.find().await.unwrap(), found("ac", false));
+    assert_eq!(cluster.holdings(&[]).await, found("ac", false));
+    assert_eq!(cluster.metrics(&["a", "b"]).await.unwrap(), (0, "b".to_owned()));
+    assert_eq!(cluster_of(1).search().await.unwrap(), found("ac", true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,6 +90,54 @@ fn member_is_healthy_until_silent_for_the_timeout() {
 }
 
 #[test]
+fn silent_instance_whose_address_another_member_has_is_not_alive() {
+    let stale = || Claim { address: "x:1".to_owned(), ..claim("a", 1, State::Active) };
+    let of_address = |address: &str, returning: &str| {
+        let (grpc_address, returning) = (address.to_owned(), returning.to_owned());
+        let description = SelfDescription { grpc_address, returning, ..SelfDescription::default() };
+        News { member: Some(MemberNews { description, left: false }), ..News::default() }
+    };
+    let claims = |ring: &str| {
+        let claim = Claim { ring: ring.to_owned(), id: "b".to_owned(), ..stale() };
+        News { claims: vec![claim], ..News::default() }
+    };
+    for (member, news, is_heard, expected) in [
+        ("b", of_address("x:1", ""), true, "a:ACTIVE!"),
+        ("b", claims("another ring"), true, "a:ACTIVE!"),
+        ("b", of_address("y:1", ""), true, "a:ACTIVE"),
+        ("b", of_address("x:1", ""), false, "a:ACTIVE"),
+        // The same instance, started again.
+        ("a", of_address("x:1", ""), true, "a:ACTIVE"),
+        ("a-random", of_address("x:1", "a"), true, "a:ACTIVE"),
+    ] {
+        let other = |second| Observed {
+            id: id(member, 2),
+            heartbeat: if is_heard { second } else { 1 },
+            version: 1,
+            news: Some(news.clone()),
+        };
+        let both = |last: u64, second: u64| vec![seen("a", 1, last, &stale()), other(second)];
+        let mut fixture = Fixture::new();
+        fixture.observe(0..3, &|second| both(second, second));
+        assert_eq!(fixture.shown(2), ["a:ACTIVE"], "while it is heard of: {news:?}");
+        fixture.observe(3..20, &|second| both(2, second));
+        assert_eq!(fixture.shown(19), [expected], "{news:?}");
+        fixture.observe(20..22, &|second| both(second, second));
+        assert_eq!(fixture.shown(21), ["a:ACTIVE"], "it is back: {news:?}");
+    }
+}
+
+#[test]
+fn of_two_ingesters_with_one_address_the_live_one_takes_writes() {
+    let mut fixture = Fixture::new();
+    let at = |id: &str| Claim { address: "x:1".to_owned(), ..claim(id, 1, State::Active) };
+    fixture.observe(0..20, &|second| {
+        vec![seen("a", 1, second.min(3), &at("a")), seen("b", 1, second, &at("b"))]
+    });
+    assert_eq!(fixture.shown(19), ["a:ACTIVE!", "b:ACTIVE"]);
+}
+
+#[test]
 fn own_standstill_is_not_taken_for_the_silence_of_others() {
     let mut fixture = Fixture::new();
     fixture.observe(0..5, &|now| vec![seen("a", 1, now, &claim("a", 1, State::Active))]);

@@ -125,7 +125,8 @@ pub(super) type Verified = Option<Caller>;
 pub(super) struct Users {
     passwords: HashMap<String, (String, Caller)>,
     tokens: HashMap<[u8; 32], Caller>,
-    /// Checked for names that do not exist, so that time does not tell which do.
+    /// Checked for names that do not exist, so that time does not tell which do: the hash of the file that takes longest.
+    /// In a file whose hashes differ in this, names whose hash takes less time can still be told.
     decoy: String,
     key: hmac::Key,
     /// The last use and the caller by keyed hash of the header: a dump of memory shows no passwords. Lives as long as the
@@ -176,6 +177,10 @@ impl Users {
             if !names.insert(name) {
                 return Err(place(wrong(user, "a name that another user has")));
             }
+        }
+        let hashes = self.passwords.values().map(|(hash, _)| hash);
+        if let Some(slowest) = hashes.max_by_key(|hash| secret::cost(hash)) {
+            self.decoy.clone_from(slowest);
         }
         Ok(())
     }
@@ -370,5 +375,33 @@ mod tests {
         }
         assert_eq!(users.verified_at(b"other", start), None);
         assert_eq!(users.verified_at(b"header", start + pause * 4 + REMEMBERED), None);
+    }
+
+    /// The users of a file with these names and hashes.
+    fn users(hashes: &[(&str, &str)]) -> Users {
+        let mut text = "users:\n".to_owned();
+        for (name, hash) in hashes {
+            text += &format!("  - name: {name}\n    password_hash: {hash}\n");
+            text += "    tenants: \"*\"\n    roles: [read]\n";
+        }
+        let mut users = Users::empty().unwrap();
+        users.fill(&parse_yaml(&text).unwrap()).unwrap();
+        users
+    }
+
+    #[test]
+    fn unknown_name_takes_as_long_as_the_slowest_hash() {
+        let usual = secret::hash_password("p").unwrap();
+        for slow in [usual.replace("t=2", "t=4"), usual.replace("m=19456", "m=65536")] {
+            assert_eq!(users(&[("a", &usual), ("b", &slow), ("c", &usual)]).decoy, slow);
+        }
+    }
+
+    #[test]
+    fn password_of_the_decoy_is_nobodys() {
+        let hash = secret::hash_password("p").unwrap();
+        let users = users(&[("a", &hash)]);
+        assert_eq!(users.check_password("nobody", "p", b"header"), None);
+        assert!(users.check_password("a", "p", b"header").is_some());
     }
 }

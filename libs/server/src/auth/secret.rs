@@ -73,6 +73,12 @@ pub(super) fn verify(hash: &str, password: &str) -> bool {
     argon2().verify_password(password.as_bytes(), &hash).is_ok()
 }
 
+/// How long a check of this hash takes, for comparisons: KiB of memory times passes. 0 for what is no hash.
+pub(super) fn cost(hash: &str) -> u64 {
+    let parameters = PasswordHash::new(hash).ok().and_then(|hash| Params::try_from(&hash).ok());
+    parameters.map_or(0, |it| u64::from(it.m_cost()) * u64::from(it.t_cost()))
+}
+
 /// A key for this run of the process. Errors: the system gives no randomness.
 pub(super) fn random_key() -> std::io::Result<[u8; 32]> {
     let mut key = [0; 32];
@@ -108,6 +114,14 @@ mod tests {
         assert_eq!(hash_token(&token), hash);
         let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(hash_token("abc"), known);
+    }
+
+    #[test]
+    fn memory_and_passes_are_what_a_check_costs() {
+        let usual = hash_password("x").unwrap();
+        assert_eq!(cost(&usual), 19_456 * 2);
+        assert_eq!(cost(&usual.replace("m=19456,t=2", "m=65536,t=4")), 65_536 * 4);
+        assert_eq!(cost("secret"), 0);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use tonic::{Code, Request, Response, Status};
 pub(super) enum Behaviour {
     Answer,
     Fail(Code),
+    /// Evaluates no such query.
+    Unsupported,
     Late(Duration),
     Hang,
     /// Says what it holds, and hangs in queries.
@@ -107,6 +109,11 @@ impl Double {
         match self.behaviour {
             Behaviour::Answer | HoldOnly | LetGo(_) | Lack => {}
             Behaviour::Fail(code) => return Err(Status::new(code, "as the test says")),
+            Behaviour::Unsupported => {
+                let construct = "scalar pipelines".to_owned();
+                let error = tactus_traceql::eval::Unsupported { construct };
+                return Err(Status::unimplemented(error.to_string()));
+            }
             Behaviour::Late(time) => tokio::time::sleep(time).await,
             Behaviour::Hang => pending().await,
         }
