@@ -1,6 +1,6 @@
 //! Explains how a query ran, for people: its plan, from the syntax tree, and the work of its jobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tactus_proto::tactus::v1::{JobExplanation, Phase};
 use tactus_traceql::{
@@ -105,7 +105,8 @@ pub struct PlannedStage {
     pub stage: &'static str,
     /// Which of the query's metrics functions it belongs to, from the left; none if there is only one.
     pub leaf: Option<usize>,
-    /// Canonical text.
+    /// Canonical text; of arithmetic the numbers of the functions on both sides instead of their texts, which would be
+    /// there once for each operator.
     pub text: String,
     /// Conditions that are evaluated on whole columns, and on the statistics of row groups if there are any.
     pub pushed_down: Vec<String>,
@@ -165,19 +166,20 @@ impl Planner {
         &mut stages[last]
     }
 
-    fn metrics(&mut self, expression: &MetricsExpression) {
+    /// Returns how arithmetic names the expression.
+    fn metrics(&mut self, expression: &MetricsExpression) -> String {
+        let first = self.next_leaf;
         match expression {
-            MetricsExpression::Constant(_) => {}
+            MetricsExpression::Constant(_) => return expression.to_string(),
             MetricsExpression::Query(query) => {
                 self.leaf = self.next_leaf;
                 self.next_leaf = self.next_leaf.map(|leaf| leaf + 1);
                 self.query(query);
                 self.leaf = None;
             }
-            MetricsExpression::Binary { left, right, .. } => {
-                self.metrics(left);
-                self.metrics(right);
-                self.push("arithmetic", expression.to_string());
+            MetricsExpression::Binary { operator, left, right } => {
+                let (left, right) = (self.metrics(left), self.metrics(right));
+                self.push("arithmetic", format!("{left} {} {right}", operator.text()));
             }
             MetricsExpression::SecondStages { expression, stages } => {
                 self.metrics(expression);
@@ -187,6 +189,7 @@ impl Planner {
                 }
             }
         }
+        functions(first, self.next_leaf)
     }
 
     fn query(&mut self, query: &MetricsQuery) {
@@ -220,11 +223,25 @@ impl Planner {
             let planned = self.push(name, stage.to_string());
             if let PipelineStage::Spanset(spanset) = stage {
                 conditions(spanset, planned);
+                for list in [&mut planned.pushed_down, &mut planned.span_by_span] {
+                    let mut known = HashSet::new();
+                    list.retain(|text| known.insert(text.clone()));
+                }
             }
         }
     }
 }
 
+/// The functions from a number on, up to before another. Without numbers there is only one.
+fn functions(first: Option<usize>, end: Option<usize>) -> String {
+    match (first, end) {
+        (Some(first), Some(end)) if end > first + 1 => format!("functions {first} to {}", end - 1),
+        (Some(only), _) => format!("function {only}"),
+        (None, _) => "function".to_owned(),
+    }
+}
+
+/// Lists the conditions, some of them perhaps more than once.
 fn conditions(spanset: &SpansetExpression, planned: &mut PlannedStage) {
     match spanset {
         SpansetExpression::Filter(filter) => field_conditions(&filter.expression, planned),
@@ -250,10 +267,7 @@ fn field_conditions(expression: &FieldExpression, planned: &mut PlannedStage) {
             true => &mut planned.pushed_down,
             false => &mut planned.span_by_span,
         };
-        let text = expression.to_string();
-        if !list.contains(&text) {
-            list.push(text);
-        }
+        list.push(expression.to_string());
     }
 }
 
@@ -359,7 +373,26 @@ mod tests {
         let plan = plan("({ status = error } | rate()) / ({} | rate()) * 100");
         let leaves: Vec<_> = plan.stages.iter().map(|stage| stage.leaf).collect();
         assert_eq!(leaves, [Some(0), Some(0), Some(1), Some(1), None, None]);
-        assert_eq!(plan.stages[5].stage, "arithmetic");
+        let arithmetic =
+            [("arithmetic", "function 0 / function 1"), ("arithmetic", "functions 0 to 1 * 100")];
+        assert_eq!(texts(&plan)[4..], arithmetic);
+        assert_eq!(texts(&self::plan("2 * ({} | rate())"))[2], ("arithmetic", "2 * function"));
+    }
+
+    #[test]
+    fn plan_is_about_as_long_as_its_query_however_many_operators_it_has() {
+        let sum = format!("({{ name = `{}` }} | rate()){}", "x".repeat(10_000), " + 1".repeat(400));
+        let plan = plan(&sum);
+        let bytes: usize = plan.stages.iter().map(|stage| stage.text.len()).sum();
+        assert_eq!(plan.stages.len(), 402);
+        assert!(bytes < 2 * sum.len(), "{bytes}");
+    }
+
+    #[test]
+    fn condition_that_is_repeated_is_listed_once() {
+        let found = plan("{ .a = 1 && .b = .c && .a = 1 && .d = 2 && .b = .c }");
+        assert_eq!(found.stages[0].pushed_down, [".a = 1", ".d = 2"]);
+        assert_eq!(found.stages[0].span_by_span, [".b = .c"]);
     }
 
     #[test]

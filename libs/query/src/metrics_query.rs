@@ -179,7 +179,11 @@ impl Frontend {
         }
         // A count of nothing is a line of zeros, unless the query says itself that it counts nothing.
         let answer = state.sum.finish().await?;
-        Ok(self.series_answer(answer, state.work, query, grid, reads_whole_traces))
+        let planned = match query.explain {
+            true => Some(planned(query, reads_whole_traces).await?),
+            false => None,
+        };
+        Ok(self.series_answer(answer, state.work, query, grid, planned))
     }
 
     /// What a query may read at most. Errors: the query would be refused.
@@ -300,12 +304,12 @@ impl Frontend {
         work: Work,
         query: &MetricsQuery,
         grid: Grid,
-        reads_whole_traces: bool,
+        planned: Option<(String, Plan)>,
     ) -> SeriesAnswer {
         let partial = work.partial;
         let facts =
             MetricsFacts { metrics: work.metrics, max_series: query.max_series, unread: partial };
-        let explanation = query.explain.then(|| {
+        let explanation = planned.map(|(text, plan)| {
             let window = ExplainedWindow {
                 start: grid.start(),
                 end: grid.end(),
@@ -319,9 +323,18 @@ impl Frontend {
                 ("bytesPerJob", plan::job_bytes(&query.root.hints, job_bytes)),
                 ("inspectedBytes", work.max_inspected_bytes()),
             ];
-            let plan = Plan { reads_whole_traces, ..Plan::of(&query.root) };
-            work.explain(query.root.to_string(), plan, window, limits)
+            work.explain(text, plan, window, limits)
         });
         SeriesAnswer { answer, grid, facts, partial, explanation, memory: Arc::new(held) }
     }
+}
+
+/// The text and the plan of a query that is to be explained.
+async fn planned(query: &MetricsQuery, reads_whole_traces: bool) -> Result<(String, Plan)> {
+    let root = query.root.clone();
+    let look = move || {
+        let plan = Plan { reads_whole_traces, ..Plan::of(&root) };
+        (root.to_string(), plan)
+    };
+    offload(!is_short(&query.text), look).await
 }

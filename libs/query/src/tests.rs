@@ -30,7 +30,13 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, StatusCode};
+use prost::Message as _;
 use tactus_config::sections::overrides::Limits;
+use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
+use tactus_proto::otlp::any_value::Value::StringValue;
+use tactus_proto::otlp::{
+    AnyValue, InstrumentationScope, KeyValue, Resource, ResourceSpans, ScopeSpans, Span,
+};
 use tactus_server::bodies::Bodies;
 use tactus_server::tenancy::Tenancy;
 use tactus_storage::{BlockMeta, Blocklist, Uuid};
@@ -51,6 +57,31 @@ fn one_job_at_a_time() -> Settings {
 /// Blocks as a request of an ingester names them.
 fn stored_ids(blocks: &[&str]) -> Bytes {
     blocks.iter().flat_map(|id| *Uuid::parse_str(id).unwrap().as_bytes()).collect()
+}
+
+/// A trace in OTLP: a resource of four megabytes with 10 000 scopes of one span.
+pub(crate) fn large_resource_of_many_scopes() -> Bytes {
+    let of_scope = |number: u64| {
+        let name = number.to_string().into_bytes().into();
+        let span = Span {
+            trace_id: vec![7; 16].into(),
+            span_id: number.to_be_bytes().to_vec().into(),
+            ..Span::default()
+        };
+        ScopeSpans {
+            scope: Some(InstrumentationScope { name, ..InstrumentationScope::default() }),
+            spans: vec![span],
+            ..ScopeSpans::default()
+        }
+    };
+    let value = Some(AnyValue { value: Some(StringValue(vec![b'x'; 4 << 20].into())) });
+    let attributes = vec![KeyValue { key: Bytes::from_static(b"key"), value }];
+    let resource_spans = ResourceSpans {
+        resource: Some(Resource { attributes, ..Resource::default() }),
+        scope_spans: (1..=10_000).map(of_scope).collect(),
+        ..ResourceSpans::default()
+    };
+    TracesData { resource_spans: vec![resource_spans] }.encode_to_vec().into()
 }
 
 /// A frontend over recent data alone, with this many bytes for answers and for what queries hold.

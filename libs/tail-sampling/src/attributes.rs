@@ -30,16 +30,23 @@ pub(crate) fn traces_with(condition: &AttributeCondition, batch: &SpanBatch) -> 
     found
 }
 
-/// The traces in which a span has a value in its trace state.
+/// The traces in which a span has one of the values, which are sorted, in its trace state.
 pub(crate) fn traces_with_state(key: &[u8], values: &[Vec<u8>], batch: &SpanBatch) -> Bitmap {
     let mut found = Bitmap::none(batch.traces.ids.len());
-    // Most spans of a trace have the same trace state, so the last result is reused.
-    let mut last = (0, false);
-    for (row, &code) in batch.spans.trace_state.iter().enumerate() {
-        if code != last.0 {
-            last = (code, state_has(batch.strings.get(code), key, values));
+    // The result for each string code, as each trace state is read only once.
+    let mut known: Vec<Option<bool>> = Vec::new();
+    // Most spans have none, which is the empty text, 0.
+    let states = batch.spans.trace_state.iter().enumerate().filter(|(_, code)| **code != 0);
+    for (row, &code) in states {
+        if known.is_empty() {
+            known = vec![None; batch.strings.len()];
         }
-        if last.1 {
+        let Some(known) = known.get_mut(code as usize) else { continue };
+        let state = batch.strings.get(code);
+        if known.is_none() && tick(u32::try_from(state.len()).unwrap_or(u32::MAX)) {
+            break;
+        }
+        if *known.get_or_insert_with(|| state_has(state, key, values)) {
             insert(&mut found, batch, row);
         }
     }
@@ -61,14 +68,14 @@ fn insert(found: &mut Bitmap, batch: &SpanBatch, row: usize) {
     found.insert(batch.spans.trace[row] as usize);
 }
 
-/// True if a W3C trace state (`key=value,key=value`) has the key with one of these values.
+/// True if a W3C trace state (`key=value,key=value`) has the key with one of these values, which are sorted.
 fn state_has(state: &[u8], key: &[u8], values: &[Vec<u8>]) -> bool {
     state.split(|&byte| byte == b',').any(|entry| {
         let mut parts = entry.splitn(2, |&byte| byte == b'=');
         parts.next().map(<[u8]>::trim_ascii) == Some(key)
             && parts.next().is_some_and(|value| {
                 let value = value.trim_ascii();
-                values.iter().any(|wanted| wanted == value)
+                values.binary_search_by(|wanted| wanted.as_slice().cmp(value)).is_ok()
             })
     })
 }

@@ -24,6 +24,7 @@ pub(crate) enum Condition {
     },
     TraceState {
         key: Vec<u8>,
+        /// Sorted.
         values: Vec<Vec<u8>>,
     },
     /// Samples traces as long as the budget lasts.

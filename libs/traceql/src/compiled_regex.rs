@@ -85,6 +85,20 @@ impl Patterns {
         let bytes = program.bytes();
         Ok((CompiledRegex::of(Arc::new(program), self.room.clone()), bytes))
     }
+
+    /// As [`Self::compile`], with a program of at most `max_bytes`. Also returns the bytes of the program. For patterns that
+    /// are matched with every span that arrives, which no client can cancel.
+    ///
+    /// Errors: as [`CompiledRegex::new`].
+    pub fn compile_within(
+        &self,
+        pattern: &[u8],
+        max_bytes: usize,
+    ) -> Result<(CompiledRegex, usize), InvalidRegex> {
+        let program = Program::known(pattern, max_bytes.min(MAX_PROGRAM_BYTES))?;
+        let bytes = program.bytes();
+        Ok((CompiledRegex::of(program, self.room.clone()), bytes))
+    }
 }
 
 /// Checks that a pattern compiles. `bytes` is the size of the programs of the query's earlier patterns, to which its
@@ -133,13 +147,6 @@ impl CompiledRegex {
     /// Errors: not RE2 syntax, not UTF-8, or the program would exceed the size limit.
     pub fn new(pattern: &[u8]) -> Result<Self, InvalidRegex> {
         Patterns::default().compile(pattern)
-    }
-
-    /// As [`Self::new`], with a program of at most `max_bytes`. For patterns that are matched with every span that
-    /// arrives, which no client can cancel.
-    pub fn within(pattern: &[u8], max_bytes: usize) -> Result<Self, InvalidRegex> {
-        let program = Program::known(pattern, max_bytes.min(MAX_PROGRAM_BYTES))?;
-        Ok(Self::of(program, Room::default()))
     }
 
     fn of(program: Arc<Program>, room: Room) -> Self {

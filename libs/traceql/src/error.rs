@@ -108,6 +108,9 @@ pub enum ValidateError {
     /// More filters than any sensible query has.
     #[error("the query has more than {0} filters in braces")]
     TooManyFilters(usize),
+    /// More aggregates than any sensible query has.
+    #[error("the query has more than {0} aggregates")]
+    TooManyAggregates(usize),
     /// `name = nil`.
     #[error("{0}=nil is not valid because intrinsics cannot be nil")]
     IntrinsicNil(&'static str),

@@ -45,6 +45,10 @@ const MAX_STAGES: usize = 100;
 /// Most filters of a query, because the spans of each are kept while the others run.
 const MAX_FILTERS: usize = 1000;
 
+/// Most aggregates of all scalar filters of a query. Each is a pass over all spans, and its results for all spansets are
+/// kept while the others run.
+const MAX_AGGREGATES: usize = 100;
+
 #[derive(Default)]
 struct Checker {
     /// Bytes of the programs of patterns so far.
@@ -53,6 +57,8 @@ struct Checker {
     stages: Cell<usize>,
     /// Filters so far.
     filters: Cell<usize>,
+    /// Aggregates so far.
+    aggregates: Cell<usize>,
 }
 
 impl Checker {
@@ -135,6 +141,10 @@ impl Checker {
     }
 
     fn aggregate(&self, aggregate: &Aggregate) -> Result {
+        self.aggregates.set(self.aggregates.get().saturating_add(1));
+        if self.aggregates.get() > MAX_AGGREGATES {
+            return Err(ValidateError::TooManyAggregates(MAX_AGGREGATES));
+        }
         let Some(argument) = &aggregate.argument else {
             return Ok(());
         };

@@ -80,7 +80,7 @@ impl Frontend {
                     let (stored, is_whole) =
                         self.spans_sent_again(&request.tenant, answer, read, grid).await?;
                     state.work.partial |= !is_whole;
-                    if stored.is_empty() {
+                    if sent_again::leaves_out(&request.stored_traces, &stored, answer) {
                         break;
                     }
                     if round > MAX_ROUNDS {

@@ -157,6 +157,29 @@ impl LookedUp {
     }
 }
 
+/// True if `answer` leaves out just those of its spans that blocks have, which are `stored`. It was asked to leave out `left_out`.
+pub(super) fn leaves_out(
+    left_out: &[TraceSpans],
+    stored: &[TraceSpans],
+    answer: &Outcome<MetricsResponse>,
+) -> bool {
+    let Outcome::Answer(answer) = answer else { return true };
+    let by_trace = |traces: &[TraceSpans]| SentAgain::of(traces).counted;
+    let (left_out, stored) = (by_trace(left_out), by_trace(stored));
+    let named = by_trace(&answer.shared_traces);
+    let has = |traces: &HashMap<Bytes, HashSet<u64>>, trace_id: &Bytes, span: &u64| {
+        traces.get(trace_id).is_some_and(|spans| spans.contains(span))
+    };
+    let all_left_out = stored
+        .iter()
+        .all(|(trace_id, spans)| spans.iter().all(|span| has(&left_out, trace_id, span)));
+    // What the ingester does not have any more, it cannot have left out.
+    let all_stored = left_out.iter().all(|(trace_id, spans)| {
+        spans.iter().all(|span| !has(&named, trace_id, span) || has(&stored, trace_id, span))
+    });
+    all_left_out && all_stored
+}
+
 /// Spans that ingesters count, and those of them that blocks have.
 #[derive(Debug, Default)]
 struct SentAgain {
@@ -268,5 +291,26 @@ mod tests {
         again.take(SpansInBlocksResponse { traces: vec![trace(1, &[3])], lacks_blocks: true });
         assert!(again.lacks_blocks);
         assert_eq!(again.into_messages(), [trace(1, &[3])]);
+    }
+
+    #[test]
+    fn answer_stands_that_leaves_out_what_blocks_have() {
+        let trace = |id: u8, spans: &[u64]| TraceSpans {
+            trace_id: Bytes::copy_from_slice(&[id; 16]),
+            spans: spans.to_vec(),
+        };
+        let naming = |shared_traces| {
+            Outcome::Answer(MetricsResponse { shared_traces, ..MetricsResponse::default() })
+        };
+        // A span that came meanwhile and is in no block does not matter.
+        let answer = naming(vec![trace(1, &[1, 2]), trace(2, &[4])]);
+        assert!(leaves_out(&[trace(1, &[2])], &[trace(1, &[2])], &answer));
+        assert!(leaves_out(&[], &[], &answer));
+        // One that a block has would be counted twice, one that no block has would be counted nowhere.
+        assert!(!leaves_out(&[trace(1, &[2])], &[trace(1, &[1, 2])], &answer));
+        assert!(!leaves_out(&[], &[trace(2, &[4])], &answer));
+        assert!(!leaves_out(&[trace(1, &[1, 2])], &[trace(1, &[2])], &answer));
+        // The ingester let go of the third span.
+        assert!(leaves_out(&[trace(1, &[2, 3])], &[trace(1, &[2])], &answer));
     }
 }

@@ -105,7 +105,7 @@ impl Frontend {
                     let (stored, is_whole) =
                         self.spans_sent_again(&request.tenant, &outcome, &uncounted, grid).await?;
                     is_exact &= is_whole;
-                    is_settled = stored.is_empty() && request.stored_traces.is_empty();
+                    is_settled = sent_again::leaves_out(&request.stored_traces, &stored, &outcome);
                     request.stored_traces = stored;
                 }
                 if is_settled || rounds == MAX_ROUNDS {

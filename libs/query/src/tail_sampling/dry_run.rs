@@ -7,7 +7,10 @@ use tactus_api::{Error, Result};
 use tactus_config::sections::query_apis::TraceLookups;
 use tactus_model::merge::merge;
 use tactus_model::walk::walk_export;
-use tactus_model::{AppendError, BatchBuilder, BuilderLimits, SpanBatch, TenantId, TraceId};
+use tactus_model::{
+    AppendError, BatchBuilder, BuilderLimits, KnownOwners, RunMessages, SpanBatch, TenantId,
+    TraceId,
+};
 use tactus_tail_sampling::{Decider, Policies, bytes_per_trace, spans_per_trace};
 use tactus_traceql::eval::Bitmap;
 use tactus_work::Held;
@@ -193,11 +196,15 @@ fn batch_of(traces: Vec<WholeTrace>) -> Result<SpanBatch> {
 
 fn append(builder: &mut BatchBuilder, trace: &[u8]) -> std::result::Result<(), AppendError> {
     let walk = walk_export(trace, |_| {})?;
+    let mut owners = KnownOwners::default();
     for run in &walk.runs {
-        let resource = builder.resource(&trace[walk.resources[run.resource as usize].clone()])?;
-        let scope = builder.scope(&trace[walk.scopes[run.scope as usize].clone()])?;
-        let spans = &trace[run.scope_spans.clone()];
-        builder.append_scope_spans(resource, scope, spans, |_, _| true)?;
+        let messages = RunMessages {
+            resource: &trace[walk.resources[run.resource as usize].clone()],
+            scope: &trace[walk.scopes[run.scope as usize].clone()],
+            scope_spans: &trace[run.scope_spans.clone()],
+            origin: 0,
+        };
+        builder.append_next_run(&mut owners, messages, |_, _| true)?;
     }
     Ok(())
 }
@@ -205,6 +212,7 @@ fn append(builder: &mut BatchBuilder, trace: &[u8]) -> std::result::Result<(), A
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::large_resource_of_many_scopes;
 
     fn id(byte: u8) -> TraceId {
         TraceId([byte; 16])
@@ -222,6 +230,17 @@ mod tests {
         assert_eq!(reached(&wanted, &with(true, &[1, 3])), 3, "the second was too large");
         assert_eq!(reached(&wanted, &with(true, &[])), 1);
         assert_eq!(reached(&wanted, &with(false, &[1])), 4);
+    }
+
+    #[test]
+    fn large_resource_is_looked_up_once_for_all_its_scopes() {
+        let trace = large_resource_of_many_scopes();
+        let mut builder = BatchBuilder::new(BuilderLimits::default());
+        let began = std::time::Instant::now();
+        append(&mut builder, &trace).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5));
+        let batch = builder.finish();
+        assert_eq!((batch.len(), batch.resources.len(), batch.scopes.len()), (10_000, 1, 10_000));
     }
 
     #[test]

@@ -129,7 +129,7 @@ async fn denied_urls_are_refused() {
 
 #[tokio::test]
 async fn denied_urls_are_refused_however_they_are_encoded() {
-    let rules = ["q=\\{status=error\\}", "^/api/search/tags$"];
+    let rules = ["q=\\{status=error\\}", "^/api/search/tags$", "^/api/traces/1f$"];
     let url_deny_list = rules.map(|rule| regex::Regex::new(rule).unwrap()).to_vec();
     let settings = Settings { url_deny_list, ..Settings::default() };
     let api = Api::new(Setup { settings, blocks: &[], ..Setup::default() }).await;
@@ -140,6 +140,8 @@ async fn denied_urls_are_refused_however_they_are_encoded() {
         ("/api/search/tags?", 400),
         ("/api/search/tags?limit=", 400),
         ("/api/search/tags?limit=5", 200),
+        ("/api/traces/%31f", 400),
+        ("/api/traces/%31%66?start=", 400),
     ] {
         assert_eq!(api.get(path).await.status, status, "{path}");
     }

@@ -99,7 +99,8 @@ impl Scope<'_> {
     }
 
     pub(super) fn trace_state(&self, state: &TraceStatePolicy) -> Result<Condition, PolicyError> {
-        let values = bytes(self.some("trace_state.values", &state.values)?);
+        let mut values = bytes(self.some("trace_state.values", &state.values)?);
+        values.sort_unstable();
         let key = self.key("trace_state.key", &state.key)?;
         Ok(Condition::TraceState { key, values })
     }

@@ -80,6 +80,21 @@ fn flags_status_counts_and_states_select_traces() {
     assert_eq!(by("span_count", "{min_spans: 2}"), [4, 5]);
     assert_eq!(by("span_count", "{min_spans: 2, max_spans: 2}"), [4]);
     assert_eq!(by("trace_state", "{key: b, values: ['1', '2']}"), [5]);
+    assert_eq!(by("trace_state", "{key: b, values: ['3', '2', '1', '0']}"), [5]);
+}
+
+#[test]
+fn many_values_of_large_trace_states_take_little_time() {
+    let states: Vec<String> =
+        (0..50).map(|number| format!("{}n={number}", "k=w,".repeat(2_500))).collect();
+    let spans = (0..2_000).map(|number| Span { state: &states[number % 50], ..of(1) });
+    let batch = batch(spans);
+    let values: Vec<_> = (0..5_000).map(|number| format!("v{number}")).collect();
+    let wanted = |more: &str| format!("{{key: k, values: [{}{more}]}}", values.join(", "));
+    let began = Instant::now();
+    assert_eq!(kept_by("trace_state", &wanted(""), &batch), [0; 0]);
+    assert_eq!(kept_by("trace_state", &wanted(", w"), &batch), [1]);
+    assert!(began.elapsed().as_secs() < 5);
 }
 
 #[test]

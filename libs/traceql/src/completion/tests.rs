@@ -229,6 +229,26 @@ fn long_conjunctions_take_linear_time_and_bounded_memory() {
 }
 
 #[test]
+fn parentheses_around_alternatives_do_not_copy_their_conditions_again() {
+    let (levels, more) = (400, 500);
+    let some = vec![".b = 2"; 90].join(" || ");
+    let inner = format!("({some}) && {}", vec![".c = 3"; more].join(" && "));
+    let query =
+        |outer: &str| format!("{{ {}({inner}){} }}", outer.repeat(levels), ")".repeat(levels));
+    let began = std::time::Instant::now();
+    let found = completion(&query(".a = 1 && ("), None, 100).expect("90 groups");
+    let Completion::Groups(groups) = found else { panic!("no filter") };
+    assert_eq!((groups.len(), groups[89].conditions.len()), (90, levels + 1 + more));
+    let texts: Vec<_> = [levels - 1, levels, levels + 1]
+        .map(|place| groups[0].conditions[place].to_string())
+        .into();
+    assert_eq!(texts, [".a = 1", ".b = 2", ".c = 3"]);
+    assert!(began.elapsed().as_secs() < 5);
+    let twice = query(".a = 1 && .a = 1 && (");
+    assert!(completion(&twice, None, 100).is_err(), "all copies together are limited");
+}
+
+#[test]
 fn repair_of_long_garbage_takes_linear_time() {
     for part in ["(", ")", "&& ", "|| ", "( ) ", ".a = ", "! ", "(.a) > "] {
         let query = format!("{{ {}", part.repeat(50_000));

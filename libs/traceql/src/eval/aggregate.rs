@@ -11,7 +11,7 @@ use crate::{
 /// A compiled scalar filter.
 #[derive(Debug)]
 pub(crate) struct ScalarPlan {
-    /// The aggregates, left to right.
+    /// The aggregates, left to right, each once.
     pub(crate) aggregates: Vec<AggregatePlan>,
     instructions: Vec<Instruction>,
     operator: ComparisonOperator,
@@ -46,8 +46,7 @@ impl ScalarPlan {
         let instruction = match expression {
             ScalarExpression::Static(constant) => Instruction::Constant(constant.clone()),
             ScalarExpression::Aggregate(aggregate) => {
-                self.aggregates.push(AggregatePlan::compile(aggregate, patterns));
-                Instruction::Aggregate(self.aggregates.len() - 1)
+                Instruction::Aggregate(self.place_of(aggregate, patterns))
             }
             ScalarExpression::Binary { operator, left, right } => {
                 self.push(left, patterns)?;
@@ -58,6 +57,21 @@ impl ScalarPlan {
         };
         self.instructions.push(instruction);
         Some(())
+    }
+
+    /// The place of an aggregate, which is added if it is new.
+    fn place_of(&mut self, aggregate: &Aggregate, patterns: &Patterns) -> usize {
+        let name = aggregate.to_string();
+        let known = self.aggregates.iter().position(|known| known.name == name);
+        known.unwrap_or_else(|| {
+            self.aggregates.push(AggregatePlan::compile(aggregate, name, patterns));
+            self.aggregates.len() - 1
+        })
+    }
+
+    /// Units of work of [`Self::holds`].
+    pub(crate) fn units(&self) -> u32 {
+        u32::try_from(self.instructions.len()).unwrap_or(u32::MAX)
     }
 
     /// True if the comparison holds for the results of the aggregates; false if one of them is missing. `stack` is
@@ -87,11 +101,11 @@ impl ScalarPlan {
 }
 
 impl AggregatePlan {
-    fn compile(aggregate: &Aggregate, patterns: &Patterns) -> Self {
+    fn compile(aggregate: &Aggregate, name: String, patterns: &Patterns) -> Self {
         Self {
             operator: aggregate.operator,
             argument: aggregate.argument.as_ref().map(|it| Program::compile(it, patterns)),
-            name: aggregate.to_string(),
+            name,
         }
     }
 }

@@ -9,7 +9,7 @@ use tactus_work::tick;
 
 use super::aggregate::ScalarPlan;
 use super::bitmap::Bitmap;
-use super::plan::Plan;
+use super::plan::{Plan, units};
 use super::program::Program;
 use super::structural::related_spans;
 use super::view::BatchView;
@@ -147,7 +147,7 @@ pub(crate) fn run<'v>(
     view: &'v BatchView<'v>,
 ) -> Result<Spansets<'v>, EvaluateError> {
     for stage in stages {
-        if spansets.spans.is_empty() || tick(1 + (view.spans() / 16) as u32) {
+        if spansets.spans.is_empty() || tick(units(view)) {
             break;
         }
         match stage {
@@ -173,6 +173,10 @@ fn evaluate(
     input: &Spansets<'_>,
     view: &BatchView<'_>,
 ) -> Result<Outcome, EvaluateError> {
+    // Without this, each of a thousand operators would still make its passes over all spans.
+    if tick(units(view)) {
+        return Ok(Outcome { spans: Bitmap::none(view.spans()), split: false });
+    }
     let spans = match plan {
         SpansetPlan::Filter(plan) => {
             let mut spans = plan.evaluate(view, &input.spans);
@@ -259,4 +263,40 @@ fn both(input: &Spansets<'_>, left: &Bitmap, right: &Bitmap, view: &BatchView<'_
     union.unite(right);
     input.keep_groups(&mut union, &groups, view);
     union
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_model::{SpanBatch, TraceId};
+    use tactus_work::{Over, Work, end};
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_evaluated_once_the_query_is_over() {
+        let mut batch = SpanBatch::default();
+        batch.traces.ids.push(TraceId([7; 16]));
+        for _ in 0..100 {
+            batch.spans.trace.push(0);
+        }
+        let view = BatchView::new(&batch);
+        let root = crate::parse_and_validate("{} || {} || {}").unwrap();
+        let stages = compile(root.search_pipeline(), &Patterns::default()).unwrap();
+        let found = || {
+            let spansets = Spansets::of_traces(&view, Bitmap::all(view.spans()));
+            let plans = stages.iter().filter_map(|stage| match stage {
+                Stage::Spanset(plan) => Some(plan),
+                _ => None,
+            });
+            let found = plans.map(|plan| evaluate(plan, &spansets, &view).unwrap().spans.count());
+            found.collect::<Vec<_>>()
+        };
+        let mut both = Vec::new();
+        let ended = Work::default().run(|| {
+            both.push(found());
+            end(Over::Cancelled);
+            both.push(found());
+        });
+        assert_eq!((both, ended), (vec![vec![100], vec![0]], Err(Over::Cancelled)));
+    }
 }

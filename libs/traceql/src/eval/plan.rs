@@ -180,7 +180,7 @@ fn run_program(program: &Program, wanted: bool, view: &BatchView<'_>, mask: &Bit
 }
 
 /// Units of work that a pass over all spans counts as.
-fn units(view: &BatchView<'_>) -> u32 {
+pub(crate) fn units(view: &BatchView<'_>) -> u32 {
     1 + (view.spans() / 16) as u32
 }
 

@@ -4,10 +4,12 @@
 //! filter of the first stage, and that span is in one of the batches.
 
 use tactus_model::{Projection, SpanBatch, TraceId};
+use tactus_work::tick;
 
 use super::bitmap::Bitmap;
 use super::matches::{MatchedSpanSet, MatchedTrace, Matches};
 use super::pipeline::{self, SpansetPlan, Spansets, Stage};
+use super::plan::units;
 use super::shown::Shown;
 use super::steps::Steps;
 use super::texts::Texts;
@@ -342,6 +344,7 @@ pub struct Candidate {
 /// The spans that satisfy any filter of the expression.
 pub(crate) fn filtered_spans(plan: &SpansetPlan, view: &BatchView<'_>) -> Bitmap {
     match plan {
+        SpansetPlan::Filter(_) if tick(units(view)) => Bitmap::none(view.spans()),
         SpansetPlan::Filter(plan) => plan.evaluate(view, &Bitmap::all(view.spans())),
         SpansetPlan::Pipeline(stages) => match stages.first() {
             Some(Stage::Spanset(plan)) => filtered_spans(plan, view),

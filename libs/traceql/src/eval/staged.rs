@@ -5,11 +5,12 @@
 //! ones left.
 
 use tactus_model::{Projection, SpanBatch};
+use tactus_work::{Held, tick};
 
 use super::bitmap::Bitmap;
 use super::matches::Matches;
 use super::pipeline::{SpansetPlan, Spansets, Stage};
-use super::plan::Plan;
+use super::plan::{Plan, units};
 use super::query::CompiledQuery;
 use super::steps::for_each_filter;
 use super::view::BatchView;
@@ -39,13 +40,17 @@ pub struct StagedSearch<'q> {
     limit: usize,
     step: usize,
     known: Vec<Option<Bitmap>>,
+    /// Bytes of `known`.
+    known_bytes: usize,
+    held: Held,
 }
 
 impl CompiledQuery {
     /// Starts a search in rows whose columns are not decoded yet; see [`StagedSearch`].
     pub fn staged(&self, window: Window, limit: usize) -> StagedSearch<'_> {
         let known = vec![None; self.steps.step_of_slot.len()];
-        StagedSearch { query: self, window, limit, step: 0, known }
+        let held = Held::default();
+        StagedSearch { query: self, window, limit, step: 0, known, known_bytes: 0, held }
     }
 }
 
@@ -92,6 +97,11 @@ impl StagedSearch<'_> {
             if let Plan::Step { slot, plan } = part
                 && self.query.steps.step_of_slot[*slot] == step
             {
+                self.known_bytes += view.spans() / 8;
+                if !self.held.grow_to(self.known_bytes) || tick(units(view)) {
+                    // The query is over.
+                    return;
+                }
                 let bits = plan.evaluate(view, &left);
                 left.intersect(&bits);
                 self.known[*slot] = Some(bits);

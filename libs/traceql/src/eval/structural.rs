@@ -9,6 +9,7 @@ use tactus_work::tick;
 
 use super::bitmap::Bitmap;
 use super::nested::NestedColumns;
+use super::plan::units;
 use super::view::{BatchView, RowGroups};
 use crate::{Relation, RelationMode};
 
@@ -37,7 +38,7 @@ pub(crate) fn related_spans(
         RelationMode::Negated => right.is_empty(),
         RelationMode::Plain | RelationMode::Union => left.is_empty() || right.is_empty(),
     };
-    if nothing {
+    if nothing || tick(units(view)) {
         return result;
     }
     let nested = view.nested();

@@ -181,10 +181,15 @@ impl MetricsCollector {
     /// Takes its memory, which counts as used until the result is dropped. For what is made of the series.
     pub fn take_held(&mut self) -> Vec<Held> {
         let held = |counts: &mut Counts| match counts {
-            Counts::Series { labels, series, .. } => {
-                labels.iter_mut().map(Labels::take_held).chain([series.take_held()]).collect()
+            Counts::Series { labels, series, exemplars } => {
+                let held = labels.iter_mut().map(Labels::take_held).chain([series.take_held()]);
+                held.chain(exemplars.iter_mut().map(Exemplars::take_held)).collect()
             }
-            Counts::Compared { comparison, .. } => comparison.take_held(),
+            Counts::Compared { comparison, exemplars } => {
+                let mut held = comparison.take_held();
+                held.extend(exemplars.iter_mut().map(Exemplars::take_held));
+                held
+            }
             Counts::Graph(counts) => counts.take_held(),
         };
         let of_leaves = self.leaves.iter_mut().flat_map(held);
@@ -282,11 +287,12 @@ impl Counts {
                 measured.add_up(query, function.joining(), &columns, offer, series);
                 if let Some(exemplars) = exemplars {
                     exemplars.choose(&measured.rows, offer.view);
-                    exemplars.look_at(&measured.rows, offer.view, &leaf.shown, |place| {
+                    let describe = |place| {
                         let key = measured.key(&columns, place);
                         let number = series.find(&key).unwrap_or_else(|| series.number(&key));
                         (measured.shown_value(function, place, offer.view), number)
-                    });
+                    };
+                    exemplars.look_at(&measured.rows, offer.view, &leaf.shown, describe, |_| 1);
                 }
                 measured.rows.len()
             }
@@ -306,10 +312,12 @@ impl Counts {
                 comparison.observe(&compared, offer.view);
                 if let Some(exemplars) = exemplars {
                     exemplars.choose(&rows, offer.view);
-                    exemplars.look_at(&rows, offer.view, &leaf.shown, |place| {
+                    let describe = |place| {
                         let attributes = comparison.attributes_of(rows.at(place), offer.view);
                         (None, (compared.sides[place], attributes))
-                    });
+                    };
+                    let copies = |(_, attributes): &(bool, Vec<_>)| attributes.len();
+                    exemplars.look_at(&rows, offer.view, &leaf.shown, describe, copies);
                 }
                 rows.len()
             }

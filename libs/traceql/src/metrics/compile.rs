@@ -2,6 +2,8 @@
 
 mod sampling;
 
+use std::collections::HashSet;
+
 use tactus_model::{AttributeSelection, Projection, SpanBatch, TraceId};
 
 pub(super) use self::sampling::{PROBABILITY, Sampling, Weighing};
@@ -227,9 +229,9 @@ impl Leaf {
 
 /// All attributes that a query refers to, each once, in order of reference.
 fn attributes_of(query: &MetricsQuery) -> Vec<Attribute> {
-    let mut found: Vec<Attribute> = Vec::new();
+    let (mut found, mut known) = (Vec::new(), HashSet::new());
     let mut add = |attribute: &Attribute| {
-        if !found.contains(attribute) {
+        if known.insert(attribute.clone()) {
             found.push(attribute.clone());
         }
     };

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::answer_series::{Line, tie_ranks};
 use crate::{ComparisonOperator, SecondStage, Static};
-use tactus_work::tick;
+use tactus_work::{is_over, tick};
 
 /// Which values of an interval are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,10 @@ enum Extreme {
 
 /// Applies a stage to series whose exemplars have values. Series without points are dropped.
 pub(super) fn apply(stage: &SecondStage, lines: &mut Vec<Line>) {
+    // There may be many stages, and each looks at all series.
+    if is_over() {
+        return;
+    }
     match stage {
         SecondStage::TopK(limit) => keep(Extreme::Largest, *limit, lines),
         SecondStage::BottomK(limit) => keep(Extreme::Smallest, *limit, lines),
@@ -71,5 +75,29 @@ fn filter(operator: ComparisonOperator, threshold: &Static, lines: &mut [Line]) 
             }
         }
         line.exemplars.retain(|exemplar| exemplar.value.is_some_and(holds));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_work::{Over, Work, end};
+
+    use super::*;
+
+    fn lines() -> Vec<Line> {
+        let line = |value| Line { labels: Vec::new(), values: vec![value], exemplars: Vec::new() };
+        [f64::NAN, 1.0, 2.0].map(line).into()
+    }
+
+    #[test]
+    fn stage_does_nothing_once_the_query_is_over() {
+        let (mut kept, mut untouched) = (lines(), lines());
+        apply(&SecondStage::TopK(1), &mut kept);
+        assert_eq!(kept.len(), 1);
+        let ended = Work::default().run(|| {
+            end(Over::Cancelled);
+            apply(&SecondStage::TopK(1), &mut untouched);
+        });
+        assert_eq!((untouched.len(), ended), (3, Err(Over::Cancelled)));
     }
 }

@@ -92,6 +92,12 @@ fn query_of_endless_stages_or_of_a_huge_pattern_is_refused() {
     assert!(parse_and_validate(&grid(10)).is_ok());
     let refused = parse_and_validate(&grid(11)).unwrap_err();
     assert_eq!(refused.to_string(), "the query has more than 1000 filters in braces");
+    let sums = |aggregates: usize| {
+        let half = vec!["count()"; aggregates / 2].join(" + ");
+        parse_and_validate(&format!("{{ }} | {half} > 0 | {half} > 0"))
+    };
+    assert!(sums(100).is_ok());
+    assert_eq!(sums(102).unwrap_err().to_string(), "the query has more than 100 aggregates");
     let refused = parse_and_validate("{ .a =~ `\\pL{1000}` }").unwrap_err();
     let expected = "regex is too large: its program needs more than 1048576 bytes: `\\pL{1000}`";
     assert!(refused.to_string().ends_with(expected), "{refused}");

@@ -596,3 +596,20 @@ fn attributes_that_stages_make_count_as_memory_of_the_query() {
     }
     assert_eq!(memory.used(), 0);
 }
+
+#[test]
+fn results_of_aggregates_count_as_memory_of_the_query() {
+    let spans = (1..=4000).map(|trace| span(trace, trace as u64, 0)).collect();
+    let batch = live_batch(&[service("shop", spans)]);
+    // No spanset is kept.
+    let run = |aggregates: Vec<String>| {
+        let query = format!("{{}} | {} < 0", aggregates.join(" + "));
+        let query = CompiledQuery::compile(&parse_and_validate(&query).unwrap()).unwrap();
+        let memory = QueryMemory::within(&Budget::new(1 << 20));
+        let work = Work::default().holding(&memory, 7, 1);
+        work.run(|| query.find_matches(&batch, Window::default()).unwrap().traces.len())
+    };
+    assert_eq!(run(vec!["count()".to_owned(); 100]), Ok(0), "it is computed once");
+    let different = (0..100).map(|number| format!("max(span.x{number})")).collect();
+    assert_eq!(run(different), Err(Over::TooLarge { limit: 1 << 20 }));
+}

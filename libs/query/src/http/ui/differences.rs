@@ -7,12 +7,13 @@
 
 mod comparison;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use axum::extract::Extension;
 use serde_json::{Value, json};
 
 use tactus_traceql::metrics::{LabelValue, Series};
+use tactus_work::tick;
 
 use crate::http::{Answer, Answered, Asked};
 use crate::offload::offload;
@@ -28,6 +29,8 @@ const DEVIATIONS: f64 = 1.96;
 const SAME_SHARE: f64 = 0.02;
 /// Answers of more series are ranked away from the threads that serve connections.
 const INLINE_SERIES: usize = 500;
+/// Units of work for ranking a value.
+const UNITS_OF_VALUE: u32 = 100;
 
 /// `?q={ … }&selection={ … }`, with `start` and `end` as of a metrics query: of the spans of `q`, those that are also in
 /// `selection` against the others.
@@ -38,7 +41,8 @@ pub(super) async fn differences(Extension(call): Asked) -> Answered {
     let found = call.frontend.query_metrics(&call.tenants, &query).await?;
     let series = found.answer.series;
     let ranked = offload(series.len() > INLINE_SERIES, move || rank(series, &selection));
-    Ok(Answer::json(&ranked.await?).partial(found.partial))
+    let ranked = call.frontend.within_limits(&call.tenants, ranked).await?;
+    Ok(Answer::json(&ranked).partial(found.partial))
 }
 
 /// How many spans of the selection and of the rest have a value.
@@ -64,6 +68,7 @@ struct Attribute {
 /// A value, `None` where the attribute is missing, with what it adds to the score.
 type Scored = (f64, Option<LabelValue>, Counts);
 
+/// Attributes that tell the sides apart most first. Ends early once the query is over.
 fn rank(series: Vec<Series>, selection: &str) -> Value {
     let attributes = attributes(series);
     let mut all = Counts::default();
@@ -71,12 +76,17 @@ fn rank(series: Vec<Series>, selection: &str) -> Value {
         all.selection = all.selection.max(total.selection);
         all.baseline = all.baseline.max(total.baseline);
     }
+    let outside = outside_of_texts(selection);
+    let words: HashSet<&str> = outside.split(ends_word).collect();
     let mut ranked: Vec<(f64, bool, String, Vec<Scored>)> = Vec::new();
     for (name, attribute) in attributes {
+        if tick(UNITS_OF_VALUE.saturating_mul(1 + attribute.values.len() as u32)) {
+            break;
+        }
         let values = scored(attribute, all);
         let score: f64 = values.iter().map(|(score, ..)| score).sum();
         if score > 0.0 {
-            let is_implied = names(selection, &name);
+            let is_implied = names(&words, &name);
             ranked.push((score.min(1.0), is_implied, name, values));
         }
     }
@@ -109,6 +119,9 @@ fn rank(series: Vec<Series>, selection: &str) -> Value {
 fn attributes(series: Vec<Series>) -> BTreeMap<String, Attribute> {
     let mut attributes: BTreeMap<String, Attribute> = BTreeMap::new();
     for Series { labels, points, .. } in series {
+        if tick(UNITS_OF_VALUE) {
+            break;
+        }
         let [(_, LabelValue::String(side)), (name, value)] = &labels[..] else { continue };
         let (side, is_total) = match side.strip_suffix("_total") {
             Some(side) => (side, true),
@@ -182,14 +195,14 @@ fn is_same(one: Counts, other: Counts, all: Counts) -> bool {
         && near(one.baseline, other.baseline, all.baseline)
 }
 
-/// Whether a query in its canonical text names an attribute, with its scope or without one.
-fn names(query: &str, attribute: &str) -> bool {
-    let unscoped = attribute.split_once('.').map(|(_, name)| name);
-    let is_name = |word: &str| {
-        word == attribute || (unscoped.is_some() && word.strip_prefix('.') == unscoped)
-    };
-    let ends_word = |c: char| c.is_whitespace() || "(){}!&|,".contains(c);
-    outside_of_texts(query).split(ends_word).any(is_name)
+/// Whether the words of a query in its canonical text name an attribute, with its scope or without one.
+fn names(words: &HashSet<&str>, attribute: &str) -> bool {
+    let unscoped = attribute.find('.').map(|dot| &attribute[dot..]);
+    words.contains(attribute) || unscoped.is_some_and(|name| words.contains(name))
+}
+
+fn ends_word(character: char) -> bool {
+    character.is_whitespace() || "(){}!&|,".contains(character)
 }
 
 /// A query with a space in the place of each text.
@@ -245,6 +258,8 @@ fn double_quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tactus_work::{Over, Work, end};
+
     use super::*;
 
     fn one(side: &str, name: &str, value: LabelValue, count: f64) -> Series {
@@ -308,6 +323,23 @@ mod tests {
             (&status["implied"], &status["values"][0]["condition"]),
             (&json!(true), &json!("status = error"))
         );
+    }
+
+    #[test]
+    fn what_the_selection_names_comes_last_and_nothing_is_ranked_once_the_query_is_over() {
+        let values = [("x", 100.0, 0.0), ("y", 0.0, 900.0)];
+        let all: Vec<_> = (0..=SHOWN_ATTRIBUTES)
+            .flat_map(|number| series(&format!("span.a{number}"), &values))
+            .collect();
+        let ranked = rank(all.clone(), "{ span.b = 1 || .a0 = 2 }");
+        assert_eq!(order(&ranked).len(), SHOWN_ATTRIBUTES);
+        assert!(!order(&ranked).contains(&"span.a0"), "it is implied, so it comes last");
+        let mut over = Value::Null;
+        let ended = Work::default().run(|| {
+            end(Over::Cancelled);
+            over = rank(all, "{ }");
+        });
+        assert_eq!((order(&over).len(), ended), (0, Err(Over::Cancelled)));
     }
 
     #[test]

@@ -12,9 +12,10 @@ use tactus_api::request::parse_trace_id;
 use tactus_api::trace::{CombinedTrace, TraceFacts};
 use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TraceId;
+use tactus_work::{UNITS_OF_WRITTEN_SPAN, tick};
 
 use super::find::{self, Finding};
-use super::layout::NO_PARENT;
+use super::layout::{NO_PARENT, SpanHead};
 use super::skeleton::Skeleton;
 use super::traces::{encode, send_known, skeleton_answer};
 use crate::http::trace_forms::{JaegerForm, OtlpForm};
@@ -70,7 +71,8 @@ pub(super) async fn trace_file(Extension(call): Asked, body: Body) -> Answered<R
     let question = call.parse(move |params| Question::parse(params, max_query_bytes)).await?;
     let max_spans = settings.trace_files.max_spans;
     let file = call.frontend.receive_file(body).await?;
-    match offload(true, move || answer_to(question, &file, max_spans)).await?? {
+    let reply = async { offload(true, move || answer_to(question, &file, max_spans)).await? };
+    match call.frontend.within_limits(&call.tenants, reply).await? {
         Reply::Answer(answer) => Ok(answer.into_response()),
         Reply::Otlp(trace) => send_known(&call, found(trace), OtlpForm::default()).await,
         Reply::Jaeger(id, trace) => send_known(&call, found(trace), JaegerForm::new(id)).await,
@@ -113,10 +115,7 @@ fn found(trace: CombinedTrace) -> FoundTrace {
 }
 
 fn list(TraceFile { format, content }: &TraceFile) -> Result<Value> {
-    let started = content.traces.iter().map(|(id, trace)| {
-        let skeleton = Skeleton::of(trace).map_err(malformed)?;
-        Ok((start_of(&skeleton), *id, trace))
-    });
+    let started = content.traces.iter().map(|(id, trace)| Ok((start_of(trace)?, *id, trace)));
     let mut started = started.collect::<Result<Vec<_>>>()?;
     started.sort_by_key(|(start, ..)| Reverse(*start));
     // A file may have very many traces: only those that are shown are put into words.
@@ -131,16 +130,26 @@ fn list(TraceFile { format, content }: &TraceFile) -> Result<Value> {
     }))
 }
 
-/// The first nanosecond of a trace.
-fn start_of(skeleton: &Skeleton) -> u64 {
-    skeleton.rows().map(|row| row.span.start).min().unwrap_or_default()
+/// The first nanosecond of a trace. Its resources are not read: a file may have a large one with very many traces.
+fn start_of(trace: &CombinedTrace) -> Result<u64> {
+    let mut messages = trace.spans_by_resource().flat_map(|(_, messages)| messages);
+    messages.try_fold(u64::MAX, |first, message| {
+        if tick(UNITS_OF_WRITTEN_SPAN) {
+            return Err(Error::Cancelled);
+        }
+        let (head, _) = SpanHead::read(message).map_err(malformed)?;
+        Ok(first.min(head.start))
+    })
 }
 
 /// A trace of the list.
 fn summary(id: TraceId, trace: &CombinedTrace) -> Result<Value> {
+    if tick(u32::try_from(trace.bytes()).unwrap_or(u32::MAX)) {
+        return Err(Error::Cancelled);
+    }
     let skeleton = Skeleton::of(trace).map_err(malformed)?;
     let heads = || skeleton.rows().map(|row| row.span);
-    let start = start_of(&skeleton);
+    let start = heads().map(|head| head.start).min().unwrap_or_default();
     let end = heads().map(|head| head.end.max(head.start)).max().unwrap_or_default();
     let root = skeleton.rows().find(|row| row.parent == NO_PARENT);
     let (service, name) = root.map_or(("", ""), |row| (row.service, row.name));
@@ -154,4 +163,81 @@ fn summary(id: TraceId, trace: &CombinedTrace) -> Result<Value> {
         "spans": trace.spans(),
         "errors": errors,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use ::http::Request;
+    use axum::Router;
+    use axum::routing::post;
+    use tactus_config::sections::overrides::Limits;
+    use tactus_work::{Over, Work, end};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::http::begin_calls;
+    use crate::tests::doubles::RecentData;
+    use crate::tests::frontend_within;
+
+    #[tokio::test]
+    async fn query_in_a_file_ends_at_the_limits_of_a_query() {
+        let trace = TraceId([7; 16]).to_hex();
+        let spans: Vec<_> = (1..=1_000)
+            .map(|number| json!({ "traceId": trace, "spanId": format!("{number:016x}") }))
+            .collect();
+        let file = json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }).to_string();
+        for (max_query_cpu_time, status) in
+            [(Duration::from_secs(60), 200), (Duration::from_nanos(1), 422)]
+        {
+            let mut limits = Limits::built_in();
+            limits.read.max_query_cpu_time = max_query_cpu_time.into();
+            let recent = Arc::new(RecentData::default());
+            let frontend = frontend_within(&recent, limits, u64::MAX, u64::MAX);
+            let api = begin_calls(Router::new().route("/file", post(trace_file)), &frontend);
+            let request = Request::post(format!("/file?trace={trace}&as=find&q={{}}"));
+            let request = request.body(Body::from(file.clone())).unwrap();
+            assert_eq!(api.oneshot(request).await.unwrap().status(), status);
+        }
+    }
+
+    /// Traces of one span, which all have one resource.
+    fn traces_of(resource: &Value, count: u64) -> TraceFile {
+        let spans: Vec<_> = (1..=count)
+            .map(|number| {
+                let (trace, span) = (format!("{number:032x}"), "0000000000000001");
+                json!({ "traceId": trace, "spanId": span, "startTimeUnixNano": number })
+            })
+            .collect();
+        let file = json!({ "resourceSpans": [{
+            "resource": resource,
+            "scopeSpans": [{ "spans": spans }],
+        }] });
+        decode(&file.to_string().into(), 1_000_000).unwrap()
+    }
+
+    #[test]
+    fn large_resource_is_read_only_for_the_traces_that_are_shown() {
+        let attributes = vec![json!({ "key": "k", "value": { "stringValue": "v" } }); 1_000];
+        let file = traces_of(&json!({ "attributes": attributes }), 20_000);
+        let began = std::time::Instant::now();
+        let listed = list(&file).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(listed["traces"].as_array().unwrap().len(), LISTED);
+        assert_eq!(listed["more"], 19_000);
+        assert_eq!(listed["traces"][0]["start"], "20000", "the newest is the first");
+    }
+
+    #[test]
+    fn nothing_is_listed_once_nobody_waits() {
+        let file = traces_of(&json!({}), 10);
+        let mut listed = Ok(Value::Null);
+        let ended = Work::default().run(|| {
+            end(Over::Cancelled);
+            listed = list(&file);
+        });
+        assert_eq!((listed, ended), (Err(Error::Cancelled), Err(Over::Cancelled)));
+    }
 }

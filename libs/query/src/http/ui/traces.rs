@@ -12,6 +12,7 @@ use tactus_api::{Encoding, Error, Result};
 use tactus_config::sections::query_frontend::OpenTraces as Settings;
 use tactus_model::{SpanId, TraceId};
 use tactus_traceql::eval::CompiledQuery;
+use tactus_work::Held;
 
 use super::find::{self, Finding, Found};
 use super::layout::SpanHead;
@@ -20,7 +21,7 @@ use crate::current_query::joined;
 use crate::http::sent_trace::{Sent, TraceForm, send, written};
 use crate::http::trace_forms::{JaegerForm, OtlpForm};
 use crate::http::{Answer, Answered, Asked, Call};
-use crate::offload::offload;
+use crate::offload::{hold, offload};
 use crate::trace_by_id::{FoundTrace, Large, Limited, TraceMemory, malformed};
 
 mod shown;
@@ -206,8 +207,14 @@ pub(super) async fn find(
         }
     };
     let (is_long, partial) = (found.trace.takes_long(), found.facts.partial);
-    let value = offload(is_long, move || find::rows(&found.trace, id, &query));
-    Ok(Answer::json(&value.await??).partial(partial))
+    let value = async {
+        // Its columns take about as much as the trace.
+        let mut held = Held::default();
+        hold(&mut held, found.trace.bytes()).await?;
+        offload(is_long, move || find::rows(&found.trace, id, &query)).await?
+    };
+    let value = call.frontend.within_limits(&call.tenants, value).await?;
+    Ok(Answer::json(&value).partial(partial))
 }
 
 fn span_ids(list: &str) -> Result<Vec<SpanId>> {
@@ -231,4 +238,64 @@ pub(super) async fn jaeger(
 ) -> Answered<Response> {
     let id = parse_trace_id(&id)?;
     open.send(&call, id, JaegerForm::new(id)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ::http::{Request, StatusCode};
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use prost::Message as _;
+    use tactus_config::sections::overrides::Limits;
+    use tactus_proto::opentelemetry::proto::trace::v1::{
+        ResourceSpans, ScopeSpans, Span, TracesData,
+    };
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::http::begin_calls;
+    use crate::tests::doubles::RecentData;
+    use crate::tests::frontend_within;
+
+    const ID: TraceId = TraceId([7; 16]);
+
+    fn api(open: &OpenTraces, max_query_cpu_time: Duration) -> Router {
+        let span = |number: u64| Span {
+            trace_id: ID.0.to_vec().into(),
+            span_id: number.to_be_bytes().to_vec().into(),
+            ..Span::default()
+        };
+        let spans = (1..=1_000).map(span).collect();
+        let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+        let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+        let recent = Arc::new(RecentData::default());
+        *recent.trace.lock() = TracesData { resource_spans }.encode_to_vec().into();
+        let mut limits = Limits::built_in();
+        limits.read.max_query_cpu_time = max_query_cpu_time.into();
+        let frontend = frontend_within(&recent, limits, u64::MAX, u64::MAX);
+        let routes = Router::new()
+            .route("/{id}/skeleton", get(skeleton))
+            .route("/{id}/find", get(find))
+            .with_state(open.clone());
+        begin_calls(routes, &frontend)
+    }
+
+    async fn status(api: Router, path: &str) -> StatusCode {
+        let path = format!("/{}{path}", ID.to_hex());
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        api.oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn query_in_a_trace_that_is_kept_ends_at_the_limits_of_a_query() {
+        let (minute, nothing) = (Duration::from_secs(60), Duration::from_nanos(1));
+        let open = OpenTraces::new(&Settings::default());
+        assert_eq!(status(api(&open, minute), "/skeleton").await, 200);
+        assert!(open.0.iter().next().is_some(), "it is kept");
+        assert_eq!(status(api(&open, minute), "/find?q={}").await, 200);
+        assert_eq!(status(api(&open, nothing), "/find?q={}").await, 422);
+    }
 }

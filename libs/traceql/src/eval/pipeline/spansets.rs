@@ -3,18 +3,18 @@
 mod distinct_values;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use tactus_work::{Held, tick};
+use tactus_work::{Held, is_over, tick};
 
 use crate::AggregateOperator;
 use crate::eval::aggregate::{Accumulator, AggregatePlan, ScalarPlan};
 use crate::eval::bitmap::Bitmap;
 use crate::eval::matches::AttributeValue;
 use crate::eval::operand::Place;
-use crate::eval::plan::Plan;
+use crate::eval::plan::{Plan, units};
 use crate::eval::program::Program;
 use crate::eval::texts::Texts;
 use crate::eval::value::Value;
@@ -220,12 +220,25 @@ impl<'v> Spansets<'v> {
             None => self.counts(&groups, view),
             Some(program) => self.accumulate(aggregate.operator, program, &groups, view),
         };
-        let columns: Vec<Vec<Value<'static>>> = plan.aggregates.iter().map(result).collect();
+        let group_bytes = plan.aggregates.len() * size_of::<Value<'_>>() + size_of::<Accumulator>();
+        let _columns = Held::of(groups.len() * group_bytes);
+        let mut columns: Vec<Vec<Value<'static>>> = Vec::with_capacity(plan.aggregates.len());
+        for aggregate in &plan.aggregates {
+            // Each of them is a pass over all spans.
+            if is_over() {
+                self.spans = Bitmap::none(view.spans());
+                return;
+            }
+            columns.push(result(aggregate));
+        }
         let mut kept = Bitmap::none(self.count);
         let (mut results, mut stack) = (Vec::new(), Vec::new());
         let bytes: usize = plan.aggregates.iter().map(|it| ATTRIBUTE_BYTES + it.name.len()).sum();
         let (mut held, mut held_bytes) = (Held::default(), 0);
         for (place, &group) in groups.iter().enumerate() {
+            if tick(plan.units()) {
+                break;
+            }
             results.clear();
             results.extend(columns.iter().map(|column| column[place]));
             if !plan.holds(&results, &mut stack) {
@@ -237,12 +250,10 @@ impl<'v> Spansets<'v> {
                 // Nobody wants the answer any more.
                 break;
             }
-            // Each stage adds what it computed. If a comparison names an aggregate twice, it is added once.
+            // Each stage adds what it computed.
             let attributes = &mut self.groups_mut()[group].attributes;
-            let before = attributes.len();
             for (aggregate, &result) in plan.aggregates.iter().zip(&results) {
-                let known = attributes[before..].iter().any(|(name, _)| *name == aggregate.name);
-                if result.exists() && !known {
+                if result.exists() {
                     attributes.push((&aggregate.name, result));
                 }
             }
@@ -263,7 +274,12 @@ impl<'v> Spansets<'v> {
             return groups.iter().map(|group| Value::Int(count(group) as i64)).collect();
         }
         let mut counts = vec![0; self.count];
-        self.spans.rows().for_each(|row| counts[self.group_of[row] as usize] += 1);
+        for row in self.spans.rows() {
+            if tick(1) {
+                break;
+            }
+            counts[self.group_of[row] as usize] += 1;
+        }
         groups.iter().map(|&group| Value::Int(counts[group])).collect()
     }
 
@@ -293,11 +309,15 @@ impl<'v> Spansets<'v> {
 
     pub(super) fn keep_one_resource(&mut self, plans: &[Plan], view: &BatchView<'_>) {
         let spans = &view.batch.spans;
-        let mut common: Option<std::collections::HashSet<(u32, u32)>> = None;
+        let mut common: Option<HashSet<(u32, u32)>> = None;
         for plan in plans {
+            if common.as_ref().is_some_and(HashSet::is_empty) || tick(units(view)) {
+                break;
+            }
             let mut matching = plan.evaluate(view, &self.spans);
             matching.intersect(&self.spans);
-            let pairs = matching.rows().map(|row| (spans.trace[row], spans.resource[row]));
+            let rows = matching.rows().take_while(|_| !tick(4));
+            let pairs = rows.map(|row| (spans.trace[row], spans.resource[row]));
             common = Some(match common {
                 None => pairs.collect(),
                 Some(known) => pairs.filter(|pair| known.contains(pair)).collect(),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use fastrand::Rng;
 use tactus_model::TraceId;
+use tactus_work::tick;
 
 use super::labels::label;
 use super::rows::{Divider, Rows};
@@ -16,6 +17,8 @@ use crate::{Attribute, Intrinsic};
 const PER_PART: usize = 2;
 /// Most spans of a batch that are considered. If there are more, every n-th one is.
 const OFFERED_PER_BATCH: usize = 2_048;
+/// Estimated bytes of a label without its texts.
+const LABEL_BYTES: usize = 64;
 
 /// The exemplars of one function while its batches are processed. `K`: which series an exemplar belongs to.
 #[derive(Debug)]
@@ -26,6 +29,9 @@ pub(super) struct Exemplars<K> {
     part_length: Divider,
     traces: HashSet<TraceId>,
     random: Rng,
+    /// Estimated bytes of the labels of all.
+    bytes: usize,
+    memory: tactus_work::Held,
 }
 
 /// A reservoir of spans that start in one part of the time range.
@@ -53,6 +59,8 @@ struct Held<K> {
     /// Spans of the trace among which this one was chosen.
     offered: usize,
     choice: Choice<K>,
+    /// Estimated bytes of its labels.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -79,6 +87,8 @@ impl<K> Exemplars<K> {
             part_length: Divider::by(length),
             traces: HashSet::new(),
             random: Rng::new(),
+            bytes: 0,
+            memory: tactus_work::Held::default(),
         })
     }
 
@@ -113,17 +123,19 @@ impl<K> Exemplars<K> {
                     held.offered += 1;
                     if self.random.usize(..held.offered) == 0 {
                         held.choice = Choice::Place(place);
+                        self.bytes -= std::mem::take(&mut held.bytes);
                     }
                 }
                 continue;
             }
-            let held = Held { trace, offered: 1, choice: Choice::Place(place) };
+            let held = Held { trace, offered: 1, choice: Choice::Place(place), bytes: 0 };
             if part.held.len() < self.capacity {
                 part.held.push(held);
             } else {
                 let replaced = self.random.usize(..part.held.len());
                 let old = std::mem::replace(&mut part.held[replaced], held);
                 self.traces.remove(&old.trace);
+                self.bytes -= old.bytes;
             }
             if part.held.len() == self.capacity {
                 part.next = seen + skip(&mut self.random, &mut part.level, self.capacity);
@@ -131,14 +143,15 @@ impl<K> Exemplars<K> {
         }
     }
 
-    /// Reads the details of the spans that were chosen from a batch. `describe` returns the value and the series of the
-    /// span at an index.
+    /// Reads the details of the spans that were chosen from a batch, until the query is over. `describe` returns the
+    /// value and the series of the span at an index, `copies` how many series get a copy of the exemplar.
     pub(super) fn look_at(
         &mut self,
         rows: &Rows,
         view: &BatchView<'_>,
         shown: &[Attribute],
         mut describe: impl FnMut(usize) -> (Option<f64>, K),
+        copies: impl Fn(&K) -> usize,
     ) {
         let mut operands = None;
         for held in self.parts.iter_mut().flat_map(|part| &mut part.held) {
@@ -151,6 +164,9 @@ impl<K> Exemplars<K> {
             let row = rows.at(place);
             let mut labels: Vec<(Box<str>, LabelValue)> = Vec::with_capacity(operands.len() + 1);
             for (name, operand) in operands {
+                if tick(8) {
+                    return;
+                }
                 match label(operand.value(Place::of_span(row))) {
                     LabelValue::Nil => {}
                     value => labels.push((name.as_str().into(), value)),
@@ -159,12 +175,22 @@ impl<K> Exemplars<K> {
             let id = held.trace.to_hex_trimmed();
             labels.push((Intrinsic::TraceId.text().into(), LabelValue::String(id.into())));
             let (value, series) = describe(place);
+            held.bytes = labels.iter().map(bytes_of).sum::<usize>() * copies(&series);
+            self.bytes += held.bytes;
+            if !self.memory.grow_to(self.bytes) {
+                return;
+            }
             let start_unix_nanos = view.batch.spans.start[row];
             held.choice = Choice::Done(
                 Exemplar { labels, value, of_series: false, start_unix_nanos },
                 series,
             );
         }
+    }
+
+    /// Its memory, which counts until this is dropped.
+    pub(super) fn take_held(&mut self) -> tactus_work::Held {
+        std::mem::take(&mut self.memory)
     }
 
     /// The exemplars and their series, in no order.
@@ -174,6 +200,14 @@ impl<K> Exemplars<K> {
             Choice::Done(exemplar, series) => Some((series, exemplar)),
         })
     }
+}
+
+fn bytes_of((name, value): &(Box<str>, LabelValue)) -> usize {
+    let text = match value {
+        LabelValue::String(text) => text.len(),
+        _ => 0,
+    };
+    LABEL_BYTES + name.len() + text
 }
 
 fn is_trace_id(attribute: &Attribute) -> bool {

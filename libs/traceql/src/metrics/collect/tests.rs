@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tactus_model::{Attribute, DictionaryBuilder, SpanBatch, TraceId, ValueType};
+use tactus_work::Work;
+use tactus_work::memory::{Budget, QueryMemory};
 
 use crate::eval::Bitmap;
 use crate::metrics::{
@@ -429,4 +431,20 @@ fn grid_with_more_intervals_than_can_be_told_apart_is_refused() {
     let mut collector = MetricsCollector::new(&query);
     let refused = collector.observe(&query, &batch(&[span(1, 5)]), None);
     assert_eq!(refused, Err(MetricsError::TooLarge { limit_bytes: 0 }));
+}
+
+#[test]
+fn labels_of_exemplars_count_as_memory_of_the_query() {
+    let spans: Vec<Span> = (1..=250).map(|at| span(at as u8, at)).collect();
+    let batch = batch(&spans);
+    let text = "{ .n > 0 && span.n > 0 && name != `x` && kind != client && .service.name != `x` \
+                && resource.service.name != `x` } | compare({ duration > 0s })";
+    let run = |exemplars| {
+        let query = compile(text, Grid::from_parts(0, 300 * SECOND, 1), exemplars);
+        let memory = QueryMemory::within(&Budget::new(1_000));
+        let work = Work::default().holding(&memory, 7, 1);
+        work.run(|| collect_all(&query, std::slice::from_ref(&batch)).len()).is_ok()
+    };
+    assert!(run(0));
+    assert!(!run(1_000), "each series of a total has a copy");
 }
