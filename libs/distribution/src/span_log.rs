@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use tactus_config::sections::distributor::{Distributor, LogSpans};
 use tactus_model::{
-    AppendError, AttributeList, BatchBuilder, BuilderLimits, SpanBatch, TenantId,
+    AppendError, AttributeList, BatchBuilder, BuilderLimits, KnownOwners, SpanBatch, TenantId,
     any_value::AnyValueRef, text_of_value, walk::walk_export,
 };
 use tactus_telemetry::metrics::{CounterVec, Registry};
@@ -98,10 +98,16 @@ impl SpanLog {
 fn spans_of(request: &[u8]) -> Result<SpanBatch, AppendError> {
     let walk = walk_export(request, |_| {})?;
     let mut builder = BatchBuilder::new(BuilderLimits { max_attribute_bytes: MAX_VALUE_BYTES });
+    let mut known = KnownOwners::default();
     for run in &walk.runs {
         let resource = &request[walk.resources[run.resource as usize].clone()];
         let scope = &request[walk.scopes[run.scope as usize].clone()];
-        builder.append_run(resource, scope, &request[run.scope_spans.clone()], |_, _| true)?;
+        let owners = builder.owners(&mut known, resource, scope)?;
+        // Otherwise they are nested too deeply.
+        if let Some((resource, scope)) = owners {
+            let scope_spans = &request[run.scope_spans.clone()];
+            builder.append_scope_spans(resource, scope, scope_spans, |_, _| true)?;
+        }
     }
     Ok(builder.finish())
 }
@@ -128,6 +134,8 @@ fn write_lines(
 ) {
     let (spans, with_details) = (&batch.spans, log.include_all_attributes);
     let services = if with_details { services(batch) } else { Vec::new() };
+    // The attributes of the latest resource: spans of one mostly follow each other.
+    let (mut latest, mut of_resource) = (usize::MAX, String::new());
     for row in 0..batch.len() {
         if log.filter_by_status_error && spans.status[row] != STATUS_ERROR {
             continue;
@@ -140,8 +148,12 @@ fn write_lines(
             continue;
         }
         let resource = spans.resource[row] as usize;
-        let mut attributes = String::new();
-        append(&mut attributes, batch, &batch.resources.attributes, resource);
+        if latest != resource {
+            of_resource.clear();
+            append(&mut of_resource, batch, &batch.resources.attributes, resource);
+            latest = resource;
+        }
+        let mut attributes = of_resource.clone();
         append(&mut attributes, batch, &batch.span_attributes, row);
         tracing::info!(
             tenant,

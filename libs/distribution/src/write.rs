@@ -199,7 +199,16 @@ impl Pushes<'_> {
     }
 }
 
-/// True if the ingester answered that it stored nothing of the push. After a timeout it may have stored all of it.
+/// True if the answer says that nothing of the push was stored. After a timeout all of it may have been. The last three come
+/// from another program, or another cluster's, that got the address of an ingester which died.
 fn was_not_stored(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::FailedPrecondition)
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::Unimplemented
+            | Code::Unauthenticated
+            | Code::PermissionDenied
+    )
 }

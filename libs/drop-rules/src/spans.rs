@@ -1,13 +1,16 @@
 //! The spans of a request, by their position in it, and as columns.
 
 use bytes::Bytes;
-use tactus_model::{BatchBuilder, BuilderLimits, IdProblem, SpanBatch, walk::walk_export};
+use tactus_model::{
+    BatchBuilder, BuilderLimits, IdProblem, KnownOwners, SpanBatch, walk::walk_export,
+};
 use tactus_work::Work;
 
 use super::RequestError;
 use crate::span_filter::SpanFilter;
 
-/// Spans that are evaluated at a time. What was evaluated before the time of a filter is used up counts.
+/// Spans that are evaluated at a time, or more if their resource is large. What was evaluated before the time of a filter is
+/// used up counts.
 pub(crate) const SPANS_AT_A_TIME: usize = 1_000;
 
 /// The spans of a request, numbered in order.
@@ -43,21 +46,25 @@ impl RequestSpans {
         })?;
         // Values are not cut here, although they will be later: a filter sees them as they were sent.
         let mut builder = BatchBuilder::new(BuilderLimits { max_attribute_bytes: 0 });
-        let (mut batches, mut numbers) = (Vec::new(), Vec::new());
-        let mut owners = (usize::MAX, None);
+        let (mut batches, mut numbers, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut known, mut owners) = (KnownOwners::default(), (usize::MAX, None));
         for (number, run, range) in fields {
-            if numbers.len() == SPANS_AT_A_TIME {
+            // The next batch has the resource again. All batches are kept, so one with a large resource has as many bytes
+            // of spans.
+            if numbers.len() >= SPANS_AT_A_TIME && bytes >= known.bytes() {
                 batches.push((builder.finish_and_go_on(), std::mem::take(&mut numbers)));
+                (known, bytes) = (KnownOwners::default(), 0);
                 owners.0 = usize::MAX;
             }
             if owners.0 != run {
                 let of = &walk.runs[run];
                 let resource = &request[walk.resources[of.resource as usize].clone()];
                 let scope = &request[walk.scopes[of.scope as usize].clone()];
-                owners = (run, builder.owners(resource, scope)?);
+                owners = (run, builder.owners(&mut known, resource, scope)?);
             }
             let Some((resource, scope)) = owners.1 else { continue };
             let before = builder.len();
+            bytes += range.len();
             builder.append_scope_spans(resource, scope, &request[range], |_, _| true)?;
             // A span whose values are nested too deeply is dropped, here and in an ingester.
             if builder.len() > before {
@@ -95,5 +102,40 @@ impl RequestSpans {
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_model::wire::put_message_field;
+
+    use super::*;
+
+    /// Five thousand spans of one resource.
+    fn request(resource_bytes: usize) -> Bytes {
+        let (mut value, mut pair, mut resource) = (Vec::new(), Vec::new(), Vec::new());
+        put_message_field(&mut value, 1, &vec![b'a'; resource_bytes]);
+        put_message_field(&mut pair, 1, b"key");
+        put_message_field(&mut pair, 2, &value);
+        put_message_field(&mut resource, 1, &pair);
+        let (mut span, mut field) = (Vec::new(), Vec::new());
+        put_message_field(&mut span, 1, &[1; 16]);
+        put_message_field(&mut span, 2, &[1; 8]);
+        put_message_field(&mut field, 2, &span);
+        let (mut resource_spans, mut request) = (Vec::new(), Vec::new());
+        put_message_field(&mut resource_spans, 1, &resource);
+        put_message_field(&mut resource_spans, 2, &field.repeat(5_000));
+        put_message_field(&mut request, 1, &resource_spans);
+        request.into()
+    }
+
+    #[test]
+    fn large_resource_is_not_in_a_batch_for_each_thousand_spans() {
+        for (resource_bytes, expected) in [(10, 5), (1 << 20, 1)] {
+            let spans = RequestSpans::read(&request(resource_bytes), true).unwrap();
+            assert_eq!(spans.batches.len(), expected);
+            let numbers = spans.batches.iter().flat_map(|(_, numbers)| numbers.iter().copied());
+            assert!(numbers.eq(0..5_000));
+        }
     }
 }

@@ -21,6 +21,9 @@ use tactus_server::tenancy::TenancyError;
 use crate::indent::Indenter;
 use crate::sending::ToSend;
 
+/// More edges of a service graph are counted on a thread that may block.
+pub(crate) const MANY_EDGES: usize = 1_000;
+
 /// Set on answers that lack something because it could not be read or did not fit.
 const PARTIAL: HeaderName = HeaderName::from_static("x-tactus-partial");
 

@@ -56,10 +56,11 @@ const MAX_ELEMENTS: usize = 1 << 16;
 /// the answer and of the largest span.
 pub fn post_spans_to_otlp(message: &Bytes) -> Result<Bytes, ModelError> {
     // The process is written after the spans.
-    let mut process: Option<Process> = None;
+    let (mut process, mut elements): (Option<Process>, _) = (None, 0);
     each_field(message, 1, &mut |batch| {
         each_field(batch, 2, &mut |part| {
-            check_size(part, &PROCESS)?;
+            // It may come in parts, whose tags are all kept.
+            elements = check_size(part, &PROCESS, elements)?;
             Ok(process.get_or_insert_default().merge(message.slice_ref(part))?)
         })
     })?;
@@ -72,7 +73,7 @@ pub fn post_spans_to_otlp(message: &Bytes) -> Result<Bytes, ModelError> {
 
 /// A span of a message, of which its fields become slices.
 fn read_span(message: &Bytes, span: &[u8]) -> Result<JaegerSpan, ModelError> {
-    check_size(span, &SPAN)?;
+    check_size(span, &SPAN, 0)?;
     Ok(JaegerSpan::decode(message.slice_ref(span))?)
 }
 
@@ -100,10 +101,11 @@ fn each_field(
     Ok(())
 }
 
-fn check_size(message: &[u8], shape: &Shape) -> Result<(), ModelError> {
-    match messages(message, shape)? {
+/// The number of messages in a message, itself included, and in its parts `before` it. Errors: they are too many.
+fn check_size(message: &[u8], shape: &Shape, before: usize) -> Result<usize, ModelError> {
+    match before + messages(message, shape)? {
         count if count > MAX_ELEMENTS => Err(ModelError::TooManyElements),
-        _ => Ok(()),
+        count => Ok(count),
     }
 }
 

@@ -17,6 +17,7 @@ mod selection;
 mod span;
 
 pub use by_trace::{Candidate, LeftOut, RunMessages};
+pub use owners::KnownOwners;
 pub use rollback::Mark;
 pub use selection::{SelectedBatch, SelectedKeys};
 
@@ -122,7 +123,18 @@ impl BatchBuilder {
         scope_spans: &[u8],
         admit: impl FnMut(TraceId, usize) -> bool,
     ) -> Result<u64, AppendError> {
-        let Some((resource, scope)) = self.owners(resource, scope)? else {
+        let run = RunMessages { resource, scope, scope_spans, origin: 0 };
+        self.append_next_run(&mut KnownOwners::default(), run, admit)
+    }
+
+    /// As [`Self::append_run`], of a push that named the `known` resources and scopes so far. The origin is not set.
+    pub fn append_next_run<'a>(
+        &mut self,
+        known: &mut KnownOwners<'a>,
+        RunMessages { resource, scope, scope_spans, .. }: RunMessages<'a>,
+        admit: impl FnMut(TraceId, usize) -> bool,
+    ) -> Result<u64, AppendError> {
+        let Some((resource, scope)) = self.owners(known, resource, scope)? else {
             let (mut spans, mut reader) = (0, Reader::new(scope_spans));
             while let Some((field, _)) = reader.next_field()? {
                 spans += u64::from(field == 2);
@@ -130,20 +142,6 @@ impl BatchBuilder {
             return Ok(spans);
         };
         self.append_scope_spans(resource, scope, scope_spans, admit)
-    }
-
-    /// The rows of a Resource and an InstrumentationScope message; `None` if either is nested too deeply.
-    pub fn owners(
-        &mut self,
-        resource: &[u8],
-        scope: &[u8],
-    ) -> Result<Option<(u32, u32)>, AppendError> {
-        let rows = self.resource(resource).and_then(|resource| Ok((resource, self.scope(scope)?)));
-        match rows {
-            Ok(rows) => Ok(Some(rows)),
-            Err(AppendError::Malformed(WireError::Depth)) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// The row of an OTLP Resource message, added if it is new.

@@ -38,7 +38,9 @@ static PAIRS: Shape = Shape(&[(1, &PAIR)]);
 static PAIR: Shape = Shape(&[(2, &VALUE)]);
 /// A Resource of OTLP.
 pub static RESOURCE: Shape = Shape(&[(1, &PAIR), (3, &ENTITY)]);
-static ENTITY: Shape = Shape(&[]);
+/// Its lists of keys take as much memory as lists of messages.
+static ENTITY: Shape = Shape(&[(3, &ENTITY_KEY), (4, &ENTITY_KEY)]);
+static ENTITY_KEY: Shape = Shape(&[]);
 /// An InstrumentationScope of OTLP.
 pub static SCOPE: Shape = Shape(&[(3, &PAIR)]);
 static EVENT: Shape = Shape(&[(3, &PAIR)]);

@@ -3,6 +3,7 @@
 //! Everything is decoded into one buffer that never outgrows the limit, whatever the body claims, and is counted before it
 //! grows. Bodies that end too early are errors.
 
+use std::io::{self, Read};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -80,7 +81,7 @@ pub async fn decompress(
     held: &Held,
     tenant: impl FnOnce() -> u64,
 ) -> Result<Bytes, DecompressError> {
-    if body.len() <= INLINE_BYTES {
+    if body.len() <= INLINE_BYTES && !(encoding == Encoding::Lz4 && has_large_blocks(&body)) {
         let room = |bytes| held.try_take_for_work(bytes);
         let at_once = limit.min(INLINE_PLAIN_BYTES.max(INLINE_GROWTH * body.len()));
         match decompress_now(encoding, &body, at_once, room) {
@@ -210,19 +211,35 @@ fn unsnap_frames(out: &mut Plain<impl FnMut(usize) -> bool>, body: &[u8]) -> Res
     out.read(snap::read::FrameDecoder::new(body))
 }
 
-/// Frames of a body at most. The decoder fills up to 4 MiB with zeros for each.
-const MAX_LZ4_FRAMES: usize = 1024;
+/// The decoder fills a block with zeros for each frame, whatever is in it. All of a body together have no more bytes than
+/// what it may become, and these for frames that are mostly empty.
+const FREE_LZ4_BLOCK_BYTES: usize = 32 << 20;
 
 fn unlz4_frames(out: &mut Plain<impl FnMut(usize) -> bool>, body: &[u8]) -> Result<()> {
-    for frame in lz4_frames(body)? {
+    for frame in lz4_frames(body, out.limit.saturating_add(FREE_LZ4_BLOCK_BYTES))? {
         // One for all would keep the buffers of the largest, which it does not expect.
-        let mut decoder = lz4_flex::frame::FrameDecoder::new(frame);
-        // It says at the end of each empty block that there is no more.
-        while !decoder.get_ref().is_empty() {
-            out.read(&mut decoder)?;
-        }
+        out.read(PastEmptyBlocks(lz4_flex::frame::FrameDecoder::new(frame)))?;
     }
     Ok(())
+}
+
+/// Reads on where the decoder says that there is no more, as it does at the end of each empty block.
+struct PastEmptyBlocks<'b>(lz4_flex::frame::FrameDecoder<&'b [u8]>);
+
+impl Read for PastEmptyBlocks<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer)? {
+                0 if !buffer.is_empty() && !self.0.get_ref().is_empty() => {}
+                read => return Ok(read),
+            }
+        }
+    }
+}
+
+/// Whether the blocks of all frames together are too large to be filled on an async thread.
+fn has_large_blocks(body: &[u8]) -> bool {
+    lz4_frames(body, INLINE_PLAIN_BYTES).is_err()
 }
 
 /// First bytes of a frame.
@@ -238,18 +255,26 @@ const HAS_DICTIONARY: u8 = 1;
 const IS_PLAIN: u32 = 1 << 31;
 
 /// The frames of `body`, whose contents are not looked at. Errors: one is cut off, which the decoder would take for complete
-/// where that is between blocks; there are too many.
-fn lz4_frames(mut body: &[u8]) -> Result<Vec<&[u8]>> {
-    let mut frames = Vec::new();
+/// where that is between blocks; their blocks have more than `max_block_bytes`, one of each frame.
+fn lz4_frames(mut body: &[u8], max_block_bytes: usize) -> Result<Vec<&[u8]>> {
+    let (mut frames, mut room) = (Vec::new(), max_block_bytes);
     while !body.is_empty() || frames.is_empty() {
-        if frames.len() == MAX_LZ4_FRAMES {
+        let Some(left) = room.checked_sub(lz4_block_bytes(body)) else {
             return Err(corrupt("lz4: too many frames in a body"));
-        }
+        };
+        room = left;
         let rest = skip_frame(body).ok_or_else(|| corrupt("lz4: unexpected end of body"))?;
         frames.push(&body[..body.len() - rest.len()]);
         body = rest;
     }
     Ok(frames)
+}
+
+/// The size of a block of the frame at which `body` begins: 4 to 7 in its descriptor stand for 64 KiB to 4 MiB, and other
+/// numbers for nothing.
+fn lz4_block_bytes(body: &[u8]) -> usize {
+    let number = body.get(MAGIC.len() + 1).map_or(0, |descriptor| descriptor >> 4 & 7);
+    1 << (8 + 2 * number.max(4))
 }
 
 fn skip_frame(body: &[u8]) -> Option<&[u8]> {

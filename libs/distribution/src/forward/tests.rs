@@ -125,8 +125,14 @@ struct Rig {
 
 impl Rig {
     fn start(section: ForwarderSection) -> Self {
+        Self::start_for(&["f"], section)
+    }
+
+    /// For a tenant that lists these forwarders.
+    fn start_for(listed: &[&str], section: ForwarderSection) -> Self {
         let registry = Registry::new();
-        let limits = Arc::new(Limits { forwarders: vec!["f".to_owned()], ..Limits::default() });
+        let forwarders = listed.iter().map(|name| (*name).to_owned()).collect();
+        let limits = Arc::new(Limits { forwarders, ..Limits::default() });
         let limits_of: LimitsOf = Arc::new(move |_| Arc::clone(&limits));
         let forwarders = Forwarders::start(&[section], limits_of, true, &registry).unwrap();
         Self { forwarders, registry, tenant: TenantId::parse("a").unwrap() }
@@ -160,6 +166,17 @@ async fn stored_spans_are_sent_on_with_their_tenant() {
     assert_eq!(rig.metric(&format!("tempo_distributor_queue_pushes_total{labels}")), 3.0);
     assert_eq!(rig.metric(&format!("tempo_distributor_queue_length{labels}")), 0.0);
     assert_eq!(rig.metric("tempo_distributor_forwarder_pushes_total{tenant=\"a\"}"), 2.0);
+}
+
+#[tokio::test]
+async fn forwarder_that_a_tenant_lists_twice_is_sent_each_request_once() {
+    let collector = Arc::new(Collector::default());
+    let section = section(serve(&collector, None).await);
+    let rig = Rig::start_for(&["f", "unknown", "f"], section);
+    rig.offer(&["x"]);
+    collector.wait_for(1).await;
+    rig.forwarders.stop().await;
+    assert_eq!(collector.names(), [vec!["x"]]);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use tactus_proto::tactus::v1::{GenerateRequest, PushRequest};
 use tactus_ring::{Instance, Ring, RingView};
 use tactus_rpc::GeneratorOf;
 use tactus_telemetry::log_limited;
+use tactus_work::{Line, turns::read_in_turn};
 use tokio::time::timeout;
 use tonic::{Request, Status};
 
@@ -51,7 +52,9 @@ impl Sender {
         let sent = self.metrics.queues.sent.with([tenant.as_str()]);
         let failed = self.metrics.queues.failed.with([tenant.as_str()]);
         let sending = async {
-            let pushes = self.pushes(&tenant, &export)?;
+            let line = || Line::of(tenant.as_str(), &[]).tenant;
+            let divide = || self.pushes(&tenant, &export);
+            let pushes = read_in_turn(line, export.request().len(), divide).await?;
             drop(export);
             let calls = pushes.into_iter().map(|(instance, push)| {
                 self.push(instance, GenerateRequest { spans: Some(push), skip })

@@ -144,6 +144,13 @@ async fn push_goes_to_no_more_ingesters_while_all_are_slow() {
 
 #[tokio::test(start_paused = true)]
 async fn without_replicas_only_what_was_not_stored_goes_elsewhere() {
+    for code in [Code::Unimplemented, Code::Unauthenticated, Code::PermissionDenied] {
+        let cluster = Cluster::new(3, 1);
+        let order = cluster.order();
+        cluster.doubles[order[0]].behaves(Behaviour::Fail(code));
+        assert!(cluster.push().await.is_ok(), "{code:?}");
+        assert_eq!(cluster.doubles[order[1]].pushes.lock().len(), 1);
+    }
     let cluster = Cluster::new(3, 1);
     let order = cluster.order();
     cluster.doubles[order[0]].behaves(Behaviour::Fail(Code::Unavailable));

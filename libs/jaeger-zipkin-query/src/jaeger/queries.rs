@@ -10,12 +10,15 @@ use prost::Message as _;
 use tactus_config::sections::query_apis::JaegerApis;
 use tactus_jaeger::adjust::{adjust, cut, too_large_warning};
 use tactus_model::{TenantId, TraceId};
-use tactus_query::{FoundIds, Frontend, GraphWindow, Listed, TraceLookup, WholeTrace, WholeTraces};
+use tactus_query::{
+    Edge, FoundIds, Frontend, GraphWindow, Listed, ServiceGraph, TraceLookup, WholeTrace,
+    WholeTraces, offload,
+};
 
 use super::matching;
 use super::summary::TraceSummary;
 use super::types::{Dependency, FoundTraces, Result, ShownTrace, TimeRange, TraceFilter};
-use crate::call::{check_limit, limit_of, usual_length};
+use crate::call::{MANY_EDGES, check_limit, limit_of, usual_length};
 use crate::sending::ToSend;
 
 /// Traces of a search that does not say how many.
@@ -112,15 +115,9 @@ impl JaegerQueries {
             end_unix_nanos: range.end,
         };
         let graph = self.frontend.service_graph(tenants, window, None).await?;
-        let mut calls: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for edge in graph.edges {
-            if edge.connection_type.is_between_services() && edge.client != edge.server {
-                let count = edge.call_count();
-                *calls.entry((edge.client, edge.server)).or_default() += count;
-            }
-        }
-        let dependency = |((parent, child), call_count)| Dependency { parent, child, call_count };
-        Ok(Listed { list: calls.into_iter().map(dependency).collect(), partial: graph.partial })
+        let ServiceGraph { edges, partial } = graph;
+        let list = offload(edges.len() > MANY_EDGES, move || dependencies_of(edges)).await?;
+        Ok(Listed { list, partial })
     }
 
     /// `None` if no span can match.
@@ -199,6 +196,18 @@ impl JaegerQueries {
         let max_spans = self.settings.max_trace_size;
         found.truncated || (max_spans != 0 && found.spans > max_spans)
     }
+}
+
+fn dependencies_of(edges: Vec<Edge>) -> Vec<Dependency> {
+    let mut calls: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for edge in edges {
+        if edge.connection_type.is_between_services() && edge.client != edge.server {
+            let count = edge.call_count();
+            *calls.entry((edge.client, edge.server)).or_default() += count;
+        }
+    }
+    let dependency = |((parent, child), call_count)| Dependency { parent, child, call_count };
+    calls.into_iter().map(dependency).collect()
 }
 
 impl FoundTraces {

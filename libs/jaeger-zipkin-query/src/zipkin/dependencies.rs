@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tactus_query::{ConnectionType, Edge, GraphWindow};
+use tactus_query::{ConnectionType, Edge, GraphWindow, ServiceGraph, offload};
 
 use super::params::dependencies_window;
 use super::{Answered, Call};
-use crate::call::Answer;
+use crate::call::{Answer, MANY_EDGES};
 
 /// The client of calls from outside of which nothing is known.
 const UNKNOWN_CLIENT: &str = "user";
@@ -29,7 +29,9 @@ pub(super) async fn dependencies(call: Call) -> Answered {
         end_unix_nanos: window.end,
     };
     let graph = call.frontend().service_graph(&call.tenants, window, None).await?;
-    Ok(Answer::json(&links(graph.edges))?.partial(graph.partial))
+    let ServiceGraph { edges, partial } = graph;
+    let answer = offload(edges.len() > MANY_EDGES, move || Answer::json(&links(edges)));
+    Ok(answer.await??.partial(partial))
 }
 
 /// By parent, then child. Services that call themselves are left out; databases and other peers are in.

@@ -158,6 +158,7 @@ impl<'de> Visitor<'de> for Traces<'_> {
                 processes: self.0.processes.get(number).map(|trace| &trace.processes),
                 // A span in JSON has bytes enough for its process.
                 made: OtlpWriter::new(None, usize::MAX),
+                groups: HashMap::new(),
                 refused: &mut *self.0.refused,
             };
             if list.next_element_seed(&mut trace)?.is_none() {
@@ -174,6 +175,8 @@ struct Trace<'f> {
     number: usize,
     processes: Option<&'f HashMap<String, ProcessKey>>,
     made: OtlpWriter,
+    /// The groups of the processes that spans have named, by name.
+    groups: HashMap<&'f str, usize>,
     refused: &'f mut Option<FileError>,
 }
 
@@ -241,15 +244,23 @@ impl Trace<'_> {
         let place = format!("data[{}].spans[{number}]", self.number);
         let own = span.process.take().map(|own| process_key(Some(&process(own))));
         let id = std::mem::take(&mut span.process_id);
-        let known = self.processes.and_then(|processes| processes.get(&id));
+        let known = self.processes.and_then(|processes| processes.get_key_value(&id));
         if own.is_none() && known.is_none() && !id.is_empty() {
             let reason = error_text::cut(format!("the trace has no process {id:?}"));
             return Err(FileError::Value { place: format!("{place}.processID"), reason });
         }
-        let key = own.as_deref().or(known.map(|key| &key.0[..])).unwrap_or_default();
+        let span = span::span(&place, span)?;
+        let made = &mut self.made;
+        let group = match (own, known) {
+            (Some(own), _) => made.group_of(&own),
+            (None, Some((name, key))) => {
+                *self.groups.entry(name).or_insert_with(|| made.group_of(&key.0))
+            }
+            (None, None) => made.group_of(&[]),
+        };
         // All ids have their lengths by now.
         self.made
-            .push_of(key, span::span(&place, span)?)
+            .push_to(group, span)
             .map_err(|error| FileError::Value { place, reason: error.to_string() })
     }
 }

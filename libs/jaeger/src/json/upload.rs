@@ -17,6 +17,8 @@ use tactus_proto::otlp::{InstrumentationScope, Resource, ResourceSpans, ScopeSpa
 /// Attributes of resources and scopes that are copied for the traces which share them, at most: each takes about a
 /// hundred bytes, and a file could have one large resource and many traces of one span.
 const MAX_COPIED: usize = 1 << 18;
+/// Bytes of them, at most: the copies share one text, but each is looked through.
+const MAX_COPIED_BYTES: usize = 64 << 20;
 
 /// Why a file is not shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +40,7 @@ pub enum UploadError {
     },
     /// Too much is common to too many traces.
     #[error(
-        "the resources that traces of the file share have more than {MAX_COPIED} attributes in all traces together"
+        "the resources that traces of the file share have more than {MAX_COPIED} attributes, or {MAX_COPIED_BYTES} bytes, in all traces together"
     )]
     TooManyCopies,
 }
@@ -73,7 +75,7 @@ pub fn traces_of_upload(
         let resource = &walk.resources[run.resource as usize];
         let scope = &walk.scopes[run.scope as usize];
         let owners = Owners {
-            number: run.resource,
+            numbers: (run.resource, run.scope),
             resource: file.slice(resource.clone()),
             scope: file.slice(scope.clone()),
         };
@@ -85,8 +87,8 @@ pub fn traces_of_upload(
 
 /// What a span belongs to.
 struct Owners {
-    /// Number of the resource in the file.
-    number: u32,
+    /// Of the resource and of the scope in the file.
+    numbers: (u32, u32),
     resource: Bytes,
     scope: Bytes,
 }
@@ -96,28 +98,28 @@ struct Traces {
     places: HashMap<TraceId, usize>,
     found: Vec<Trace>,
     copied: usize,
+    copied_bytes: usize,
 }
 
 struct Trace {
     id: TraceId,
     resource_spans: Vec<ResourceSpans>,
-    /// Number of the resource, and scope, of its latest span.
-    number: Option<u32>,
-    scope: Bytes,
+    /// Numbers of the resource and of the scope of its latest span.
+    latest: Option<(u32, u32)>,
 }
 
 impl Traces {
     /// Where the spans of a trace go; those of one resource and of one scope are next to each other.
     fn of(&mut self, id: TraceId, owners: &Owners) -> Result<&mut Vec<Span>, UploadError> {
         let place = *self.places.entry(id).or_insert_with(|| {
-            let scope = Bytes::new();
-            self.found.push(Trace { id, resource_spans: Vec::new(), number: None, scope });
+            self.found.push(Trace { id, resource_spans: Vec::new(), latest: None });
             self.found.len() - 1
         });
         let trace = &mut self.found[place];
-        let same_resource = trace.number == Some(owners.number);
+        let same_resource = trace.latest.is_some_and(|(number, _)| number == owners.numbers.0);
         if !same_resource {
             self.copied += messages(&owners.resource, &message_count::RESOURCE)?;
+            self.copied_bytes += owners.resource.len();
             let resource = match &owners.resource {
                 none if none.is_empty() => None,
                 message => Some(Resource::decode(message.clone())?),
@@ -126,19 +128,19 @@ impl Traces {
         }
         let resource_spans = trace.resource_spans.last_mut();
         let scopes = &mut resource_spans.expect("there is one by now").scope_spans;
-        if !same_resource || trace.scope != owners.scope {
+        if trace.latest != Some(owners.numbers) {
             self.copied += messages(&owners.scope, &message_count::SCOPE)?;
+            self.copied_bytes += owners.scope.len();
             let scope = match &owners.scope {
                 none if none.is_empty() => None,
                 message => Some(InstrumentationScope::decode(message.clone())?),
             };
             scopes.push(ScopeSpans { scope, ..ScopeSpans::default() });
         }
-        if self.copied > MAX_COPIED {
+        if self.copied > MAX_COPIED || self.copied_bytes > MAX_COPIED_BYTES {
             return Err(UploadError::TooManyCopies);
         }
-        trace.number = Some(owners.number);
-        trace.scope = owners.scope.clone();
+        trace.latest = Some(owners.numbers);
         Ok(&mut scopes.last_mut().expect("there is one by now").spans)
     }
 }

@@ -37,9 +37,11 @@ pub struct SpanGroups<K> {
     groups: Vec<Group>,
     by_key: HashMap<Vec<K>, usize>,
     by_scope: HashMap<(usize, Scope), usize>,
-    /// The places of the group and of the scope of the latest span. The next span mostly has the same.
-    latest: Option<(usize, usize)>,
+    /// The group of the latest key. The next span mostly has the same.
+    latest_group: Option<usize>,
     latest_key: Vec<K>,
+    /// The places of the group and of the scope of the latest span, which the next one mostly has as well.
+    latest: Option<(usize, usize)>,
     latest_scope: Scope,
 }
 
@@ -63,8 +65,9 @@ impl<K: Clone + Eq + Hash> SpanGroups<K> {
             groups: Vec::new(),
             by_key: HashMap::new(),
             by_scope: HashMap::new(),
-            latest: None,
+            latest_group: None,
             latest_key: Vec::new(),
+            latest: None,
             latest_scope: Scope::default(),
         }
     }
@@ -78,23 +81,18 @@ impl<K: Clone + Eq + Hash> SpanGroups<K> {
         scope: Scope,
         span: &Span,
     ) -> Result<(), TooManyGroups> {
-        let (group, place) = match self.latest {
-            Some(latest) if self.latest_key == key && self.latest_scope == scope => latest,
-            _ => self.place(key, resource, scope)?,
-        };
-        let spans = &mut self.groups[group].scopes[place];
-        put_varint(spans, SPAN_TAG);
-        span.encode_length_delimited(spans).expect("a Vec grows as it must");
-        Ok(())
+        let group = self.group(key, resource);
+        self.add_to(group, scope, span)
     }
 
-    /// The places of the group and of the scope.
-    fn place(
-        &mut self,
-        key: &[K],
-        resource: impl FnOnce() -> Resource,
-        scope: Scope,
-    ) -> Result<(usize, usize), TooManyGroups> {
+    /// The place of the group of a `key`, which is compared as a whole: if it is long and of many spans, call this once for all.
+    /// `resource` is called if the group is new; a span is to follow then.
+    pub(crate) fn group(&mut self, key: &[K], resource: impl FnOnce() -> Resource) -> usize {
+        if let Some(latest) = self.latest_group
+            && self.latest_key == key
+        {
+            return latest;
+        }
         let group = match self.by_key.get(key) {
             Some(&group) => group,
             None => {
@@ -104,6 +102,31 @@ impl<K: Clone + Eq + Hash> SpanGroups<K> {
                 self.groups.len() - 1
             }
         };
+        self.latest_group = Some(group);
+        self.latest_key.clear();
+        self.latest_key.extend_from_slice(key);
+        group
+    }
+
+    /// Adds a span to the group at a place. Errors: as of [`Self::add`].
+    pub(crate) fn add_to(
+        &mut self,
+        group: usize,
+        scope: Scope,
+        span: &Span,
+    ) -> Result<(), TooManyGroups> {
+        let place = match self.latest {
+            Some((latest, place)) if latest == group && self.latest_scope == scope => place,
+            _ => self.place(group, scope)?,
+        };
+        let spans = &mut self.groups[group].scopes[place];
+        put_varint(spans, SPAN_TAG);
+        span.encode_length_delimited(spans).expect("a Vec grows as it must");
+        Ok(())
+    }
+
+    /// The place of a scope in a group.
+    fn place(&mut self, group: usize, scope: Scope) -> Result<usize, TooManyGroups> {
         let scopes = &mut self.groups[group].scopes;
         let place = *self.by_scope.entry((group, scope.clone())).or_insert_with(|| {
             scopes.push(scope_spans(&scope));
@@ -113,10 +136,8 @@ impl<K: Clone + Eq + Hash> SpanGroups<K> {
             return Err(TooManyGroups);
         }
         self.latest = Some((group, place));
-        self.latest_key.clear();
-        self.latest_key.extend_from_slice(key);
         self.latest_scope = scope;
-        Ok((group, place))
+        Ok(place)
     }
 
     /// The bytes of an ExportTraceServiceRequest; none without any span.

@@ -1,3 +1,4 @@
+use tactus_model::wire::put_message_field;
 use tactus_proto::jaeger::api_v2::{
     Batch, KeyValue as Tag, Log, PostSpansRequest, Span as JaegerSpan, SpanRef, ValueType,
 };
@@ -325,6 +326,40 @@ fn processes_are_bounded_by_the_bytes_of_the_request() {
     let tags = [tag("hostname", text("shop-7d4b9c-x2x9z"))];
     let made = decoded(post_spans_to_otlp(&request(20_000, &tags))).unwrap();
     assert_eq!(made.resource_spans.len(), 20_000);
+}
+
+#[test]
+fn process_that_comes_in_parts_is_counted_as_a_whole() {
+    let posted = |tags: usize, parts: usize| {
+        let (mut part, mut batch, mut message) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..tags {
+            put_message_field(&mut part, 2, b"");
+        }
+        put_message_field(&mut batch, 1, &with_tags(vec![]).encode_to_vec());
+        for _ in 0..parts {
+            put_message_field(&mut batch, 2, &part);
+        }
+        put_message_field(&mut message, 1, &batch);
+        post_spans_to_otlp(&message.into())
+    };
+    assert!(posted(30_000, 2).is_ok());
+    assert_eq!(posted(30_000, 3), Err(ModelError::TooManyElements));
+}
+
+#[test]
+fn spans_of_a_large_process_cost_the_same_as_of_a_small_one() {
+    let process = Process { service_name: vec![b'a'; 8 << 20].into(), tags: vec![] };
+    let mut made = OtlpWriter::new(Some(&process), 0);
+    let began = std::time::Instant::now();
+    for _ in 0..20_000 {
+        made.push(with_tags(vec![])).unwrap();
+    }
+    assert!(began.elapsed().as_secs() < 5);
+    // An equal process of a span's own is the same group.
+    made.push(JaegerSpan { process: Some(process), ..with_tags(vec![]) }).unwrap();
+    let request = decoded(Ok(made.finish())).unwrap();
+    assert_eq!(request.resource_spans.len(), 1);
+    assert_eq!(request.resource_spans[0].scope_spans[0].spans.len(), 20_001);
 }
 
 #[test]

@@ -15,6 +15,8 @@ use super::{ModelError, resource};
 pub struct OtlpWriter {
     /// The process of spans without one of their own.
     of_batch: Vec<u8>,
+    /// The group of these spans, once there is one.
+    group_of_batch: Option<usize>,
     groups: SpanGroups<u8>,
 }
 
@@ -26,7 +28,8 @@ pub(crate) fn process_key(process: Option<&Process>) -> Vec<u8> {
 impl OtlpWriter {
     /// No spans yet. `process`: that of spans without one of their own. `bytes`: of the request that spans are read from.
     pub fn new(process: Option<&Process>, bytes: usize) -> Self {
-        Self { of_batch: process_key(process), groups: SpanGroups::new(bytes) }
+        let (of_batch, groups) = (process_key(process), SpanGroups::new(bytes));
+        Self { of_batch, group_of_batch: None, groups }
     }
 
     /// Adds a span, unless it is blank. Errors: ids of a wrong length, more processes and scopes than the bytes of the request
@@ -36,15 +39,24 @@ impl OtlpWriter {
         if own.is_none() && is_blank(&span) {
             return Ok(());
         }
-        match own {
-            Some(_) => add(&mut self.groups, &process_key(own.as_ref()), span),
-            None => add(&mut self.groups, &self.of_batch, span),
-        }
+        let (scope, span) = convert(span)?;
+        let groups = &mut self.groups;
+        let group = match own {
+            Some(_) => group_of(groups, &process_key(own.as_ref())),
+            None => *self.group_of_batch.get_or_insert_with(|| group_of(groups, &self.of_batch)),
+        };
+        Ok(self.groups.add_to(group, scope, &span)?)
     }
 
-    /// Adds a span of a process, of which there is the [`process_key`]. Errors: as of [`Self::push`].
-    pub(crate) fn push_of(&mut self, process: &[u8], span: JaegerSpan) -> Result<(), ModelError> {
-        add(&mut self.groups, process, span)
+    /// The group of a process, of which there is the [`process_key`]. A span of it is to follow.
+    pub(crate) fn group_of(&mut self, process: &[u8]) -> usize {
+        group_of(&mut self.groups, process)
+    }
+
+    /// Adds a span of the process that has a group. Errors: as of [`Self::push`].
+    pub(crate) fn push_to(&mut self, group: usize, span: JaegerSpan) -> Result<(), ModelError> {
+        let (scope, span) = convert(span)?;
+        Ok(self.groups.add_to(group, scope, &span)?)
     }
 
     /// The bytes of an ExportTraceServiceRequest; none without any span.
@@ -69,9 +81,8 @@ fn is_blank(span: &JaegerSpan) -> bool {
     rest == JaegerSpan::default()
 }
 
-fn add(groups: &mut SpanGroups<u8>, process: &[u8], span: JaegerSpan) -> Result<(), ModelError> {
-    let (scope, span) = convert(span)?;
+fn group_of(groups: &mut SpanGroups<u8>, process: &[u8]) -> usize {
     // A key is a message that was encoded here.
     let resource = || Process::decode_length_delimited(process).map(resource).unwrap_or_default();
-    Ok(groups.add(process, resource, scope, &span)?)
+    groups.group(process, resource)
 }

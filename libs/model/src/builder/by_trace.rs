@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::{AppendError, BatchBuilder, limits::MAX_MESSAGE_BYTES, span::Outcome};
+use super::{AppendError, BatchBuilder, KnownOwners, limits::MAX_MESSAGE_BYTES, span::Outcome};
 use crate::{
     TraceId,
     walk::span_ids,
@@ -146,8 +146,9 @@ impl BatchBuilder {
             runs,
             left_out: LeftOut::default(),
         };
+        let mut known = KnownOwners::default();
         for run in runs {
-            push.owners.push(self.owners(run.resource, run.scope)?);
+            push.owners.push(self.owners(&mut known, run.resource, run.scope)?);
             self.check_limits(run.scope_spans)?;
         }
         let free = self.entries.left();

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::{attribute::AttributeReader, limits::BYTES_PER_ATTRIBUTE};
+use super::{AppendError, BatchBuilder, attribute::AttributeReader, limits::BYTES_PER_ATTRIBUTE};
 use crate::{
     AttributeList,
     buffer::{mostly_unused, truncate_vec},
@@ -64,6 +64,82 @@ impl OwnerIndex {
     }
 }
 
+/// A message of at most this many bytes is looked up by its bytes each time, which takes about as long as by its place.
+const SMALL_BYTES: usize = 1 << 10;
+
+/// The rows of the large resources and scopes that a push has named so far, by the places of their messages. Thousands of
+/// runs may name one of megabytes, which is hashed and compared only once.
+///
+/// It is of one builder, and of no use once the batch is finished or rolled back.
+#[derive(Debug, Default)]
+pub struct KnownOwners<'a> {
+    resources: KnownRows<'a>,
+    scopes: KnownRows<'a>,
+}
+
+impl KnownOwners<'_> {
+    /// Bytes of the large messages that were named so far.
+    pub fn bytes(&self) -> usize {
+        self.resources.bytes + self.scopes.bytes
+    }
+}
+
+/// Messages with their rows; without one if they are nested too deeply.
+#[derive(Debug, Default)]
+struct KnownRows<'a> {
+    rows: HashTable<(&'a [u8], Option<u32>)>,
+    hasher: RandomState,
+    /// Sum over the messages.
+    bytes: usize,
+}
+
+impl<'a> KnownRows<'a> {
+    /// The row of a message, which `find` returns where it is not known; `None` if it is nested too deeply.
+    fn row(
+        &mut self,
+        message: &'a [u8],
+        find: impl FnOnce(&[u8]) -> Result<u32, AppendError>,
+    ) -> Result<Option<u32>, AppendError> {
+        if message.len() <= SMALL_BYTES {
+            return unless_too_deep(find(message));
+        }
+        let hasher = &self.hasher;
+        let hash_of = |message: &[u8]| hasher.hash_one((message.as_ptr() as usize, message.len()));
+        let hash = hash_of(message);
+        let is_same = |&(known, _): &(&[u8], Option<u32>)| std::ptr::eq(known, message);
+        if let Some(&(_, row)) = self.rows.find(hash, is_same) {
+            return Ok(row);
+        }
+        let row = unless_too_deep(find(message))?;
+        self.rows.insert_unique(hash, (message, row), |&(known, _)| hash_of(known));
+        self.bytes += message.len();
+        Ok(row)
+    }
+}
+
+fn unless_too_deep(row: Result<u32, AppendError>) -> Result<Option<u32>, AppendError> {
+    match row {
+        Err(AppendError::Malformed(WireError::Depth)) => Ok(None),
+        row => row.map(Some),
+    }
+}
+
+impl BatchBuilder {
+    /// The rows of a Resource and an InstrumentationScope message; `None` if either is nested too deeply. `known`: those that
+    /// the push has named so far.
+    pub fn owners<'a>(
+        &mut self,
+        known: &mut KnownOwners<'a>,
+        resource: &'a [u8],
+        scope: &'a [u8],
+    ) -> Result<Option<(u32, u32)>, AppendError> {
+        let resource = known.resources.row(resource, |message| self.resource(message))?;
+        let Some(resource) = resource else { return Ok(None) };
+        let scope = known.scopes.row(scope, |message| self.scope(message))?;
+        Ok(scope.map(|scope| (resource, scope)))
+    }
+}
+
 /// A resource or scope may have this many attributes, however few bytes it has.
 const FREE_ATTRIBUTES: usize = 1 << 12;
 
@@ -102,4 +178,39 @@ pub(super) fn scope_texts(message: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
         }
     }
     Ok((name, version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_message_is_looked_up_once_wherever_it_is_named() {
+        let (large, deep) = (vec![1_u8; SMALL_BYTES + 1], vec![2_u8; SMALL_BYTES + 1]);
+        let (copy, small) = (large.clone(), vec![1; SMALL_BYTES]);
+        let (mut known, mut looked_up) = (KnownRows::default(), Vec::new());
+        for message in [&large, &deep, &large, &small, &copy, &small, &deep, &copy, &large] {
+            let row = known.row(message, |message| {
+                looked_up.push((message[0], message.len()));
+                match message[0] {
+                    2 => Err(WireError::Depth.into()),
+                    _ => Ok(message.len() as u32),
+                }
+            });
+            let expected = (message[0] == 1).then_some(message.len() as u32);
+            assert_eq!(row, Ok(expected));
+        }
+        let (large, small) = (SMALL_BYTES + 1, SMALL_BYTES);
+        let expected = [(1, large), (2, large), (1, small), (1, large), (1, small)];
+        assert_eq!(looked_up, expected);
+        assert_eq!(known.bytes, 3 * large);
+    }
+
+    #[test]
+    fn other_errors_are_not_kept() {
+        let large = vec![1; SMALL_BYTES + 1];
+        let mut known = KnownRows::default();
+        assert_eq!(known.row(&large, |_| Err(AppendError::Full)), Err(AppendError::Full));
+        assert_eq!(known.row(&large, |_| Ok(7)), Ok(Some(7)));
+    }
 }

@@ -155,18 +155,46 @@ fn lz4_of_several_frames_is_read_to_the_end() {
     assert_eq!(decompress_now(Encoding::Lz4, &body, limit), too_large);
 }
 
-#[test]
-fn lz4_of_very_many_frames_is_refused_before_it_is_decoded() {
-    // Of independent blocks of 4 MiB, which are filled with zeros for each frame.
+/// A frame of a hundred bytes, of independent blocks of 4 MiB, which are filled with zeros for each frame.
+fn large_block() -> Vec<u8> {
     let mut settings = lz4_flex::frame::FrameInfo::new();
     settings.block_size = lz4_flex::frame::BlockSize::Max4MB;
     let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(settings, Vec::new());
     std::io::Write::write_all(&mut encoder, &[7; 100]).unwrap();
-    let body = encoder.finish().unwrap().repeat(100_000);
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn lz4_of_more_blocks_than_their_bytes_can_fill_is_refused_before_it_is_decoded() {
     let began = std::time::Instant::now();
-    let text = decompress_now(Encoding::Lz4, &body, 1 << 30).unwrap_err().to_string();
-    assert!(text.contains("too many frames"), "{text}");
+    for (frames, limit) in [(10, LIMIT), (100_000, 1 << 30)] {
+        let body = large_block().repeat(frames);
+        let text = decompress_now(Encoding::Lz4, &body, limit).unwrap_err().to_string();
+        assert!(text.contains("too many frames"), "{text}");
+    }
     assert!(began.elapsed().as_secs() < 5);
+    let body = large_block().repeat(8);
+    assert_eq!(decompress_now(Encoding::Lz4, &body, LIMIT), Ok(vec![7; 800]));
+    // Small blocks leave room for more frames.
+    let body = compress(Encoding::Lz4, &[7; 10]).repeat(500);
+    assert_eq!(decompress_now(Encoding::Lz4, &body, LIMIT), Ok(vec![7; 5_000]));
+}
+
+#[test]
+fn lz4_is_decoded_at_once_only_if_its_blocks_are_small() {
+    let small = compress(Encoding::Lz4, &[7; 1_000]);
+    assert!(!has_large_blocks(&small));
+    assert!(has_large_blocks(&small.repeat(2)));
+    assert!(has_large_blocks(&large_block()));
+}
+
+#[test]
+fn empty_blocks_of_lz4_are_passed_over() {
+    let frame = compress(Encoding::Lz4, b"spans");
+    // After the descriptor: a block of nothing but a token without literals.
+    let body = [&frame[..7], &[1_u8, 0, 0, 0, 0].repeat(1_000)[..], &frame[7..]].concat();
+    let plain = decompress_now(Encoding::Lz4, &body, LIMIT);
+    assert_eq!(plain, Ok(b"spans".to_vec()));
 }
 
 #[test]

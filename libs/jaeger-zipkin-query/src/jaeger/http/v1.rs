@@ -7,6 +7,7 @@ use tactus_jaeger::json::{UploadError, traces_of_upload};
 use tactus_proto::opentelemetry::proto::trace::v1::TracesData;
 use tactus_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use tactus_query::offload;
+use tactus_work::{UNITS_OF_WRITTEN_SPAN, tick};
 
 use super::call::{self, Segment, is_pretty};
 use super::params::{self, Search, boolean, invalid, millis};
@@ -127,8 +128,14 @@ fn traces(queries: &JaegerQueries, file: &[u8]) -> Result<Vec<ShownTrace>> {
         error => invalid(format!("cannot unmarshal OTLP: {error}")),
     })?;
     let adjusted = traces.into_iter().map(|(id, resource_spans)| {
+        let scopes = resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+        let spans: usize = scopes.map(|scope| scope.spans.len()).sum();
+        let spans = u32::try_from(spans).unwrap_or(u32::MAX);
+        if tick(UNITS_OF_WRITTEN_SPAN.saturating_mul(spans)) {
+            return Err(JaegerError::Query(Error::Cancelled));
+        }
         let data = TracesData { resource_spans };
-        queries.adjusted(ShownTrace { id, data, warnings: Vec::new() })
+        Ok(queries.adjusted(ShownTrace { id, data, warnings: Vec::new() }))
     });
-    Ok(adjusted.collect())
+    adjusted.collect()
 }

@@ -140,3 +140,21 @@ proptest! {
         let _ = read_jaeger_file(&text);
     }
 }
+
+#[test]
+fn spans_of_a_large_process_cost_the_same_as_of_a_small_one() {
+    let span = |name: &str| json!({"traceID": "7", "spanID": "1", "operationName": "", "startTime": 1, "duration": 1, "processID": name});
+    let process = json!({"serviceName": "a".repeat(16 << 20)});
+    let spans = vec![span("p1"); 10_000];
+    let file = json!({"data": [{"traceID": "7", "processes": {"p1": process}, "spans": spans}]});
+    let began = std::time::Instant::now();
+    let resource_spans = read(&file).unwrap();
+    assert!(began.elapsed().as_secs() < 8);
+    assert_eq!(resource_spans[0].scope_spans[0].spans.len(), 10_000);
+    // Equal processes are one, whatever their names.
+    let process = json!({"serviceName": "a"});
+    let processes = json!({"p1": process, "p2": process});
+    let spans = json!([span("p1"), span("p2")]);
+    let file = json!({"data": [{"traceID": "7", "processes": processes, "spans": spans}]});
+    assert_eq!(read(&file).unwrap().len(), 1);
+}

@@ -93,6 +93,27 @@ fn too_many_spans_or_copies_of_a_resource_are_refused() {
     assert_eq!(file(100, 1_000), Ok(1_000));
     assert_eq!(file(100, 1_001), Err(UploadError::TooManySpans { max_spans: 1_000 }));
     assert_eq!(file(1_000, 1_000), Err(UploadError::TooManyCopies));
+    let keys = json!({"entityRefs": [{"idKeys": vec!["k"; 1_000]}]});
+    let spans: Vec<_> = (1..=1_000).map(span).collect();
+    let file = json!({"resourceSpans": [{"resource": keys, "scopeSpans": [{"spans": spans}]}]});
+    let read = traces_of_upload(file.to_string().as_bytes(), 1_000);
+    assert_eq!(read, Err(UploadError::TooManyCopies));
+    let long = |bytes: usize, part: &str| {
+        let attribute = json!({"key": "a", "value": {"stringValue": "x".repeat(bytes)}});
+        let attributes = json!({"attributes": [attribute]});
+        let spans: Vec<_> = (1..=1_000).map(span).collect();
+        let mut resource_spans = json!({"scopeSpans": [{"spans": spans}]});
+        match part {
+            "scope" => resource_spans["scopeSpans"][0]["scope"] = attributes,
+            _ => resource_spans["resource"] = attributes,
+        }
+        let file = json!({"resourceSpans": [resource_spans]});
+        traces_of_upload(file.to_string().as_bytes(), 1_000).map(|traces| traces.len())
+    };
+    for part in ["resource", "scope"] {
+        assert_eq!(long(60_000, part), Ok(1_000));
+        assert_eq!(long(70_000, part), Err(UploadError::TooManyCopies));
+    }
     let nothing = format!(
         r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}]}}]}}]}}"#,
         ["{}"; 1_001].join(",")

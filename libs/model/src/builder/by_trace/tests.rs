@@ -145,6 +145,26 @@ fn spans_lie_by_trace_and_within_one_in_order_of_the_push() {
 }
 
 #[test]
+fn large_owners_cost_the_same_for_one_run_and_for_thousands() {
+    let (mut owner, mut scope_spans) = (Vec::new(), Vec::new());
+    put_message_field(&mut owner, 1, &pair("key", &"x".repeat(4 << 20)));
+    put_message_field(&mut scope_spans, 2, &span(1, 1, 0));
+    let (resource, scope) = (owner.clone(), owner);
+    let run =
+        RunMessages { resource: &resource, scope: &scope, scope_spans: &scope_spans, origin: 0 };
+    let began = std::time::Instant::now();
+    let mut builder = BatchBuilder::new(BuilderLimits::default());
+    builder.append_by_trace(&vec![run; 10_000], |_| true).unwrap();
+    let mut known = KnownOwners::default();
+    for _ in 0..10_000 {
+        builder.append_next_run(&mut known, run, |_, _| true).unwrap();
+    }
+    assert!(began.elapsed().as_secs() < 5);
+    let batch = builder.finish();
+    assert_eq!((batch.len(), batch.resources.len(), batch.scopes.len()), (20_000, 1, 1));
+}
+
+#[test]
 fn bytes_of_a_later_run_do_not_pay_for_an_earlier_one() {
     let events = |count: usize| {
         let mut message = span(1, 1, 0);
