@@ -23,6 +23,7 @@ use tactus_model::{SelectedBatch, SelectedKeys};
 use self::host_info::HostInfo;
 use self::interner::Interner;
 use self::own_metrics::TenantMetrics;
+use self::policies::PolicyRoom;
 use self::service_graphs::ServiceGraphs;
 use self::span_metrics::SpanMetrics;
 use self::view::{Names, View, ViewScratch};
@@ -137,16 +138,17 @@ impl Tenant {
 
     fn make_processors(&mut self) -> Result<(), String> {
         let (registry, mut names) = (&mut self.registry, Names::default());
+        let mut room = PolicyRoom::default();
         if let Some(mut before) = self.span_metrics.take() {
             self.metrics.count_spans(before.take_discarded());
         }
         if let Some(settings) = &self.settings.span_metrics {
-            self.span_metrics = Some(SpanMetrics::new(settings, registry, &mut names)?);
+            self.span_metrics = Some(SpanMetrics::new(settings, registry, &mut names, &mut room)?);
         }
         let before = self.service_graphs.take();
         self.service_graphs = match (&self.settings.service_graphs, before) {
             (Some(settings), before) => {
-                Some(ServiceGraphs::new(settings, registry, &mut names, before)?)
+                Some(ServiceGraphs::new(settings, registry, &mut names, &mut room, before)?)
             }
             // It was removed: it takes no spans, and looks for no attributes.
             (None, Some(before)) => Some(before.ending(registry)?),
@@ -192,7 +194,8 @@ impl Tenant {
         }
         let registry = &mut self.registry;
         registry.refresh(now_ms);
-        let mut view = View::new(spans, &self.names, &mut self.texts, &mut self.scratch);
+        let max_bytes = self.settings.registry.max_label_value_bytes;
+        let mut view = View::new(spans, &self.names, max_bytes, &mut self.texts, &mut self.scratch);
         if let Some(processor) = &mut self.span_metrics {
             processor.push(&mut view, registry, now_ms);
             self.metrics.count_spans(processor.take_discarded());

@@ -261,8 +261,10 @@ impl Instance {
     pub(crate) async fn page(&self, shared: &Shared) -> Result<String, Error> {
         let mut series = self.lock().await;
         let memory = Share::of(&shared.page_memory);
+        let gone = CancellationToken::new();
+        let _waits = gone.clone().drop_guard();
         let show = move || {
-            let mut page = OpenMetrics::within(memory);
+            let mut page = OpenMetrics::within(memory, gone);
             series.engine.collect(now_ms(), &mut page);
             drop(series);
             (!page.is_too_large()).then(|| page.finish())

@@ -3,10 +3,12 @@
 //! It has the latest sample of each series, without a time, so that the time of the scrape counts. The text format has
 //! no native histograms; those without a classic form are shown as their count and sum.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 
+use foldhash::fast::RandomState;
 use tactus_remote_write::series::{Exemplar, NativeHistogram, STALE, Series, Sink};
+use tokio_util::sync::CancellationToken;
 
 use crate::memory::Share;
 
@@ -24,6 +26,8 @@ pub(crate) struct OpenMetrics {
     known: HashMap<u64, usize>,
     /// Memory of the rows and of the text that they become; `None` is no limit.
     memory: Option<Share>,
+    /// Nobody waits for the page any more.
+    gone: CancellationToken,
     is_too_large: bool,
 }
 
@@ -71,12 +75,12 @@ impl Sink for OpenMetrics {
 }
 
 impl OpenMetrics {
-    /// A page that takes no more memory than there is.
-    pub(crate) fn within(memory: Share) -> Self {
-        Self { memory: Some(memory), ..Self::default() }
+    /// A page that takes no more memory than there is, and no more series once its caller is gone.
+    pub(crate) fn within(memory: Share, gone: CancellationToken) -> Self {
+        Self { memory: Some(memory), gone, ..Self::default() }
     }
 
-    /// True if there was no memory for all series. Others than the first are left out.
+    /// True if there was no memory for all series, or nobody waits for them. Others than the first are left out.
     pub(crate) fn is_too_large(&self) -> bool {
         self.is_too_large
     }
@@ -89,9 +93,15 @@ impl OpenMetrics {
             row.value = value;
             return;
         }
+        if self.gone.is_cancelled() {
+            self.is_too_large = true;
+            return;
+        }
         self.known.insert(series.reference, self.rows.len());
         let mut labels = String::new();
-        let mut names: Vec<String> = Vec::with_capacity(series.labels.len());
+        // There may be as many as a resource has attributes.
+        let mut names: HashSet<String, RandomState> = HashSet::default();
+        names.reserve(series.labels.len());
         for (name, value) in series.labels {
             let name = label_name(name);
             // Names that differ only in characters that are not allowed; one text must not have a name twice.
@@ -102,7 +112,7 @@ impl OpenMetrics {
                 labels.push(',');
             }
             label(&mut labels, &name, value);
-            names.push(name);
+            names.insert(name);
         }
         let row = Row {
             name: metric_name(series.name),
@@ -122,7 +132,7 @@ impl OpenMetrics {
 
     /// The page, with families in the order of their names.
     pub(crate) fn finish(self) -> String {
-        let classic: std::collections::HashSet<String> =
+        let classic: HashSet<String> =
             self.rows.iter().filter_map(Row::classic_base).map(str::to_owned).collect();
         let mut families: BTreeMap<(&str, &str), Vec<&Row>> = BTreeMap::new();
         for row in self.rows.iter().filter(|row| !matches!(row.value, Value::Gone)) {
@@ -327,7 +337,7 @@ mod tests {
     fn page_without_memory_for_all_of_it_is_too_large() {
         let memory = crate::memory::SeriesMemory::new(100_000);
         let show = |count: u64| {
-            let mut page = OpenMetrics::within(Share::of(&memory));
+            let mut page = OpenMetrics::within(Share::of(&memory), CancellationToken::new());
             for reference in 0..count {
                 page.float(&Series { reference, labels: &[], name: "up", le: None }, 1, 1.0);
             }
@@ -338,6 +348,29 @@ mod tests {
         let (is_too_large, used) = show(1_000);
         assert!(is_too_large && used <= 100_000);
         assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn page_takes_no_more_series_once_its_caller_is_gone() {
+        let (memory, gone) = (crate::memory::SeriesMemory::new(0), CancellationToken::new());
+        let mut page = OpenMetrics::within(Share::of(&memory), gone.clone());
+        let up = |reference| Series { reference, labels: &[], name: "up", le: None };
+        page.float(&up(1), 1, 1.0);
+        assert!(!page.is_too_large());
+        gone.cancel();
+        page.float(&up(2), 1, 1.0);
+        assert!(page.is_too_large() && page.rows.len() == 1);
+    }
+
+    #[test]
+    fn very_many_labels_are_each_looked_at_once() {
+        let names: Vec<String> = (0..50_000).map(|number| format!("l{number}")).collect();
+        let pairs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+        let (labels, started) = (labels(&pairs), std::time::Instant::now());
+        let mut page = OpenMetrics::default();
+        page.float(&Series { reference: 1, labels: &labels, name: "up", le: None }, 1, 1.0);
+        assert_eq!(page.finish().matches("=\"v\"").count(), 50_000);
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
     }
 
     #[test]

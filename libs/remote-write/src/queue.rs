@@ -7,6 +7,8 @@
 mod limits;
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -63,7 +65,9 @@ impl Queue {
         let io = |action: &'static str| {
             move |source| tactus_wal::Error::Io { action, path: dir.to_owned(), source }
         };
-        std::fs::create_dir_all(dir).map_err(io("create"))?;
+        // Labels are data of a tenant: no other user of the machine may read them.
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        created.map_err(io("create"))?;
         let (cursors, gone) = Cursor::open_all(dir, remotes);
         let marks = cursors.iter().filter_map(|opened| opened.mark).chain(gone.iter().copied());
         let furthest = marks.map(|mark| mark.done.part);

@@ -1,5 +1,7 @@
 //! `write_relabel_configs`: labels of a series changed before it is sent, or the series left out.
 
+use std::collections::HashMap;
+
 use md5::{Digest, Md5};
 use regex::Regex;
 use tactus_config::sections::remote_write::RelabelConfig;
@@ -140,15 +142,17 @@ impl Rule {
                 set(labels, self.target.clone(), (hash % self.modulus).to_string());
             }
             Action::LabelMap => {
-                for (name, value) in labels.clone() {
-                    if let Some(captures) = self.regex.captures(&name) {
-                        let mut target = String::new();
-                        captures.expand(&self.replacement, &mut target);
-                        if !target.is_empty() {
-                            set(labels, target, value);
-                        }
+                let mut mapped = HashMap::new();
+                for (name, value) in &*labels {
+                    let Some(captures) = self.regex.captures(name) else { continue };
+                    let mut target = String::new();
+                    captures.expand(&self.replacement, &mut target);
+                    if !target.is_empty() {
+                        mapped.insert(target, value.clone());
                     }
                 }
+                labels.retain(|(name, _)| !mapped.contains_key(name));
+                labels.extend(mapped.into_iter().filter(|(_, value)| !value.is_empty()));
             }
             Action::LabelDrop => labels.retain(|(name, _)| !self.regex.is_match(name)),
             Action::LabelKeep => labels.retain(|(name, _)| self.regex.is_match(name)),

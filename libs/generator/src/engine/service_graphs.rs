@@ -12,6 +12,7 @@ use self::edges::{Connection, Edge, EdgeKey, EdgeStore, Filtered, Side};
 use self::half::{Half, LookedFor};
 use self::record::Recorder;
 use super::interner::{EMPTY, Interner, TextId};
+use super::policies::PolicyRoom;
 use super::view::{Names, View};
 use crate::registry::Registry;
 
@@ -71,9 +72,10 @@ impl ServiceGraphs {
         settings: &Section,
         registry: &mut Registry,
         names: &mut Names,
+        room: &mut PolicyRoom,
         before: Option<Self>,
     ) -> Result<Self, String> {
-        let looked_for = LookedFor::new(settings, names)?;
+        let looked_for = LookedFor::new(settings, names, room)?;
         let (mut waiting, mut filtered, mut counted) = Default::default();
         if let Some(before) = before {
             (waiting, filtered, counted) = (before.waiting, before.filtered, before.counted);
@@ -103,12 +105,14 @@ impl ServiceGraphs {
     /// Errors: as of [`Self::new`].
     pub(crate) fn ending(self, registry: &mut Registry) -> Result<Self, String> {
         let settings = self.settings.clone();
-        Self::new(&settings, registry, &mut Names::default(), Some(self))
+        let (mut names, mut room) = (Names::default(), PolicyRoom::default());
+        Self::new(&settings, registry, &mut names, &mut room, Some(self))
     }
 
     /// Takes the spans of a batch.
     pub(crate) fn push(&mut self, view: &mut View<'_>, registry: &mut Registry, now_ms: i64) {
         let batch = view.batch;
+        self.looked_for.policies.start();
         self.services.clear();
         self.services.resize(batch.resources.len(), UNKNOWN);
         for row in 0..batch.len() {
@@ -122,7 +126,8 @@ impl ServiceGraphs {
             };
             let resource = spans.resource[row] as usize;
             if self.services[resource] == UNKNOWN {
-                self.services[resource] = view.resource_value_id(resource, self.looked_for.service);
+                let name = view.resource_value_id(resource, self.looked_for.service);
+                self.services[resource] = name.unwrap_or(EMPTY);
             }
             let service = self.services[resource];
             if service == EMPTY {

@@ -9,7 +9,7 @@ use tactus_config::sections::generator::{
 use tactus_config::sections::overrides::GeneratorLimits;
 use tactus_telemetry::log_limited;
 
-use super::policies::Policies;
+use super::policies::{Policies, PolicyRoom};
 use super::service_graphs::{METRICS as EDGE_METRICS, dimension_labels};
 use super::span_metrics::{Aliases, METRICS as SPAN_METRICS, SpanMetricsSettings, dimension_label};
 use super::view::Names;
@@ -17,6 +17,10 @@ use crate::registry::{self, HistogramMode, Limiter, NativeSettings, SpanNames};
 
 /// Label with the name of the generator: two of them must never write one series.
 const INSTANCE_LABEL: &str = "__metrics_gen_instance";
+
+/// Names in a list of settings. Each is looked for in all attributes, and takes room for each resource of a push and for
+/// each series.
+const MAX_NAMES: usize = 256;
 
 /// What a tenant's generator does. Equal settings change nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,12 +60,12 @@ impl Settings {
             },
             processors,
         };
-        let mut names = Names::default();
+        let (mut names, mut room) = (Names::default(), PolicyRoom::default());
         let of_spans =
             settings.span_metrics.as_ref().map(|settings| &settings.section.filter_policies);
         let of_edges = settings.service_graphs.as_ref().map(|settings| &settings.filter_policies);
         for policies in of_spans.into_iter().chain(of_edges) {
-            Policies::new(policies, &mut names)?;
+            Policies::new(policies, &mut names, &mut room)?;
         }
         Ok(settings)
     }
@@ -230,8 +234,20 @@ fn span_metrics(
         limits,
     );
     let aliases = aliases(&section.aliases)?;
-    check_mappings(&section.dimensions, &section.dimension_mappings)?;
+    let mappings = &section.dimension_mappings;
+    check_count("span_metrics.dimensions", section.dimensions.len())?;
+    let names = mappings.iter().map(|mapping| mapping.source_labels.len().max(1)).sum();
+    check_count("span_metrics.dimension_mappings", names)?;
+    check_mappings(&section.dimensions, mappings)?;
     Ok(Some(SpanMetricsSettings { count, latency, size, section, aliases }))
+}
+
+/// Errors: a list of settings, below `metrics_generator.processor`, has too many names.
+fn check_count(list: &str, names: usize) -> Result<(), String> {
+    if names <= MAX_NAMES {
+        return Ok(());
+    }
+    Err(format!("metrics_generator.processor.{list} has {names} names, more than {MAX_NAMES}"))
 }
 
 fn aliases(names: &[String]) -> Result<Aliases, String> {
@@ -288,6 +304,9 @@ fn service_graphs(
         (&own.span_multiplier_key, own.enable_tracestate_span_multiplier),
         limits,
     );
+    check_count("service_graphs.dimensions", section.dimensions.len())?;
+    check_count("service_graphs.peer_attributes", section.peer_attributes.len())?;
+    check_count("service_graphs.database_name_attributes", section.database_name_attributes.len())?;
     for (label, dimension) in dimension_labels(&section).iter().zip(&section.dimensions) {
         if label.is_none() && !tenant.is_empty() {
             log_limited!(
@@ -305,6 +324,7 @@ fn host_info(config: &MetricsGenerator, limits: &GeneratorLimits) -> Result<Host
     let own = &limits.processor.host_info;
     let mut section = config.processor.host_info.clone();
     put(&mut section.host_identifiers, &own.host_identifiers);
+    check_count("host_info.host_identifiers", section.host_identifiers.len())?;
     if section.host_identifiers.is_empty() {
         return Err("at least one value must be provided in host_identifiers".to_owned());
     }

@@ -12,7 +12,7 @@ pub(super) use self::labels::dimension_label;
 use self::target_info::TargetInfo;
 use super::handles::Handles;
 use super::interner::TextId;
-use super::policies::Policies;
+use super::policies::{Policies, PolicyRoom};
 use super::value_text::seconds;
 use super::view::{Names, View, Weight};
 use crate::registry::{
@@ -84,6 +84,9 @@ enum Entry {
 /// No key was made for a resource of the batch yet.
 const NO_KEY: u32 = u32::MAX;
 
+/// Numbers in the keys of a batch's resources; then all are forgotten.
+const MAX_KEY_NUMBERS: usize = 1 << 20;
+
 impl SpanMetrics {
     /// Makes its metrics, or finds them again.
     ///
@@ -92,6 +95,7 @@ impl SpanMetrics {
         settings: &SpanMetricsSettings,
         registry: &mut Registry,
         names: &mut Names,
+        room: &mut PolicyRoom,
     ) -> Result<Self, String> {
         let plan = LabelPlan::new(settings, registry, names);
         let mut metric = |is_on: bool, name: &str, kind: Kind, aliases: Vec<Alias>| {
@@ -115,7 +119,7 @@ impl SpanMetrics {
         let target_info = settings.section.enable_target_info;
         let info = metric(target_info, TARGET_INFO, Kind::Gauge, Vec::new());
         Ok(Self {
-            policies: Policies::new(&settings.section.filter_policies, names)?,
+            policies: Policies::new(&settings.section.filter_policies, names, room)?,
             weight: Weight::new(
                 &settings.section.span_multiplier_key,
                 settings.section.enable_tracestate_span_multiplier,
@@ -138,6 +142,7 @@ impl SpanMetrics {
     /// Counts the spans of a batch.
     pub(crate) fn push(&mut self, view: &mut View<'_>, registry: &mut Registry, now_ms: i64) {
         let batch = view.batch;
+        self.policies.start();
         self.resources.clear();
         self.resources.resize(batch.resources.len(), NO_KEY);
         self.keys.clear();
@@ -193,6 +198,10 @@ impl SpanMetrics {
         let width = self.plan.width();
         let mut place = self.resources[resource];
         if place == NO_KEY {
+            if self.keys.len() > MAX_KEY_NUMBERS {
+                self.keys.clear();
+                self.resources.fill(NO_KEY);
+            }
             place = self.keys.len() as u32;
             self.resources[resource] = place;
             self.plan.write_resource(view, resource, &mut self.keys);

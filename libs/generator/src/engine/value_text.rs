@@ -6,8 +6,9 @@ use std::io::Write;
 use tactus_model::any_value::{AnyValueRef, DecodedValue, array_elements, decode, key_values};
 use tactus_proto::otlp::{span::SpanKind, status::StatusCode};
 
-/// Appends the text of a value. Bytes, and what has no value, have none.
-pub(crate) fn write_value(out: &mut Vec<u8>, value: AnyValueRef<'_>) {
+/// Appends the text of a value to a text, which is empty. Bytes, and what has no value, have none. Elements past `limit` bytes
+/// are left out: labels do not keep them.
+pub(crate) fn write_value(out: &mut Vec<u8>, value: AnyValueRef<'_>, limit: usize) {
     match value {
         AnyValueRef::Unset => {}
         AnyValueRef::String(text) => out.extend_from_slice(text),
@@ -17,13 +18,13 @@ pub(crate) fn write_value(out: &mut Vec<u8>, value: AnyValueRef<'_>) {
         // What was kept was checked to be well formed and not too deep; an error would only end the text early.
         AnyValueRef::Encoded(message) => {
             if let Ok(value) = decode(message) {
-                write_decoded(out, value);
+                write_decoded(out, value, limit);
             }
         }
     }
 }
 
-fn write_decoded(out: &mut Vec<u8>, value: DecodedValue<'_>) {
+fn write_decoded(out: &mut Vec<u8>, value: DecodedValue<'_>, limit: usize) {
     match value {
         DecodedValue::Unset | DecodedValue::Bytes(_) => {}
         DecodedValue::String(text) => out.extend_from_slice(text),
@@ -32,15 +33,23 @@ fn write_decoded(out: &mut Vec<u8>, value: DecodedValue<'_>) {
         DecodedValue::Double(number) => write_double(out, number),
         DecodedValue::Array(elements) => {
             out.push(b'[');
-            array_elements(elements).flatten().for_each(|element| write_decoded(out, element));
+            for element in array_elements(elements).flatten() {
+                if out.len() > limit {
+                    return;
+                }
+                write_decoded(out, element, limit);
+            }
             out.push(b']');
         }
         DecodedValue::KeyValues(pairs) => {
             out.push(b'{');
             for (key, value) in key_values(pairs).flatten() {
+                if out.len() > limit {
+                    return;
+                }
                 out.extend_from_slice(key);
                 out.push(b':');
-                write_decoded(out, value);
+                write_decoded(out, value, limit);
             }
             out.push(b'}');
         }
@@ -92,8 +101,16 @@ mod tests {
 
     fn text(value: AnyValueRef<'_>) -> String {
         let mut out = Vec::new();
-        write_value(&mut out, value);
+        write_value(&mut out, value, usize::MAX);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn elements_that_no_label_keeps_are_left_out() {
+        let texts = std::iter::repeat_n(AnyValueRef::String("é".as_bytes()), 1_000);
+        let (array, mut out) = (encode_array(texts), Vec::new());
+        write_value(&mut out, AnyValueRef::Encoded(&array), 4);
+        assert_eq!(String::from_utf8(out).unwrap(), "[éé");
     }
 
     #[test]

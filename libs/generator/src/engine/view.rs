@@ -42,7 +42,9 @@ impl Names {
     }
 
     /// Looks for the names in a dictionary.
-    fn find_codes(&self, strings: &Dictionary, codes: &mut Vec<StringCode>) {
+    fn find_codes(&self, strings: &Dictionary, scratch: &mut ViewScratch) {
+        let ViewScratch { codes, by_code, .. } = scratch;
+        by_code.clear();
         codes.clear();
         codes.resize(self.0.len(), NO_CODE);
         let (_, offsets) = strings.parts();
@@ -52,6 +54,7 @@ impl Names {
             }
             if let Some(place) = self.0.place(strings.get(code as StringCode)) {
                 codes[place] = code as StringCode;
+                by_code.push((code as StringCode, place as u32));
             }
         }
     }
@@ -60,9 +63,61 @@ impl Names {
 /// What a view needs and keeps between batches.
 #[derive(Debug, Default)]
 pub(crate) struct ViewScratch {
+    /// By place of the name.
     codes: Vec<StringCode>,
+    /// The names that are in the batch, by their strings.
+    by_code: Vec<(StringCode, u32)>,
     ids: Vec<TextId>,
+    /// Attributes of resources that have these names. Resource `i` has those of `starts[i]..starts[i + 1]`, in the order of the
+    /// names' places, and the first of one name before others.
+    found: Vec<Found>,
+    starts: Vec<u32>,
     text: Vec<u8>,
+}
+
+/// An attribute of a resource.
+#[derive(Debug)]
+struct Found {
+    name: u32,
+    /// In the list of attributes.
+    entry: u32,
+    /// Of its text, once that was asked for.
+    id: TextId,
+}
+
+/// So many [`Found`] keep their memory between batches.
+const SPARE_FOUND: usize = 1 << 12;
+
+impl ViewScratch {
+    /// Looks through the attributes of each resource once, because there may be many more of them than spans ask for.
+    fn find_attributes(&mut self, list: &AttributeList, resources: usize) {
+        let Self { by_code, found, starts, .. } = self;
+        found.clear();
+        found.shrink_to(SPARE_FOUND);
+        starts.clear();
+        starts.push(0);
+        for resource in 0..resources {
+            let (first, range) = (found.len(), list.range(resource));
+            let keys = list.keys.get(range.clone()).unwrap_or_default();
+            for (entry, key) in range.zip(keys) {
+                if let Ok(at) = by_code.binary_search_by_key(key, |(code, _)| *code) {
+                    found.push(Found { name: by_code[at].1, entry: entry as u32, id: NO_ID });
+                }
+            }
+            found[first..].sort_unstable_by_key(|found| (found.name, found.entry));
+            starts.push(found.len() as u32);
+        }
+    }
+
+    /// The place of a resource's first attribute with this name.
+    #[inline]
+    fn place(&self, resource: usize, name: Name) -> Option<usize> {
+        let (start, end) = (*self.starts.get(resource)?, *self.starts.get(resource + 1)?);
+        let found = self.found.get(start as usize..end as usize)?;
+        let at = found.partition_point(|found| (found.name as usize) < name.0);
+        let is_there = found.get(at).is_some_and(|found| found.name as usize == name.0);
+        is_there.then_some(start as usize + at)
+    }
 }
 
 /// A batch as processors look at it.
@@ -72,49 +127,50 @@ pub(crate) struct View<'a> {
     /// Bytes of each span's message.
     pub(crate) sizes: &'a [u32],
     pub(crate) interner: &'a mut Interner,
+    /// Longer texts need not be whole.
+    pub(crate) max_text_bytes: usize,
     scratch: &'a mut ViewScratch,
 }
 
 impl<'a> View<'a> {
+    /// `max_label_value_bytes`: labels keep no more of a text; 0 is no limit.
     pub(crate) fn new(
         spans: &'a SelectedBatch,
         names: &Names,
+        max_label_value_bytes: usize,
         interner: &'a mut Interner,
         scratch: &'a mut ViewScratch,
     ) -> Self {
         let SelectedBatch { batch, sizes } = spans;
-        names.find_codes(&batch.strings, &mut scratch.codes);
+        names.find_codes(&batch.strings, scratch);
+        scratch.find_attributes(&batch.resources.attributes, batch.resources.len());
         scratch.ids.clear();
         scratch.ids.resize(batch.strings.len(), NO_ID);
-        Self { batch, sizes, interner, scratch }
-    }
-
-    #[inline]
-    fn find(&self, list: &AttributeList, owner: usize, name: Name) -> Option<Attribute> {
-        let code = *self.scratch.codes.get(name.0)?;
-        if code == NO_CODE {
-            return None;
-        }
-        let range = list.range(owner);
-        let place = list.keys.get(range.clone())?.iter().position(|key| *key == code)?;
-        let entry = range.start + place;
-        Some(Attribute {
-            key: code,
-            value_type: ValueType::from_u8(*list.types.get(entry)?)?,
-            payload: *list.payloads.get(entry)?,
-        })
+        let max_text_bytes = match max_label_value_bytes {
+            0 => usize::MAX,
+            bytes => bytes,
+        };
+        Self { batch, sizes, interner, max_text_bytes, scratch }
     }
 
     /// The first attribute of a resource with this name.
     #[inline]
     pub(crate) fn of_resource(&self, resource: usize, name: Name) -> Option<Attribute> {
-        self.find(&self.batch.resources.attributes, resource, name)
+        let place = self.scratch.place(resource, name)?;
+        attribute_at(&self.batch.resources.attributes, self.scratch.found[place].entry as usize)
     }
 
     /// The first attribute of a span with this name.
     #[inline]
     pub(crate) fn of_span(&self, row: usize, name: Name) -> Option<Attribute> {
-        self.find(&self.batch.span_attributes, row, name)
+        let code = *self.scratch.codes.get(name.0)?;
+        if code == NO_CODE {
+            return None;
+        }
+        let list = &self.batch.span_attributes;
+        let range = list.range(row);
+        let place = list.keys.get(range.clone())?.iter().position(|key| *key == code)?;
+        attribute_at(list, range.start + place)
     }
 
     /// The first of a resource, else the first of a span.
@@ -142,14 +198,39 @@ impl<'a> View<'a> {
         if attribute.value_type == ValueType::String {
             return self.id(attribute.payload as StringCode);
         }
-        self.scratch.text.clear();
-        write_value(&mut self.scratch.text, attribute.value(&self.batch.strings));
-        self.interner.intern(&self.scratch.text)
+        let (text, value) = (&mut self.scratch.text, attribute.value(&self.batch.strings));
+        text.clear();
+        write_value(text, value, self.max_text_bytes);
+        self.interner.intern(text)
     }
 
-    /// The number of the text of a resource's attribute; 0 if it has none.
-    pub(crate) fn resource_value_id(&mut self, resource: usize, name: Name) -> TextId {
-        self.of_resource(resource, name).map_or(EMPTY, |attribute| self.value_id(attribute))
+    /// The number of the text of a resource's attribute, which is written once; `None` if it has no such attribute.
+    #[inline]
+    pub(crate) fn resource_value_id(&mut self, resource: usize, name: Name) -> Option<TextId> {
+        let place = self.scratch.place(resource, name)?;
+        let Found { entry, id, .. } = self.scratch.found[place];
+        if id != NO_ID {
+            return Some(id);
+        }
+        let attribute = attribute_at(&self.batch.resources.attributes, entry as usize)?;
+        let id = self.value_id(attribute);
+        self.scratch.found[place].id = id;
+        Some(id)
+    }
+
+    /// The number of the text of [`Self::of_either`].
+    #[inline]
+    pub(crate) fn either_value_id(
+        &mut self,
+        resource: usize,
+        row: usize,
+        name: Name,
+    ) -> Option<TextId> {
+        if let Some(id) = self.resource_value_id(resource, name) {
+            return Some(id);
+        }
+        let attribute = self.of_span(row, name)?;
+        Some(self.value_id(attribute))
     }
 
     /// A row of a column of strings.
@@ -157,6 +238,15 @@ impl<'a> View<'a> {
     pub(crate) fn text(&self, column: &[StringCode], row: usize) -> &'a [u8] {
         self.batch.strings.get(column.get(row).copied().unwrap_or(0))
     }
+}
+
+#[inline]
+fn attribute_at(list: &AttributeList, entry: usize) -> Option<Attribute> {
+    Some(Attribute {
+        key: *list.keys.get(entry)?,
+        value_type: ValueType::from_u8(*list.types.get(entry)?)?,
+        payload: *list.payloads.get(entry)?,
+    })
 }
 
 /// A smaller share means nothing: what a trace state can tell. One span must not make a counter so large that no other
@@ -217,6 +307,28 @@ fn weight_of_state(state: &[u8]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attributes_of_resources_are_found_by_name_and_the_first_counts() {
+        let mut list = AttributeList::default();
+        for keys in [&[7, 3, 9, 3][..], &[], &[9]] {
+            for key in keys {
+                list.push(Attribute { key: *key, value_type: ValueType::Bool, payload: 1 });
+            }
+            list.end_owner();
+        }
+        // The second name is in no resource.
+        let mut scratch = ViewScratch { by_code: vec![(3, 2), (9, 0)], ..ViewScratch::default() };
+        scratch.find_attributes(&list, 3);
+        let entries = |resource| {
+            let entry = |place: usize| scratch.found[place].entry;
+            [0, 1, 2].map(|name| scratch.place(resource, Name(name)).map(entry))
+        };
+        assert_eq!(entries(0), [Some(2), None, Some(1)]);
+        assert_eq!(entries(1), [None; 3]);
+        assert_eq!(entries(2), [Some(4), None, None]);
+        assert_eq!(entries(3), [None; 3]);
+    }
 
     #[test]
     fn threshold_of_the_trace_state_tells_the_weight() {

@@ -214,6 +214,41 @@ fn policy_on_one_side_of_a_call_suppresses_the_whole_call() {
 }
 
 #[test]
+fn pattern_is_asked_again_about_the_strings_of_another_batch() {
+    let policy = json!([{"exclude": {"match_type": "regex", "attributes": [{"key": "resource.service.name", "value": "hid.*n"}]}}]);
+    let metrics = json!({"span_metrics": {"filter_policies": policy}});
+    let mut bench = Bench::with(json!({"processors": ["span-metrics-count"]}), metrics);
+    for service in ["hidden", "shown", "hidden"] {
+        let spans = json!([span(service, "x", 2, "a1", ""), span(service, "y", 2, "a2", "")]);
+        bench.push(&services(&[service]), &spans, PUSH_MS);
+    }
+    let kept = bench.collect(COLLECT_MS);
+    assert_eq!(kept.samples.len(), 2);
+    assert!(kept.samples.keys().all(|name| name.contains("service=shown,")));
+    let filtered = "spans_discarded_total{tenant=\"single-tenant\",reason=\"span_metrics_filtered\",processor=\"span-metrics\"}";
+    assert_eq!(bench.own(filtered), 4.0);
+}
+
+#[test]
+fn long_values_and_lists_of_a_resource_are_read_once_for_all_its_spans() {
+    let mut bench = Bench::with(json!({"processors": ["service-graphs"]}), json!({}));
+    let others = (0..20_000).map(|number| json!([format!("k{number}"), "v"]));
+    let name = json!(["service.name", "a"]);
+    let database = json!(["db.name", vec![1; 20_000]]);
+    let attributes: Vec<Value> = [name].into_iter().chain(others).chain([database]).collect();
+    let resources = json!({ "a": attributes });
+    let spans = json!([with(span("a", "x", 3, "a1", ""), json!({"times": 20_000}))]);
+    let batch = bench.batch(&resources, &spans, PUSH_MS);
+    let started = std::time::Instant::now();
+    bench.tenant.push(&batch, false, PUSH_MS);
+    assert!(started.elapsed() < std::time::Duration::from_secs(5));
+    let kept = bench.collect(COLLECT_MS);
+    assert_eq!(kept.value_with("traces_service_graph_request_total{"), 20_000.0);
+    let server = format!("server=[{}", "1".repeat(2_047));
+    assert!(kept.samples.keys().all(|name| name.contains(&server)));
+}
+
+#[test]
 fn push_that_asks_for_no_metrics_is_counted_for_each_processor() {
     let processors = json!({"processors": ["span-metrics", "service-graphs", "host-info"]});
     let mut bench = Bench::with(processors, json!({}));
@@ -233,7 +268,26 @@ fn settings_that_mean_nothing_are_refused() {
             json!({"include": {"match_type": kind, "attributes": [{"key": key, "value": value}]}}),
         )
     };
+    let names = |count: usize| (0..count).map(|number| format!("n{number}")).collect::<Vec<_>>();
+    let spans = |key: &str, value: Value| json!({"processors": ["span-metrics"], "processor": {"span_metrics": {key: value}}});
+    let name = json!({"match_type": "strict", "attributes": [{"key": "name", "value": "x"}]});
     let cases = [
+        (
+            spans("dimensions", json!(names(257))),
+            "metrics_generator.processor.span_metrics.dimensions has 257 names, more than 256",
+        ),
+        (
+            spans("dimension_mappings", json!([{"name": "m", "source_labels": names(257)}])),
+            "metrics_generator.processor.span_metrics.dimension_mappings has 257 names, more than 256",
+        ),
+        (
+            spans("filter_policies", json!(vec![json!({"exclude": name}); 513])),
+            "all filter_policies together have more than 512 conditions",
+        ),
+        (
+            json!({"processors": ["service-graphs"], "processor": {"service_graphs": {"dimensions": names(257)}}}),
+            "metrics_generator.processor.service_graphs.dimensions has 257 names, more than 256",
+        ),
         (
             policy(json!({})),
             "invalid filter policy; policies must have at least an `include` or `exclude`",

@@ -374,3 +374,14 @@ fn histograms_and_exemplars_come_back_with_their_series() {
         assert_eq!((&**trace_id, &item.labels), (expected, &first.labels));
     }
 }
+
+#[test]
+fn directory_that_is_created_is_for_its_user_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("above/tenant");
+    let _queue = Queue::open(&dir, LIMITS, &[]).unwrap();
+    for path in [dir.parent().unwrap(), &dir] {
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}

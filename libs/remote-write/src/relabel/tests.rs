@@ -115,6 +115,31 @@ fn labels_are_mapped_dropped_and_kept_by_name() {
 }
 
 #[test]
+fn label_is_mapped_onto_another_and_the_last_one_wins() {
+    let map = rule("labelmap", |rule| {
+        rule.regex = "env|service|span_name".to_owned();
+        rule.replacement = "env".to_owned();
+    });
+    let after = Relabeling::new(&[map]).unwrap().apply(&LABELS).unwrap();
+    let labels: Vec<String> = after.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(labels, ["__name__=calls_total", "env=GET /a", "service=Shop", "span_name=GET /a"]);
+}
+
+#[test]
+fn very_many_labels_are_mapped_at_once() {
+    let map = rule("labelmap", |rule| {
+        rule.regex = "l(.*)".to_owned();
+        rule.replacement = "x$1".to_owned();
+    });
+    let names: Vec<String> = (0..30_000).map(|number| format!("l{number}")).collect();
+    let labels: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+    let started = std::time::Instant::now();
+    let after = Relabeling::new(&[map]).unwrap().apply(&labels).unwrap();
+    assert_eq!(after.len(), 60_000);
+    assert!(started.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[test]
 fn case_is_changed_and_rules_build_on_each_other() {
     let case = |action: &str, target: &str| {
         rule(action, |rule| {

@@ -1,7 +1,7 @@
 //! One side of a call, as a span describes it.
 
 use super::super::interner::{EMPTY, TextId};
-use super::super::policies::Policies;
+use super::super::policies::{Policies, PolicyRoom};
 use super::super::view::{Name, Names, View};
 use super::edges::{Connection, Edge, EdgeKey, Side};
 use super::{ERROR, Section};
@@ -22,7 +22,11 @@ pub(super) struct LookedFor {
 }
 
 impl LookedFor {
-    pub(super) fn new(settings: &Section, names: &mut Names) -> Result<Self, String> {
+    pub(super) fn new(
+        settings: &Section,
+        names: &mut Names,
+        room: &mut PolicyRoom,
+    ) -> Result<Self, String> {
         Ok(Self {
             service: names.add("service.name"),
             dimensions: names.add_all(&settings.dimensions),
@@ -31,7 +35,7 @@ impl LookedFor {
             database_hosts: ["peer.service", "server.address", "network.peer.address"]
                 .map(|name| names.add(name)),
             port: names.add("network.peer.port"),
-            policies: Policies::new(&settings.filter_policies, names)?,
+            policies: Policies::new(&settings.filter_policies, names, room)?,
             weight: Weight::new(
                 &settings.span_multiplier_key,
                 settings.enable_tracestate_span_multiplier,
@@ -77,14 +81,13 @@ impl LookedFor {
                 edge.client = half.service;
                 edge.client_latency = latency;
                 edge.client_end = spans.start[row].wrapping_add(spans.duration[row]);
-                let database =
-                    self.databases.iter().find_map(|name| view.of_either(resource, row, *name));
-                if let Some(database) = database {
+                let is_there = |name: &&Name| view.of_either(resource, row, **name).is_some();
+                if let Some(database) = self.databases.iter().find(is_there) {
                     edge.connection = Connection::Database;
                     edge.server_latency = latency;
                     edge.server = match self.database_host(view, row, resource) {
                         Some(host) => host,
-                        None => view.value_id(database),
+                        None => view.either_value_id(resource, row, *database).unwrap_or(EMPTY),
                     };
                 }
             }
@@ -102,12 +105,12 @@ impl LookedFor {
         let found = self
             .database_hosts
             .iter()
-            .find_map(|name| Some((*name, view.of_either(resource, row, *name)?)));
+            .find_map(|name| Some((*name, view.either_value_id(resource, row, *name)?)));
         let (name, host) = found?;
-        let host = view.value_id(host);
-        let port = (name == address).then(|| view.of_either(resource, row, self.port)).flatten();
-        let Some(port) = port else { return Some(host) };
-        let port = view.value_id(port);
+        if name != address {
+            return Some(host);
+        }
+        let Some(port) = view.either_value_id(resource, row, self.port) else { return Some(host) };
         let text = [view.interner.get(host), b":", view.interner.get(port)].concat();
         Some(view.interner.intern(&text))
     }
@@ -128,8 +131,8 @@ impl LookedFor {
         let has_prefix = dimensions > self.dimensions.len();
         let first = if has_prefix && side == Side::Server { self.dimensions.len() } else { 0 };
         for (name, text) in self.dimensions.iter().zip(&mut edge.dimensions[first..]) {
-            if let Some(attribute) = view.of_either(resource, row, *name) {
-                *text = view.value_id(attribute);
+            if let Some(id) = view.either_value_id(resource, row, *name) {
+                *text = id;
             }
         }
     }

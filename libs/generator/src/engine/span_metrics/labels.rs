@@ -123,19 +123,19 @@ impl LabelPlan {
         let start = keys.len();
         keys.resize(start + self.width(), EMPTY);
         if self.intrinsics.service || self.job.is_some() {
-            keys[start + SERVICE] = view.resource_value_id(resource, self.service);
+            keys[start + SERVICE] = view.resource_value_id(resource, self.service).unwrap_or(EMPTY);
         }
         if let Some(job) = &self.job {
-            keys[start + NAMESPACE] = view.resource_value_id(resource, job.namespace);
+            let namespace = view.resource_value_id(resource, job.namespace);
+            keys[start + NAMESPACE] = namespace.unwrap_or(EMPTY);
             if let Some((_, name)) = job.instance {
-                keys[start + INSTANCE] = view.resource_value_id(resource, name);
+                let instance = view.resource_value_id(resource, name);
+                keys[start + INSTANCE] = instance.unwrap_or(EMPTY);
             }
         }
         for (place, name) in self.inputs.iter().enumerate() {
-            keys[start + FIRST_INPUT + place] = match view.of_resource(resource, *name) {
-                Some(attribute) => view.value_id(attribute),
-                None => NOT_FOUND,
-            };
+            let input = view.resource_value_id(resource, *name);
+            keys[start + FIRST_INPUT + place] = input.unwrap_or(NOT_FOUND);
         }
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use tactus_config::sanitized_label;
-use tactus_model::SpanBatch;
 
 use super::super::value_text::write_value;
 use super::super::view::View;
@@ -78,7 +77,7 @@ impl TargetInfo {
         now_ms: i64,
     ) {
         if matches!(self.resources[resource], Known::NotYet) {
-            self.resources[resource] = self.look(view.batch, resource, registry, labels, now_ms);
+            self.resources[resource] = self.look(view, resource, registry, labels, now_ms);
         }
         if let Known::Series(handle) = self.resources[resource] {
             registry.set(self.metric, handle, 1.0, now_ms);
@@ -87,19 +86,20 @@ impl TargetInfo {
 
     fn look(
         &mut self,
-        batch: &SpanBatch,
+        view: &View<'_>,
         resource: usize,
         registry: &mut Registry,
         labels: &mut Labels,
         now_ms: i64,
     ) -> Known {
         registry.start(labels);
+        let batch = view.batch;
         let (mut service, mut namespace, mut instance) = (None, None, None);
         let mut value = Vec::new();
         for attribute in batch.resources.attributes.of(resource) {
             let key = batch.strings.get(attribute.key);
             value.clear();
-            write_value(&mut value, attribute.value(&batch.strings));
+            write_value(&mut value, attribute.value(&batch.strings), view.max_text_bytes);
             let identity = match key {
                 b"service.name" => &mut service,
                 b"service.namespace" => &mut namespace,
