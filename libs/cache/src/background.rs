@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tactus_telemetry::error_text;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use crate::metrics::{Method, Metrics};
 use crate::store::{Error, Store};
@@ -45,7 +45,7 @@ impl Background {
         metrics: &Arc<Metrics>,
         runtime: &Handle,
     ) -> Self {
-        let (queue, receiver) = mpsc::channel(buffer.max(1));
+        let (queue, receiver) = mpsc::channel(buffer.clamp(1, Semaphore::MAX_PERMITS));
         let receiver = Arc::new(Mutex::new(receiver));
         let (waiting, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let state = Arc::new(State { waiting, bytes, metrics: Arc::clone(metrics) });

@@ -193,9 +193,10 @@ pub(crate) fn advice(config: &Config, asks_for_gossip: bool) -> Vec<String> {
             Some(format!("{replaced}, which target all is here"))
         }));
     }
+    let is_cluster = !single_binary(target) || joins(config, asks_for_gossip);
     // Shorter than one poll is a finding of its own.
     let polls = config.storage.trace.blocklist_poll..two_polls(config);
-    if polls.contains(&config.ingester.complete_block_timeout) {
+    if is_cluster && polls.contains(&config.ingester.complete_block_timeout) {
         advice.push(
             "ingester.complete_block_timeout is less than 2 * storage.trace.blocklist_poll: a querier that reads the \
              index may learn of a block after the ingester has let go of it"
@@ -209,11 +210,25 @@ pub(crate) fn advice(config: &Config, asks_for_gossip: bool) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if !single_binary(target) || joins(config, asks_for_gossip) {
+    if is_cluster {
         advice.extend(address::advice(config));
+        advice.extend(rings_in_memory(config));
     }
     advice.extend(generator::advice(config));
     advice
+}
+
+/// Rings that are to be in memory, but which members of a cluster keep by gossip as they do that of ingesters.
+fn rings_in_memory(config: &Config) -> impl Iterator<Item = String> {
+    let rings = [
+        ("distributor.ring", &config.distributor.ring.kvstore.store),
+        ("metrics_generator.ring", &config.metrics_generator.ring.ring.kvstore.store),
+    ];
+    rings.into_iter().filter(|(_, store)| *store == "inmemory").map(|(ring, _)| {
+        format!(
+            "{ring}.kvstore.store: inmemory has no effect in a cluster, where memberlist keeps this ring"
+        )
+    })
 }
 
 /// A reader may learn of a block two polls later: the one that writes the index, and its own.
@@ -322,6 +337,18 @@ mod tests {
             assert!(keys(&format!("{half}, cert_file: c, key_file: k")).is_empty(), "{half}");
         }
         assert!(keys("client_auth_type: NoClientCert").is_empty());
+    }
+
+    #[test]
+    fn process_alone_is_not_warned_of_how_long_it_keeps_uploaded_blocks() {
+        let is_warned = |text: &str, asks_for_gossip| {
+            let text = format!("{text}\ningester: {{complete_block_timeout: 7m}}");
+            let advice = advice(&from_yaml(&text).unwrap(), asks_for_gossip);
+            advice.iter().any(|it| it.starts_with("ingester.complete_block_timeout"))
+        };
+        assert!(!is_warned("target: all", false));
+        assert!(is_warned("memberlist: {join_members: [a]}", true));
+        assert!(is_warned("target: ingester", false));
     }
 
     #[test]

@@ -230,6 +230,11 @@ impl Reader {
         self.path.ends_with(".redis") || self.path.ends_with("metrics_generator.processor")
     }
 
+    /// Whether a duration below zero says something of its own at the current key; at others it counts as 0.
+    fn takes_below_zero(&self) -> bool {
+        self.path.ends_with(".fsync_interval")
+    }
+
     /// The current section as error texts name it.
     pub(crate) fn type_name(&self) -> &str {
         if self.path.is_empty() { "config" } else { &self.path }

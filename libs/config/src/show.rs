@@ -3,6 +3,7 @@
 use crate::field::{Field, Row, Section};
 use crate::sections::overrides::Limits;
 use crate::sections::root::Config;
+use crate::unsupported::idle_meaning;
 use crate::yaml::{Value, emit};
 use std::collections::HashMap;
 
@@ -40,6 +41,9 @@ pub(crate) fn leaves(config: &Config) -> HashMap<String, Value> {
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     Config::default().outline_entries("", &mut rows);
+    for row in &mut rows {
+        row.meaning = idle_meaning(&row.path).unwrap_or(row.meaning);
+    }
     rows
 }
 

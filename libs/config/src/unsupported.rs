@@ -36,13 +36,43 @@ const MISSING: &[Part] = &[
     each("storage.trace.s3.tls_server_name", "check of another server name"),
 ];
 
-/// Values that say "not this part", so that they need no warning.
-const NEUTRAL_VALUES: &[(&str, &str)] = &[
-    ("ingester.lifecycler.ring.kvstore.store", "inmemory"),
-    ("distributor.ring.kvstore.store", "inmemory"),
-    ("metrics_generator.ring.kvstore.store", "inmemory"),
-    ("compactor.ring.kvstore.store", "inmemory"),
+/// Keys that have an effect elsewhere, but not in the sections named here, with what the manual says of them. A section
+/// that stands in several places has one text for all of them.
+const IDLE: &[(&str, &str)] = &[
+    ("internal_server.grpc_listen_address", HTTP_ONLY),
+    ("internal_server.grpc_listen_port", HTTP_ONLY),
+    ("internal_server.internal_grpc_listen_address", HTTP_ONLY),
+    ("internal_server.internal_grpc_listen_port", HTTP_ONLY),
+    ("internal_server.grpc_listen_conn_limit", HTTP_ONLY),
+    ("internal_server.grpc_tls_config", HTTP_ONLY),
+    ("internal_server.grpc_server_max_recv_msg_size", HTTP_ONLY),
+    ("internal_server.grpc_server_max_send_msg_size", HTTP_ONLY),
+    ("internal_server.grpc_server_max_concurrent_streams", HTTP_ONLY),
+    ("internal_server.grpc_server_max_connection_idle", HTTP_ONLY),
+    ("internal_server.grpc_server_max_connection_age", HTTP_ONLY),
+    ("internal_server.grpc_server_max_connection_age_grace", HTTP_ONLY),
+    ("internal_server.grpc_server_keepalive_time", HTTP_ONLY),
+    ("internal_server.grpc_server_keepalive_timeout", HTTP_ONLY),
+    ("internal_server.max_inflight_bytes", OF_PROCESS),
+    ("internal_server.max_connection_bytes", OF_PROCESS),
+    ("internal_server.log_level", OF_PROCESS),
+    ("internal_server.log_format", OF_PROCESS),
+    ("internal_server.compatible_version", OF_PROCESS),
+    ("block_builder", NO_EFFECT),
+    ("live_store", NO_EFFECT),
+    ("live_store_client", NO_EFFECT),
+    ("ingester.partition_ring", NO_EFFECT),
+    ("backend_scheduler_client", NO_EFFECT),
+    ("backend_worker.ring", NO_EFFECT),
+    ("ingester.lifecycler.ring.kvstore.etcd", NO_EFFECT),
+    ("distributor.ring.kvstore.etcd", NO_EFFECT),
+    ("metrics_generator.ring.kvstore.etcd", NO_EFFECT),
+    ("compactor.ring.kvstore.etcd", NO_EFFECT),
 ];
+
+const HTTP_ONLY: &str = "no effect here: this port serves HTTP alone";
+const OF_PROCESS: &str =
+    "no effect here: the key of the section server counts for the whole process";
 
 /// Stores of blocks that this release can open.
 pub(crate) const BACKENDS: &[&str] = &["local", "s3", "gcs", "azure"];
@@ -125,6 +155,11 @@ const LOCAL_BLOCKS_REASON: &str = "ingesters answer queries about recent spans";
 /// Of all other keys.
 const NO_COUNTERPART: &str = "nothing here corresponds to it";
 
+/// What the manual says of a key that has no effect in this place, but may have one in others.
+pub(crate) fn idle_meaning(path: &str) -> Option<&'static str> {
+    IDLE.iter().find(|(key, _)| belongs(path, key)).map(|(_, meaning)| *meaning)
+}
+
 /// Why a key has no effect, and the key of the part that it is of, if it is known and has none. `path` as in the manual:
 /// items of lists are `[]`.
 pub(crate) fn no_effect<'a>(path: &'a str, meaning: &str) -> Option<(&'a str, String)> {
@@ -164,9 +199,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let mut leaves: Vec<(String, String)> = Vec::new();
     config.show().leaves("", &mut |path, value| leaves.push((path.to_owned(), inline(value))));
     for (path, value) in leaves {
-        if defaults.get(&path) == Some(&value)
-            || NEUTRAL_VALUES.contains(&(path.as_str(), value.as_str()))
-        {
+        if defaults.get(&path) == Some(&value) {
             continue;
         }
         if let Some(part) = MISSING.iter().find(|part| belongs(&path, part.key)) {

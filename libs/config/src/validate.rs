@@ -70,6 +70,7 @@ pub(crate) fn invalid(config: &Config) -> Vec<Invalid> {
         paths::validate(config),
         components::clients(config),
         components::rings(config),
+        components::memberlist(config),
         receivers::validate(&config.distributor.receivers),
         forwarders::validate(&config.distributor.forwarders),
         storage::user_overrides(config),

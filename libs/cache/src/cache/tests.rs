@@ -127,6 +127,15 @@ async fn writes_beyond_the_queue_are_dropped_and_counted() {
 }
 
 #[tokio::test]
+async fn queue_of_any_length_may_be_asked_for() {
+    let background = BackgroundCache { writeback_goroutines: 1, writeback_buffer: i64::MAX };
+    let bench = bench(Double::default(), background, 0);
+    bench.cache.put(&key(1), b"value");
+    bench.store.wrote.notified().await;
+    assert_eq!(bench.cache.get(&key(1)).await.unwrap(), "value");
+}
+
+#[tokio::test]
 async fn writes_of_more_bytes_than_may_wait_are_dropped() {
     let bench = bench(Double::default(), BackgroundCache::default(), 0);
     let value = vec![0; 15 << 20];

@@ -109,11 +109,10 @@ pub fn without_passwords(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("://") {
-        let authority = after.split(['/', '?', '#', ' ', ',']).next().unwrap_or(after);
         shown.push_str(before);
         shown.push_str("://");
         rest = after;
-        if let Some((user, _)) = authority.rsplit_once('@') {
+        if let Some(user) = user_and_password(after) {
             let name = user.split(':').next().unwrap_or(user);
             shown.push_str(name);
             if name.len() < user.len() {
@@ -124,6 +123,22 @@ pub fn without_passwords(text: &str) -> String {
         }
     }
     shown + rest
+}
+
+/// What a URL, without its scheme, has before the `@`. A password may have characters that must be encoded and were not,
+/// as in `user:pass#word@host`: then what ends there is no address with a port, and all up to the last `@` counts.
+fn user_and_password(url: &str) -> Option<&str> {
+    let authority = url.split(['/', '?', '#', ' ', ',']).next().unwrap_or(url);
+    if let Some((user, _)) = authority.rsplit_once('@') {
+        return Some(user);
+    }
+    let (_, port) = authority.split_once(':')?;
+    if authority.starts_with('[') || port.parse::<u16>().is_ok() {
+        return None;
+    }
+    // Up to the next URL of a list.
+    let url = url.split("://").next().unwrap_or(url);
+    url.rsplit_once('@').map(|(user, _)| user)
 }
 
 impl Field for String {
@@ -160,7 +175,7 @@ impl Field for GoDuration {
                 Ok(nanos) => *self = GoDuration(nanos),
                 Err(_) => reader.mismatch_because(node, "duration", ": out of range"),
             }
-            if nanos != 0 {
+            if nanos != 0 && !(nanos < 0 && reader.takes_below_zero()) {
                 let key = reader.path.clone();
                 reader.unitless.push(Unitless { key, line: node.line, nanos });
             }
@@ -172,7 +187,7 @@ impl Field for GoDuration {
         match parse_either(&scalar.text) {
             Ok(duration) => {
                 *self = duration;
-                if duration < GoDuration::ZERO {
+                if duration < GoDuration::ZERO && !reader.takes_below_zero() {
                     reader.doubt(node, "a duration below zero counts as 0".to_owned());
                 }
             }

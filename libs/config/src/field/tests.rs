@@ -221,6 +221,12 @@ fn password_in_a_url_is_masked_where_it_is_shown() {
         ("https://user:pass@host/x?y=a@b", "https://user:********@host/x?y=a@b"),
         ("redis://:p@ss@host:1,redis://u@h", "redis://:********@host:1,redis://u@h"),
         ("https://host/p:a@b", "https://host/p:a@b"),
+        ("http://u:a#b@host:1/o.yaml", "http://u:********@host:1/o.yaml"),
+        ("http://u:a/b?c@host/x", "http://u:********@host/x"),
+        ("redis://:a?b@h:1,redis://:c,d@h:2", "redis://:********@h:1,redis://:********@h:2"),
+        ("https://host:3000/p:a@b", "https://host:3000/p:a@b"),
+        ("http://[::1]:80/a@b", "http://[::1]:80/a@b"),
+        ("http://[::1]/a@b", "http://[::1]/a@b"),
         ("user:pass@host", "user:pass@host"),
         ("plain", "plain"),
     ] {

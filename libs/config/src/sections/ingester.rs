@@ -17,7 +17,7 @@ section! {
         trace_live_period: GoDuration = seconds(30), "a trace leaves live memory at this age in any case";
         max_block_duration: GoDuration = minutes(30), "cut the head block at this age";
         max_block_bytes: u64 = 524_288_000, "cut the head block at this size";
-        complete_block_timeout: GoDuration = minutes(15), "how long an uploaded block is kept here";
+        complete_block_timeout: GoDuration = minutes(15), "how long an uploaded block is kept here; a process alone keeps none, since its readers know of it at once";
         override_ring_key: String = text("ring"), "key of the ring";
         flush_all_on_shutdown: bool, "upload everything before exit";
         max_live_bytes: u64 = 167_772_160, "memory of live spans and of what is kept of each tenant; pushes beyond it are refused with a retry hint";

@@ -21,8 +21,8 @@ section! {
         notify_interval: GoDuration, "no effect here";
         advertise_addr: String, "address to advertise; empty takes the first of bind_addr, or that of an interface";
         advertise_port: u16 = 7946, "port to advertise";
-        cluster_label: String, "members with another label are kept out";
-        cluster_label_verification_disabled: bool, "accept members without a label";
+        cluster_label: String, "members with another label are kept out, and calls from them refused";
+        cluster_label_verification_disabled: bool, "accept members and calls with any label, as while the label is changed";
         join_members: Vec<String>, "members to join: host:port, dns+name:port, or dnssrv+name for the targets of SRV records";
         min_join_backoff: GoDuration = seconds(1), "first delay between attempts to join";
         max_join_backoff: GoDuration = minutes(1), "longest delay between attempts to join";

@@ -51,7 +51,7 @@ section! {
     Ring {
         kvstore: KvStore, "where the ring lives";
         heartbeat_period: GoDuration = seconds(5), "no effect here: memberlist.gossip_interval is the heartbeat";
-        heartbeat_timeout: GoDuration = minutes(1), "a member that is silent for longer is unhealthy";
+        heartbeat_timeout: GoDuration = minutes(1), "a member that is silent for longer is unhealthy, and forgotten after twice that time; 0 is never";
         instance_id: String, "name of this member; empty takes the host name";
         instance_interface_names: Vec<String> = list(&["eth0", "en0"]), "no effect here: ingester.lifecycler.interface_names counts for every ring";
         instance_addr: String, "address to advertise; empty picks that of an interface";
@@ -101,7 +101,7 @@ section! {
     /// The ingester ring as its readers and writers see it.
     IngesterRing {
         kvstore: KvStore, "where the ring lives";
-        heartbeat_timeout: GoDuration = minutes(5), "a member that is silent for longer gets no writes";
+        heartbeat_timeout: GoDuration = minutes(5), "a member that is silent for longer gets no writes; 0 is never, and it is never forgotten";
         replication_factor: usize = 1, "copies of each trace; the single process always uses 1";
         zone_awareness_enabled: bool, "put the copies in different zones";
         excluded_zones: Vec<String>, "zones to leave out";

@@ -66,6 +66,38 @@ fn key_without_effect_warns_only_when_changed() {
 }
 
 #[test]
+fn keys_that_have_an_effect_only_elsewhere_warn() {
+    for (text, key) in [
+        (
+            "internal_server: {enable: true, grpc_listen_port: 9}",
+            "internal_server.grpc_listen_port",
+        ),
+        (
+            "internal_server: {grpc_tls_config: {cert_file: c}}",
+            "internal_server.grpc_tls_config.cert_file",
+        ),
+        ("internal_server: {log_level: debug}", "internal_server.log_level"),
+        ("live_store: {wal: {path: /x}}", "live_store.wal.path"),
+        ("live_store: {block_config: {version: vParquet5}}", "live_store.block_config.version"),
+        ("live_store_client: {remote_timeout: 9s}", "live_store_client.remote_timeout"),
+        ("block_builder: {wal: {path: /y}}", "block_builder.wal.path"),
+        (
+            "backend_scheduler_client: {grpc_client_config: {tls_enabled: true}}",
+            "backend_scheduler_client.grpc_client_config.tls_enabled",
+        ),
+        ("backend_worker: {ring: {instance_port: 5}}", "backend_worker.ring.instance_port"),
+        (
+            "ingester: {partition_ring: {kvstore: {prefix: x/}}}",
+            "ingester.partition_ring.kvstore.prefix",
+        ),
+    ] {
+        assert_eq!(warned(text), [format!("{key} is set but has no effect")]);
+    }
+    let used = "internal_server: {enable: true, http_listen_port: 9, proxy_protocol_enabled: true}";
+    assert_eq!(warned(used), Vec::<String>::new());
+}
+
+#[test]
 fn usage_report_and_in_memory_rings_warn_about_nothing() {
     assert_eq!(
         warned(
@@ -82,7 +114,10 @@ fn table_names_only_keys_that_exist() {
     for part in MISSING.iter().filter(|part| !part.key.ends_with("opencensus")) {
         assert!(rows.iter().any(|row| belongs(&row.path, part.key)), "{}", part.key);
     }
-    for (key, _) in NEUTRAL_VALUES {
-        assert!(rows.iter().any(|row| row.path == *key), "{key}");
+    for (key, meaning) in IDLE {
+        let found: Vec<_> = rows.iter().filter(|row| belongs(&row.path, key)).collect();
+        assert!(!found.is_empty(), "{key}");
+        assert!(meaning.starts_with(NO_EFFECT), "{meaning}");
+        assert!(found.iter().all(|row| row.meaning == *meaning), "{key}");
     }
 }

@@ -1,6 +1,7 @@
 //! Rules of one component each.
 
 use super::Invalid;
+use crate::duration::GoDuration;
 use crate::field::Opaque;
 use crate::sections::root::Config;
 use crate::sections::server::ServerTls;
@@ -22,6 +23,11 @@ pub(super) fn expecting(
 
 pub(super) fn ensure(key: &str, condition: bool, text: &str) -> Result<(), Invalid> {
     if condition { Ok(()) } else { Err(Invalid::new(key, text)) }
+}
+
+/// Refuses a time of 0, or below, that is not "no limit": everything would be too late. `then` is what that means.
+fn ensure_time(key: &str, time: GoDuration, then: &str) -> Result<(), Invalid> {
+    ensure(key, time.non_zero().is_some(), &format!("must be greater than 0: {then}"))
 }
 
 /// As Tempo names them.
@@ -60,9 +66,26 @@ pub(super) fn server(config: &Config) -> Result<(), Invalid> {
     }
     server_tls("server.http_tls_config", &server.http_tls_config)?;
     server_tls("server.grpc_tls_config", &server.grpc_tls_config)?;
+    let refused = "every connection by TLS would be refused";
+    ensure_time("server.tls_handshake_timeout", server.tls_handshake_timeout, refused)?;
     let internal = &config.internal_server;
     if internal.enable {
-        server_tls("internal_server.http_tls_config", &internal.server.http_tls_config)?;
+        let server = &internal.server;
+        server_tls("internal_server.http_tls_config", &server.http_tls_config)?;
+        let key = "internal_server.tls_handshake_timeout";
+        ensure_time(key, server.tls_handshake_timeout, refused)?;
+    }
+    Ok(())
+}
+
+pub(super) fn memberlist(config: &Config) -> Result<(), Invalid> {
+    let memberlist = &config.memberlist;
+    for (key, time) in [
+        ("memberlist.packet_dial_timeout", memberlist.packet_dial_timeout),
+        ("memberlist.packet_write_timeout", memberlist.packet_write_timeout),
+        ("memberlist.stream_timeout", memberlist.stream_timeout),
+    ] {
+        ensure_time(key, time, "members could not reach each other")?;
     }
     Ok(())
 }
@@ -144,6 +167,11 @@ pub(super) fn frontend(config: &Config) -> Result<(), Invalid> {
     let frontend = &config.query_frontend;
     let (search, metrics) = (&frontend.search, &frontend.metrics);
     ensure(
+        "query_frontend.max_outstanding_per_tenant",
+        frontend.max_outstanding_per_tenant > 0,
+        "must be greater than 0: every query would be refused",
+    )?;
+    ensure(
         "query_frontend.max_batch_size",
         frontend.max_batch_size > 0,
         "max_batch_size must be positive",
@@ -217,6 +245,13 @@ pub(super) fn querier(config: &Config) -> Result<(), Invalid> {
         "querier.frontend_worker.frontend_address",
         !needs_address || !config.querier.frontend_worker.frontend_address.is_empty(),
         "frontend worker address not specified",
+    )?;
+    let (search, by_id) = (&config.querier.search, &config.querier.trace_by_id);
+    ensure_time("querier.search.query_timeout", search.query_timeout, "every search would fail")?;
+    ensure_time(
+        "querier.trace_by_id.query_timeout",
+        by_id.query_timeout,
+        "no trace would be found by its id",
     )
 }
 
@@ -250,16 +285,10 @@ pub(super) fn ingester(config: &Config) -> Result<(), Invalid> {
         config.ingester.max_live_bytes > 0,
         "must be greater than 0: every push would be refused",
     )?;
-    ensure(
-        "ingester.flush_op_timeout",
-        config.ingester.flush_op_timeout.non_zero().is_some(),
-        "must be greater than 0: no block would be written",
-    )?;
-    ensure(
-        "ingester_client.remote_timeout",
-        config.ingester_client.remote_timeout.non_zero().is_some(),
-        "must be greater than 0: every push would be refused",
-    )
+    let flush = config.ingester.flush_op_timeout;
+    ensure_time("ingester.flush_op_timeout", flush, "no block would be written")?;
+    let push = config.ingester_client.remote_timeout;
+    ensure_time("ingester_client.remote_timeout", push, "every push would be refused")
 }
 
 /// Rings are kept by the processes themselves.

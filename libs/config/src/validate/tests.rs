@@ -35,6 +35,38 @@ fn rules_of_components_have_their_texts() {
             "ingester_client: {remote_timeout: 0s}",
             "must be greater than 0: every push would be refused (ingester_client.remote_timeout)",
         ),
+        (
+            "querier: {search: {query_timeout: 0s}}",
+            "must be greater than 0: every search would fail (querier.search.query_timeout)",
+        ),
+        (
+            "querier: {trace_by_id: {query_timeout: 0s}}",
+            "must be greater than 0: no trace would be found by its id (querier.trace_by_id.query_timeout)",
+        ),
+        (
+            "query_frontend: {max_outstanding_per_tenant: 0}",
+            "must be greater than 0: every query would be refused (query_frontend.max_outstanding_per_tenant)",
+        ),
+        (
+            "server: {tls_handshake_timeout: 0s}",
+            "must be greater than 0: every connection by TLS would be refused (server.tls_handshake_timeout)",
+        ),
+        (
+            "internal_server: {enable: true, tls_handshake_timeout: 0s}",
+            "every connection by TLS would be refused (internal_server.tls_handshake_timeout)",
+        ),
+        (
+            "memberlist: {packet_dial_timeout: 0s}",
+            "members could not reach each other (memberlist.packet_dial_timeout)",
+        ),
+        (
+            "memberlist: {packet_write_timeout: 0s}",
+            "members could not reach each other (memberlist.packet_write_timeout)",
+        ),
+        (
+            "memberlist: {stream_timeout: 0s}",
+            "members could not reach each other (memberlist.stream_timeout)",
+        ),
         ("server: {log_level: loud}", "unrecognized log level \"loud\""),
         (
             "http_api_prefix: /{x}",

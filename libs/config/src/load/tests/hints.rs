@@ -13,6 +13,16 @@ fn negative_duration_warns() {
 }
 
 #[test]
+fn interval_below_zero_that_means_never_warns_of_nothing() {
+    for interval in ["-1s", "-1"] {
+        let text = format!("storage: {{trace: {{wal: {{fsync_interval: {interval}}}}}}}");
+        let loaded = loaded(&text, "");
+        assert!(loaded.config.storage.trace.wal.fsync_interval < GoDuration::ZERO);
+        assert_eq!(loaded.warnings, Vec::<String>::new());
+    }
+}
+
+#[test]
 fn fraction_of_an_integer_is_cut_off_with_a_warning() {
     let loaded = loaded("ingester: {concurrent_flushes: 4.7}", "");
     assert_eq!(loaded.config.ingester.concurrent_flushes, 4);
@@ -49,6 +59,18 @@ fn settings_that_do_nothing_by_themselves_warn() {
     let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
     let expected = "overrides.defaults.metrics_generator.processors: local-blocks does nothing";
     assert!(warning.starts_with(expected) && loaded.verify_exit_code() == 0, "{warning}");
+}
+
+#[test]
+fn ring_in_memory_warns_where_there_is_a_cluster() {
+    let told = |target: &str, store: &str| {
+        let ring = format!("ring: {{kvstore: {{store: {store}}}}}");
+        let text = format!("distributor: {{{ring}}}\nmetrics_generator: {{{ring}}}");
+        let told = loaded(&text, &format!("-target={target}"));
+        told.warnings.iter().filter(|it| it.contains("inmemory has no effect")).count()
+    };
+    assert_eq!((told("distributor", "inmemory"), told("distributor", "memberlist")), (2, 0));
+    assert_eq!(told("all", "inmemory"), 0);
 }
 
 #[test]
