@@ -218,6 +218,19 @@ def test_marked_traces_the_form_and_the_plan(visit, orders):
     visit.check()
 
 
+def test_copying_without_the_clipboard_api_leaves_the_keys_where_they_are(visit, orders):
+    visit.context.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page = settled(visit.open(f"ui/trace/{orders.hex}"))
+    page.locator("[role=treegrid]").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("y")
+    page.locator("main [role=status]", has_text="copied").wait_for()
+    # The hundred calls are one line, which shows where one is.
+    page.keyboard.press("ArrowDown")
+    page.locator(".span-row.selected", has_text="×100").wait_for()
+    visit.check()
+
+
 def test_address_is_copied_with_what_changed_a_moment_ago(browser, server, orders, visit):
     visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visit.open(f"ui/trace/{orders.hex}")

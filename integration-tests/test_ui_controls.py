@@ -47,6 +47,10 @@ def test_minimap_shows_a_part_of_the_trace_and_all_again(visit, orders):
     assert widths() == [left, right], "the address has the part that is shown"
     minimap.dblclick(position={"x": whole / 2, "y": 5})
     assert widths() == [0, 0]
+    page.mouse.down(button="right")
+    page.mouse.move(minimap.bounding_box()["x"] + 10, minimap.bounding_box()["y"] + 5, steps=3)
+    page.mouse.up(button="right")
+    assert widths() == [0, 0], "only the main button draws"
     visit.check()
 
 

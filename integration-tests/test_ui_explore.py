@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from harness import otlp
-from harness.browser import Visit, serving_pages
+from harness.browser import Visit, serving_pages, settled
 from harness.looking import drag
 from harness.orders import pushed
 from harness.waiting import eventually
@@ -150,6 +150,16 @@ def test_query_that_is_changed_and_run_is_asked_for_the_range_until_now(visit, o
     visit.check()
 
 
+@pytest.mark.parametrize("path,button", [("explore", "Run"), ("services", "Load again"), ("map", "Run")])
+def test_range_that_is_fixed_is_asked_for_again(visit, orders, path, button):
+    second = orders.base // SECOND
+    q = {"explore": {"q": "{ } | rate()"}}.get(path, {})
+    page = settled(visit.open(f"ui/{path}?" + ask(**q, **{"from": second - 300, "to": second + 300})))
+    with page.expect_request("**/ui/api/metrics/*"):
+        page.get_by_role("button", name=button, exact=True).click()
+    visit.check()
+
+
 def test_dragging_over_a_plot_zooms(visit, orders):
     page = visit.open("ui/explore?" + ask(q="{ } | rate()", range="5m"))
     page.locator(".streaming").wait_for(state="detached")
@@ -243,6 +253,9 @@ def test_box_of_a_service_leads_to_its_traces(visit, orders):
     drag(page, cells, (.01, .02), (.99, .98))
     page.get_by_role("link", name="show traces").wait_for()
     assert cells.bounding_box() == before, "what is drawn on stays where it is"
+    address = page.url
+    cells.click(button="right", position={"x": 20, "y": 10})
+    assert page.url == address, "only the main button draws"
     page.get_by_role("link", name="show traces").click()
     page.locator(".results a", has_text="POST /orders").wait_for()
     assert 'resource.service.name = "payment"' in parameters(page)["q"]
@@ -304,6 +317,24 @@ def test_map_leads_to_the_spans_of_who_sent_some_and_to_one_service(visit, serve
     page = visit.open("ui/map?" + ask(q="{ } | rate()"))
     page.locator(".problem", has_text="a filter of spans is wanted here").wait_for()
     page.locator("main .error").wait_for(state="detached")
+    visit.check()
+
+
+def test_call_on_the_map_leads_to_its_own_spans(visit, server):
+    start = time.time_ns() - 30 * SECOND
+    for database in ("redis", "postgresql"):
+        server.must_push(otlp.export(
+            otlp.span(name=f"ask {database}", start=start, kind=CLIENT, attributes={"db.system": database}), service="till"))
+    trace, sent = os.urandom(16), os.urandom(8)
+    server.must_push(otlp.export(
+        otlp.span(trace, sent, "send mail", start, kind=Span.SPAN_KIND_PRODUCER), service="till"))
+    server.must_push(otlp.export(
+        otlp.span(trace, name="take mail", start=start, kind=Span.SPAN_KIND_CONSUMER, parent_span_id=sent), service="mailer"))
+    for called, name in (("redis", "ask redis"), ("postgresql", "ask postgresql"), ("mailer", "send mail")):
+        page = settled(visit.open("ui/map?" + ask(range="5m", q='{ resource.service.name = "till" }')))
+        page.locator("tbody tr", has_text=called).locator("a").click()
+        page.locator(".results a", has_text=name).wait_for()
+        assert page.locator(".results tbody tr").count() == 1, called
     visit.check()
 
 

@@ -9,7 +9,7 @@ use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
     IF_NONE_MATCH, LOCATION, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 /// Scripts come only from this origin, and text never becomes markup. So the content of a span can become neither.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -44,15 +44,23 @@ pub fn router() -> Router {
     Router::new()
         .route("/", get(root))
         .route("/ui", get(async move || redirect("ui/".to_owned())))
-        .route("/ui/", get(async |headers: HeaderMap| serve("", &headers)))
+        .route("/ui/", get(async |headers: HeaderMap| serve("", 0, &headers)))
         .route(
             "/ui/{*path}",
-            get(async |Path(path): Path<String>, headers: HeaderMap| serve(&path, &headers)),
+            get(async |Path(path): Path<String>, uri: Uri, headers: HeaderMap| {
+                serve(&path, depth(&uri), &headers)
+            }),
         )
 }
 
-/// Serves a path below `/ui/`: the file with this name, or else the index, which shows every page.
-fn serve(path: &str, headers: &HeaderMap) -> Response {
+/// How many folders below `/ui/` a path is for a browser, to which a `%2F` is no slash.
+fn depth(uri: &Uri) -> usize {
+    let below = uri.path().strip_prefix("/ui/").unwrap_or_default();
+    below.matches('/').count()
+}
+
+/// Serves a path below `/ui/`, `depth` folders below it: the file with this name, or else the index, which shows every page.
+fn serve(path: &str, depth: usize, headers: &HeaderMap) -> Response {
     if let Some(file) = find(path).filter(|file| file.path != INDEX) {
         return with_common_headers(asset(file, headers));
     }
@@ -60,7 +68,7 @@ fn serve(path: &str, headers: &HeaderMap) -> Response {
         return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
     }
     match find(INDEX) {
-        Some(file) => with_common_headers(index(file, path, headers)),
+        Some(file) => with_common_headers(index(file, depth, headers)),
         None => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
     }
 }
@@ -93,9 +101,9 @@ fn asset(file: &'static File, headers: &HeaderMap) -> Response {
     response
 }
 
-/// The index with a `<base>`: the relative path from `path` to the folder to which all addresses are relative.
-fn index(file: &'static File, path: &str, headers: &HeaderMap) -> Response {
-    let depth = path.matches('/').count();
+/// The index with a `<base>`: the relative path to the folder to which all addresses are relative, from `depth` folders
+/// below it.
+fn index(file: &'static File, depth: usize, headers: &HeaderMap) -> Response {
     let tag = format!("\"{}-{depth}\"", file.tag);
     let mut response = unless_known(&tag, headers, || {
         let base = if depth == 0 { "./".to_owned() } else { "../".repeat(depth) };
@@ -173,7 +181,13 @@ mod tests {
 
     #[tokio::test]
     async fn page_finds_its_base_by_its_depth() {
-        for (path, base) in [("/ui/", "./"), ("/ui/search?q=a/b", "./"), ("/ui/trace/1f", "../")] {
+        for (path, base) in [
+            ("/ui/", "./"),
+            ("/ui/search?q=a/b", "./"),
+            ("/ui/trace/1f", "../"),
+            ("/ui/trace%2F1f", "./"),
+            ("/ui/a%2Fb/c%2fd", "../"),
+        ] {
             let (status, headers, body) = get_page(path, None).await;
             assert_eq!(status, StatusCode::OK);
             assert!(body.contains(&format!("<head><base href=\"{base}\">")), "{path}: {body}");
@@ -212,6 +226,19 @@ mod tests {
             let request = Request::get(path).body(Body::empty()).unwrap();
             let response = below.clone().oneshot(request).await.unwrap();
             assert_eq!(response.headers()[LOCATION], HeaderValue::from_static(location), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn base_below_a_prefix_leads_to_the_pages_below_it() {
+        let below = Router::new().nest("/tools/traces", router());
+        for (path, base) in [("trace/1f", "../"), ("a%2Fb%2Fc", "./")] {
+            let path = format!("/tools/traces/ui/{path}");
+            let request = Request::get(&path).body(Body::empty()).unwrap();
+            let response = below.clone().oneshot(request).await.unwrap();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let page = String::from_utf8_lossy(&body);
+            assert!(page.contains(&format!("<base href=\"{base}\">")), "{path}: {page}");
         }
     }
 

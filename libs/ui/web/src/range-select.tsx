@@ -104,13 +104,16 @@ function Times({ from, to }: Range) {
   );
 }
 
-/** The range of the address, which stays the same until that changes or `again` is called. `limit`: that of the page. */
-export function useRange(limit: number): { range: Range; again(): void } {
-  const [count, setCount] = useState(0);
+/**
+ * The range of the address, which stays the same until that changes or `again` is called. `limit`: that of the page. `run` is
+ * another number after each call: a range that does not follow the clock stays the same.
+ */
+export function useRange(limit: number): { range: Range; run: number; again(): void } {
+  const [run, setRun] = useState(0);
   const { value } = params;
-  const key = `${value.get("range")} ${value.get("from")} ${value.get("to")} ${limit} ${count}`;
+  const key = `${value.get("range")} ${value.get("from")} ${value.get("to")} ${limit} ${run}`;
   const range = useMemo(() => rangeOf(value, limit), [key]);
-  return { range, again: () => setCount(count + 1) };
+  return { range, run, again: () => setRun(run + 1) };
 }
 
 /** The range of the address, for the address of another page. */

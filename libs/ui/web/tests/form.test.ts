@@ -128,6 +128,19 @@ test("columns are attributes that the query brings along", () => {
   expect(shown).toEqual(["/a, /b", "3", "", "1", ""]);
 });
 
+test("columns may be written in quotes, with commas in them", () => {
+  expect(columnsOf('span."user name", span."a,\\"b", "c, d" ,.e,parent.span."f g", status')).toEqual([
+    'span."user name"',
+    'span."a,\\"b"',
+    '."c, d"',
+    ".e",
+    'parent.span."f g"',
+    "status",
+  ]);
+  // Of quotes that stay open, or are within a name, the name has them.
+  expect(columnsOf('span.a"b, c')).toEqual(['span."a\\"b"', ".c"]);
+});
+
 test("columns of intrinsics show what answers have in other fields", () => {
   const columns = columnsOf("name, span:duration, status, rootName, trace:duration, span:id");
   const query = withColumns('{ .a = "status" }', columns);

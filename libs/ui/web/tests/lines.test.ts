@@ -1,4 +1,4 @@
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { times } from "../src/trace/analysis";
 import { type Content, Lines } from "../src/trace/lines";
 import { modelOf } from "../src/trace/model";
@@ -26,11 +26,14 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-/** What the bar of each line is, from top to bottom. */
-function bars(waited: number[]): string[] {
+/** The classes of elements whose class begins so, from top to bottom. */
+function classes(
+  prefix: string,
+  { waited = [] as number[], selected = -1, open = [] as number[] },
+): string[] {
   const trace = made([{ name: "root" }, ...Array.from({ length: 6 }, () => ({ parent: 0, name: "SELECT" }))]);
   const model = modelOf(trace);
-  const folds = { folded: new Set<number>(), open: new Set<number>() };
+  const folds = { folded: new Set<number>(), open: new Set(open) };
   const shown = shownRows(model.shape.size, model.runs, folds);
   const content: Content = {
     model,
@@ -41,7 +44,7 @@ function bars(waited: number[]): string[] {
     matches: NO_ROWS,
     marks: new Map(),
     shown,
-    selected: -1,
+    selected,
     height: 24,
   };
   const parent = new Plain();
@@ -49,11 +52,22 @@ function bars(waited: number[]): string[] {
   const all = (element: Plain): Plain[] => [element, ...(element.children ?? []).flatMap(all)];
   return all(parent)
     .map(({ className }) => className)
-    .filter((name) => name?.startsWith("bar-of-span"));
+    .filter((name) => name?.startsWith(prefix));
 }
 
-test("run of calls is marked if the trace waited for one of them", () => {
+beforeEach(() => {
   vi.stubGlobal("document", { createElement: () => new Plain(), createTextNode: () => new Plain() });
+});
+
+test("run of calls is marked if the trace waited for one of them", () => {
+  const bars = (waited: number[]) => classes("bar-of-span", { waited });
   expect(bars([0, 4])[1]).toContain("group critical");
   expect(bars([0])[1]).toMatch(/group$/);
+});
+
+test("line of a run is selected while it hides the span that is", () => {
+  const lines = (selected: number, open: number[] = []) => classes("span-row", { selected, open });
+  for (const row of [1, 4, 6]) expect(lines(row)).toEqual(["span-row", "span-row selected"]);
+  expect(lines(0)).toEqual(["span-row selected", "span-row"]);
+  expect(lines(1, [1]).slice(0, 3)).toEqual(["span-row", "span-row", "span-row selected"]);
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { Edge } from "../src/map/edges";
+import { type Edge, spansOf } from "../src/map/edges";
 import { layout } from "../src/map/layout";
 
 function call(client: string, server: string): Edge {
@@ -24,4 +24,27 @@ test("the caller of few services stands in their middle, that of many at the top
   expect(many.height).toBeGreaterThan(2000);
   for (const name of ["user", "gateway"]) expect(of(many, name)).toBeLessThan(400);
   expect(Math.min(...many.nodes.map(({ y }) => y))).toBeGreaterThanOrEqual(0);
+});
+
+test("edge leads to the spans of its own calls", () => {
+  const query = (edge: Partial<Edge>) => spansOf({ ...call("shop", "mail"), ...edge });
+  const of = (name: string) => `resource.service.name = "${name}"`;
+  expect(query({})).toBe(`{ ${of("shop")} } > { ${of("mail")} }`);
+  expect(query({ kind: "messaging_system" })).toBe(
+    `({ ${of("shop")} } > { ${of("mail")} }) || ({ ${of("shop")} && kind = producer } && { ${of("mail")} && kind = consumer })`,
+  );
+  const database = query({ kind: "database", server: "10.0.0.1:5432" });
+  expect(database).toContain(`{ ${of("shop")} && (kind = client || kind = producer) && (`);
+  for (const key of [".peer.service", ".server.address", ".db.name", ".db.system"]) {
+    expect(database).toContain(`${key} = "10.0.0.1:5432" || `);
+  }
+  expect(database).toContain('(.network.peer.address = "10.0.0.1" && .network.peer.port = 5432)) }');
+  const queue = query({ kind: "virtual_node", virtual: "server", server: 'a"b' });
+  expect(queue).toContain('(span.peer.service = "a\\"b" || ');
+  expect(queue).toContain('span.messaging.destination.name = "a\\"b" || ');
+  expect(queue).not.toContain("db.");
+  const client = (client: string) => query({ kind: "virtual_node", virtual: "client", client });
+  const root = `${of("mail")} && (kind = server || kind = consumer) && nestedSetParent < 0`;
+  expect(client("user")).toBe(`{ ${root} }`);
+  expect(client("partner")).toBe(`{ ${root} && span.peer.service = "partner" }`);
 });

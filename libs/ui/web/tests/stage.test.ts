@@ -26,6 +26,13 @@ test("columns are selected before hints", () => {
   );
 });
 
+test("columns of a query for metrics are selected of the spans that it is made of", () => {
+  for (const query of ["{ } | rate() by (name) with(buckets=4)", "({ } | rate()) / ({ .a = 1 } | rate())"]) {
+    expect(withColumns(query, ["span.a"]), query).toBe("{ } | select(span.a)");
+    expect(withColumns(query, []), query).toBe(query);
+  }
+});
+
 test("queries for metrics are told from their text", () => {
   for (const query of [
     "{ } | rate()",

@@ -75,6 +75,13 @@ test("run that is closed around what is selected stays closed, and a plain link 
   expect([other.rest(), other.count()]).toEqual([`?span=${id(5)}&open=${id(3)}`, isOpen]);
 });
 
+test("span of an address is found however its id is written", async () => {
+  const trace = spans();
+  trace.id[15] = 0xab;
+  const { state } = await opened("?span=00000000000000AB", trace);
+  expect(state.row.value).toBe(1);
+});
+
 test("all that is folded at once is one word of the address, however much it is", async () => {
   const many = Array.from({ length: 300 }, (_, at) => [{ parent: 0, name: `${at}` }, { parent: 1 + at * 2 }]);
   const trace = made([{ name: "root" }, ...many.flat()]);

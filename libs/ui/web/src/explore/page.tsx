@@ -44,11 +44,11 @@ export function ExplorePage() {
   const q = params.value.get("q") ?? "";
   const [text, setText] = useState(q);
   const limit = config.value?.limits.metricsSeconds ?? 0;
-  const { range, again } = useRange(limit);
+  const { range, run, again } = useRange(limit);
   const { problem, cost } = useCheck(text, "metrics", range);
   const wrong = tooLong(range, limit, "Metrics");
   const step = stepFor(range, POINTS);
-  const key = q === "" || wrong ? null : `${q} ${range.from} ${range.to}`;
+  const key = q === "" || wrong ? null : `${q} ${range.from} ${range.to} ${run}`;
   const loaded = useStreamed<Series[]>(key, (signal, show) =>
     series(q, range, step, signal, EXEMPLARS, show),
   );
@@ -77,7 +77,7 @@ export function ExplorePage() {
   const ready = (found: HTMLCanvasElement) => {
     canvas.current = found;
   };
-  const run = (query: string) => {
+  const ask = (query: string) => {
     // A range that ends now follows the clock.
     again();
     if (query !== q) setParams({ q: query || null, hidden: null, shown: null, box: null }, false);
@@ -93,14 +93,14 @@ export function ExplorePage() {
         placeholder="{ } | rate() by (resource.service.name)"
         problem={problem}
         limit={limit}
-        run={() => run(text.trim())}
+        run={() => ask(text.trim())}
       />
       <Cost cost={cost} />
       {q === "" && (
         <ul class="hint">
           {EXAMPLES.map((example) => (
             <li key={example}>
-              <button type="button" class="link mono" onClick={() => run(example)}>
+              <button type="button" class="link mono" onClick={() => ask(example)}>
                 {example}
               </button>
             </li>

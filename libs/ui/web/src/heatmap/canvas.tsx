@@ -107,6 +107,7 @@ export function HeatCanvas({ cells, lineHeight, label, range, scale, box, tell, 
           tabIndex={0}
           onKeyDown={press}
           onPointerDown={(event) => {
+            if (event.button !== 0) return;
             area.current?.setPointerCapture(event.pointerId);
             setDrawing(true);
             draw([place(event), place(event)]);
@@ -117,6 +118,7 @@ export function HeatCanvas({ cells, lineHeight, label, range, scale, box, tell, 
           }}
           onPointerLeave={() => setPointed(null)}
           onPointerUp={() => {
+            if (!isDrawing) return;
             setDrawing(false);
             if (box) drawn?.(box);
           }}

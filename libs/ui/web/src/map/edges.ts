@@ -22,12 +22,45 @@ export function keyOf({ client, server, kind, virtual }: Edge): string {
   return [client, server, kind, virtual].join("\u0000");
 }
 
+/** The server names a database after one of these attributes: they are those of `metrics/graph.rs`. */
+const OF_DATABASE = [
+  ".peer.service",
+  ".server.address",
+  ".net.peer.name",
+  ".network.peer.address",
+  ".db.namespace",
+  ".db.name",
+  ".db.system",
+  ".db.system.name",
+];
+/** The same for another side that sent no spans. */
+const OF_SERVER = [
+  "span.peer.service",
+  "span.server.address",
+  "span.net.peer.name",
+  "span.messaging.destination.name",
+  "span.messaging.system",
+];
+/** What the server calls clients without a name. */
+const USER = "user";
+
 /** A query for the spans of an edge: those of the side that sent some. */
 export function spansOf({ client, server, kind, virtual }: Edge): string {
   const of = (name: string) => `resource.service.name = ${quote(name)}`;
-  if (kind === "") return `{ ${of(client)} } > { ${of(server)} }`;
-  if (virtual === "client") return `{ ${of(server)} && (kind = server || kind = consumer) }`;
-  return `{ ${of(client)} && (kind = client || kind = producer) }`;
+  const calls = `{ ${of(client)} } > { ${of(server)} }`;
+  if (kind === "") return calls;
+  if (virtual === "client") {
+    const named = client === USER ? "" : ` && span.peer.service = ${quote(client)}`;
+    return `{ ${of(server)} && (kind = server || kind = consumer) && nestedSetParent < 0${named} }`;
+  }
+  if (kind === "messaging_system") {
+    // A consumer may only link to the producer.
+    return `(${calls}) || ({ ${of(client)} && kind = producer } && { ${of(server)} && kind = consumer })`;
+  }
+  const named = (kind === "database" ? OF_DATABASE : OF_SERVER).map((key) => `${key} = ${quote(server)}`);
+  const [, host, port] = (kind === "database" && /^(.+):(\d{1,5})$/.exec(server)) || [];
+  if (port) named.push(`(.network.peer.address = ${quote(host)} && .network.peer.port = ${port})`);
+  return `{ ${of(client)} && (kind = client || kind = producer) && (${named.join(" || ")}) }`;
 }
 
 export function edgesOf(counts: Value[], latency: Value[]): Edge[] {

@@ -105,7 +105,7 @@ export function MapPage() {
   const focus = params.value.get("focus") ?? "";
   const [text, setText] = useState(filter);
   const limit = config.value?.limits.metricsSeconds ?? 0;
-  const { range, again } = useRange(limit);
+  const { range, run, again } = useRange(limit);
   const { problem: wrongQuery } = useCheck(text, "filter", range);
   const wrong = isMetrics(filter) ? FILTER_WANTED : tooLong(range, limit, "The map");
   const hops = HOPS.find((hops) => `${hops}` === params.value.get("hops")) ?? 1;
@@ -113,7 +113,8 @@ export function MapPage() {
   const length = range.to - range.from;
   const earlier = against === "" ? null : against === "before" ? length : seconds(against);
   const asked = { filter, range, focus, hops, earlier };
-  const { value, problem } = useLoaded(wrong ? null : JSON.stringify(asked), (signal) => load(asked, signal));
+  const key = wrong ? null : `${run} ${JSON.stringify(asked)}`;
+  const { value, problem } = useLoaded(key, (signal) => load(asked, signal));
   // What can be chosen stays while another choice is read.
   const names = useRef<string[]>([]);
   if (value) names.current = value.names;

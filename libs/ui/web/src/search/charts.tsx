@@ -172,6 +172,7 @@ function Chart({ title, names, kind, summary, columns, bars, format, zoom }: Cha
         role="img"
         aria-label={`${title}: ${summary}`}
         onPointerDown={(event) => {
+          if (event.button !== 0) return;
           plot.current?.setPointerCapture(event.pointerId);
           setDrag([place(event), place(event)]);
         }}

@@ -2,26 +2,35 @@ import { duration } from "../format";
 import { valueText } from "../trace/details";
 import { attribute } from "./form";
 import { type FoundSpan, rootOf, type SearchTrace } from "./query";
-import { withStage } from "./stage";
+import { metricsOf, withStage } from "./stage";
 
 /** More would not fit beside the rest. */
 const MOST = 6;
 const INTRINSIC =
   /^([a-z]+:[A-Za-z]+|name|status|kind|duration|statusMessage|rootName|rootServiceName|traceDuration|nestedSet(Left|Right|Parent))$/;
 
+/** Between commas; those in quotes are part of a name. */
+const BETWEEN = /(?:"(?:[^"\\]|\\.)*"|[^,])+/g;
+/** A name in quotes, as the editor writes it too. */
+const QUOTED =
+  /^((span|resource|event|link|instrumentation|parent(\.(span|resource))?)?\.)?"(?:[^"\\]|\\.)*"$/;
+
 /** Attributes of a list with commas, as TraceQL writes them. */
 export function columnsOf(list: string): string[] {
-  const all = list
-    .split(",")
+  const all = (list.match(BETWEEN) ?? [])
     .map((key) => key.trim())
     .filter(Boolean)
-    .map((key) => (INTRINSIC.test(key) ? key : attribute(key)));
+    .map((key) => {
+      if (QUOTED.test(key)) return key.startsWith('"') ? `.${key}` : key;
+      return INTRINSIC.test(key) ? key : attribute(key);
+    });
   return [...new Set(all)].slice(0, MOST);
 }
 
-/** A query that brings these attributes along. */
+/** A query that brings these attributes along; of one for metrics what finds its spans, which is all that a search runs. */
 export function withColumns(query: string, columns: string[]): string {
-  return columns.length === 0 ? query : withStage(query, `select(${columns.join(", ")})`);
+  if (columns.length === 0) return query;
+  return withStage(metricsOf(query)?.spans ?? query, `select(${columns.join(", ")})`);
 }
 
 /** What answers have in fields of their own, and not among attributes. */

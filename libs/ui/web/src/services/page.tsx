@@ -27,11 +27,11 @@ const SORTED = ["name", "rate", "errors", "p50", "p95", "p99", "total"] as const
 export function ServicesPage() {
   const service = params.value.get("service") ?? "";
   const limit = config.value?.limits.metricsSeconds ?? 0;
-  const { range, again } = useRange(limit);
+  const { range, run, again } = useRange(limit);
   const wrong = tooLong(range, limit, "Services");
   const by = service === "" ? "resource.service.name" : "name";
   const condition = requestsTo(service);
-  const key = wrong ? null : `${range.from} ${range.to} ${condition}`;
+  const key = wrong ? null : `${range.from} ${range.to} ${run} ${condition}`;
   const streamed = useStreamed<Row[]>(key, (signal, show) => rows(condition, by, range, signal, show));
   const { value, problem, done, progress } = streamed;
   useEffect(() => {

@@ -18,11 +18,14 @@ export async function copy(text: string): Promise<boolean> {
       // Not allowed: the old way may still work.
     }
   }
+  const before = document.activeElement;
   const field = document.createElement("textarea");
   field.value = text;
   document.body.append(field);
   field.select();
   const isDone = document.execCommand("copy");
   field.remove();
+  // The field took it.
+  if (before instanceof HTMLElement) before.focus({ preventScroll: true });
   return isDone;
 }

@@ -1,6 +1,7 @@
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { reason } from "../api";
 import { bytes } from "../format";
+import { shortcuts } from "../keys";
 import { address, here, navigate } from "../router";
 import { copy, save } from "./actions";
 import type { Skeleton } from "./skeleton";
@@ -36,6 +37,8 @@ export function Actions({ id, trace, source }: { id: string; trace: Skeleton; so
       (error) => setSaid(reason(error) ?? ""),
     );
   };
+  const copyLink = async () => setSaid((await copy(here())) ? "copied" : "the browser refuses to copy");
+  useLayoutEffect(() => shortcuts({ y: () => void copyLink() }), []);
   return (
     <>
       {source.isStored && (
@@ -50,10 +53,7 @@ export function Actions({ id, trace, source }: { id: string; trace: Skeleton; so
         Jaeger JSON
       </button>
       {source.isStored && (
-        <button
-          type="button"
-          onClick={async () => setSaid((await copy(here())) ? "copied" : "the browser refuses to copy")}
-        >
+        <button type="button" onClick={copyLink}>
           Copy link
         </button>
       )}

@@ -222,13 +222,14 @@ class Line {
   }
 
   /** One line for many siblings alike. */
-  private showRun({ found, folds, matches, window }: Content, row: number, run: Run) {
+  private showRun({ found, folds, matches, window, selected }: Content, row: number, run: Run) {
     const isOpen = folds.open.has(row);
     const matched = isOpen ? 0 : countWithin(matches, row, run.end);
     const errors = found && !isOpen ? countWithin(found.errors, row, run.end) : run.errors;
     this.open(isOpen);
-    this.element.className = `span-row${matched > 0 ? " match" : ""}`;
-    this.element.removeAttribute("aria-selected");
+    const isSelected = !isOpen && selected >= row && selected < run.end;
+    this.element.className = `span-row${matched > 0 ? " match" : ""}${isSelected ? " selected" : ""}`;
+    this.element.setAttribute("aria-selected", `${isSelected}`);
     this.error.write(errors > 0 ? `✕${integer(errors)} ` : "");
     if (errors > 0) this.error.element.setAttribute("aria-label", `${integer(errors)} failed`);
     this.retry.write("");

@@ -43,6 +43,7 @@ export function Minimap({ model, state }: { model: Model; state: TraceState }) {
       role="img"
       aria-label="The whole trace; dragging shows a part of it, as do the keys w, a, s and d"
       onPointerDown={(event) => {
+        if (event.button !== 0) return;
         box.current?.setPointerCapture(event.pointerId);
         setDrag([share(event), share(event)]);
       }}

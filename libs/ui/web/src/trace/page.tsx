@@ -10,10 +10,9 @@ import { type Loaded, useLoaded } from "../loaded";
 import { named, visible } from "../names";
 import { NotWhole } from "../partial";
 import type { Range } from "../range";
-import { address, here, params } from "../router";
+import { address, params } from "../router";
 import { seen } from "../seen";
 import { Text } from "../text";
-import { copy } from "./actions";
 import type { Typical } from "./against";
 import { Actions } from "./buttons";
 import { Caveats } from "./caveats";
@@ -202,7 +201,6 @@ function Shown({ id, state, source, actions, clocks }: OpenedProps & { clocks: M
       v: () => {
         state.view.value = VIEWS[(VIEWS.indexOf(state.view.value) + 1) % VIEWS.length];
       },
-      y: () => void copy(here()),
     });
   }, [state, model, matches, errors, waited]);
 

@@ -98,7 +98,7 @@ export function spanId(trace: Skeleton, row: number): string {
 
 /** The row of an id, or -1. */
 export function rowOf(trace: Skeleton, id: string): number {
-  if (!/^[0-9a-f]{16}$/.test(id)) return -1;
+  if (!/^[0-9a-f]{16}$/i.test(id)) return -1;
   const bytes = Uint8Array.from({ length: 8 }, (_, at) => Number.parseInt(id.slice(at * 2, at * 2 + 2), 16));
   for (let row = 0; row < trace.count; row += 1) {
     let at = 0;
