@@ -514,6 +514,16 @@ def test_pods_restart_with_their_configuration_and_not_with_limits(tmp_path):
     assert checksums({"server": {"logLevel": "debug"}}) != before
 
 
+def test_configuration_and_limits_are_secrets_together(tmp_path):
+    for kind, other, source in (("ConfigMap", "Secret", "configMap"), ("Secret", "ConfigMap", "secret")):
+        manifests = render(tmp_path, {"configStorageType": kind, "per_tenant_overrides": {"a": {}}})
+        names = {f"{FULLNAME}-config", f"{FULLNAME}-runtime"}
+        assert names <= set(manifests.of(kind)) and not names & set(manifests.of(other))
+        ((_, _, spec),) = [pod for pod in manifests.pods() if "runtime-config" in {v["name"] for v in pod[2].get("volumes", [])}]
+        volumes = [volume for volume in spec["volumes"] if volume["name"] in ("config", "runtime-config")]
+        assert len(volumes) == 2 and all(source in volume for volume in volumes)
+
+
 def test_probes_follow_the_ports_of_the_configuration(tmp_path):
     tls = {"http_tls_config": {"cert_file": "/tls/tls.crt", "key_file": "/tls/tls.key"}}
     secure = render(tmp_path, {"tactus": {"structuredConfig": {"server": tls}}})
@@ -751,6 +761,11 @@ def test_gateway_listens_on_ipv6_if_services_have_it_or_it_is_told(tmp_path):
     # With PreferDualStack a cluster may have IPv4 alone, where nginx would not start.
     assert listens(ipFamilyPolicy="RequireDualStack") and not listens(ipFamilyPolicy="PreferDualStack")
     assert not listens(False, ipFamilies=["IPv6"], ipFamilyPolicy="RequireDualStack")
+
+
+def test_gateway_tells_the_host_with_its_port(tmp_path):
+    text = render(tmp_path, {"gateway": {"enabled": True}}).file("nginx.conf")
+    assert re.findall(r"proxy_set_header Host (\S+);", text) == ["$http_host"]
 
 
 def users(tmp_path, **basic):

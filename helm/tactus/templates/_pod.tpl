@@ -199,8 +199,13 @@ spec:
         name: {{ include "tactus.fullname" $context }}-config
       {{- end }}
     - name: runtime-config
+      {{- if eq $context.Values.configStorageType "Secret" }}
+      secret:
+        secretName: {{ include "tactus.fullname" $context }}-runtime
+      {{- else }}
       configMap:
         name: {{ include "tactus.fullname" $context }}-runtime
+      {{- end }}
     {{- include "tactus.dataVolume" $settings | nindent 4 }}
     {{- with $settings.extraVolumes }}
     {{- toYaml . | nindent 4 }}

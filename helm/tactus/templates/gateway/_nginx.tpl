@@ -48,7 +48,8 @@ http {
   client_body_buffer_size 1m;
   proxy_http_version 1.1;
   proxy_set_header Connection "";
-  proxy_set_header Host $host;
+  # With its port, by which Tactus tells its own pages from those of other sites.
+  proxy_set_header Host $http_host;
   proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
   proxy_read_timeout {{ $config.readTimeout }};
   proxy_send_timeout {{ $config.readTimeout }};
