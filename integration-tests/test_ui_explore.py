@@ -253,6 +253,7 @@ def test_box_of_a_service_leads_to_its_traces(visit, orders):
     drag(page, cells, (.01, .02), (.99, .98))
     page.get_by_role("link", name="show traces").wait_for()
     assert cells.bounding_box() == before, "what is drawn on stays where it is"
+    page.wait_for_url("**box=**")
     address = page.url
     cells.click(button="right", position={"x": 20, "y": 10})
     assert page.url == address, "only the main button draws"

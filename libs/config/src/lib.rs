@@ -15,6 +15,7 @@ mod duration;
 mod expand;
 mod field;
 mod flags;
+mod idle;
 mod jaeger_environment;
 mod load;
 mod migrate;

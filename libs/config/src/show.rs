@@ -1,9 +1,9 @@
 //! The configuration as YAML for `/status/config`, with secrets masked, and the list of all keys.
 
 use crate::field::{Field, Row, Section};
+use crate::idle::idle_meaning;
 use crate::sections::overrides::Limits;
 use crate::sections::root::Config;
-use crate::unsupported::idle_meaning;
 use crate::yaml::{Value, emit};
 use std::collections::HashMap;
 

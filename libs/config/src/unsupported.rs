@@ -1,6 +1,7 @@
 //! Keys that have no effect in this release. A release that adds a part removes its line here.
 
 use crate::field::Field;
+use crate::idle::{NO_EFFECT, belongs};
 use crate::sections::root::Config;
 use crate::show::rows;
 use crate::yaml::inline;
@@ -36,44 +37,6 @@ const MISSING: &[Part] = &[
     each("storage.trace.s3.tls_server_name", "check of another server name"),
 ];
 
-/// Keys that have an effect elsewhere, but not in the sections named here, with what the manual says of them. A section
-/// that stands in several places has one text for all of them.
-const IDLE: &[(&str, &str)] = &[
-    ("internal_server.grpc_listen_address", HTTP_ONLY),
-    ("internal_server.grpc_listen_port", HTTP_ONLY),
-    ("internal_server.internal_grpc_listen_address", HTTP_ONLY),
-    ("internal_server.internal_grpc_listen_port", HTTP_ONLY),
-    ("internal_server.grpc_listen_conn_limit", HTTP_ONLY),
-    ("internal_server.grpc_tls_config", HTTP_ONLY),
-    ("internal_server.grpc_server_max_recv_msg_size", HTTP_ONLY),
-    ("internal_server.grpc_server_max_send_msg_size", HTTP_ONLY),
-    ("internal_server.grpc_server_max_concurrent_streams", HTTP_ONLY),
-    ("internal_server.grpc_server_max_connection_idle", HTTP_ONLY),
-    ("internal_server.grpc_server_max_connection_age", HTTP_ONLY),
-    ("internal_server.grpc_server_max_connection_age_grace", HTTP_ONLY),
-    ("internal_server.grpc_server_keepalive_time", HTTP_ONLY),
-    ("internal_server.grpc_server_keepalive_timeout", HTTP_ONLY),
-    ("internal_server.max_inflight_bytes", OF_PROCESS),
-    ("internal_server.max_connection_bytes", OF_PROCESS),
-    ("internal_server.log_level", OF_PROCESS),
-    ("internal_server.log_format", OF_PROCESS),
-    ("internal_server.compatible_version", OF_PROCESS),
-    ("block_builder", NO_EFFECT),
-    ("live_store", NO_EFFECT),
-    ("live_store_client", NO_EFFECT),
-    ("ingester.partition_ring", NO_EFFECT),
-    ("backend_scheduler_client", NO_EFFECT),
-    ("backend_worker.ring", NO_EFFECT),
-    ("ingester.lifecycler.ring.kvstore.etcd", NO_EFFECT),
-    ("distributor.ring.kvstore.etcd", NO_EFFECT),
-    ("metrics_generator.ring.kvstore.etcd", NO_EFFECT),
-    ("compactor.ring.kvstore.etcd", NO_EFFECT),
-];
-
-const HTTP_ONLY: &str = "no effect here: this port serves HTTP alone";
-const OF_PROCESS: &str =
-    "no effect here: the key of the section server counts for the whole process";
-
 /// Stores of blocks that this release can open.
 pub(crate) const BACKENDS: &[&str] = &["local", "s3", "gcs", "azure"];
 /// Block versions that this release writes.
@@ -81,10 +44,6 @@ pub(crate) const WRITABLE_BLOCKS: &[&str] = &["vParquet4", "vParquet5"];
 /// Block versions that exist.
 pub(crate) const KNOWN_BLOCKS: &[&str] =
     &["v2", "vParquet", "vParquet2", "vParquet3", "vParquet4", "vParquet5"];
-
-/// How the manual marks keys that never have an effect.
-const NO_EFFECT: &str = "no effect here";
-
 /// Why keys have no effect whose own line in the manual does not say it; the first that fits counts.
 const REASONS: &[(&str, &str)] = &[
     ("ingest", KAFKA),
@@ -155,11 +114,6 @@ const LOCAL_BLOCKS_REASON: &str = "ingesters answer queries about recent spans";
 /// Of all other keys.
 const NO_COUNTERPART: &str = "nothing here corresponds to it";
 
-/// What the manual says of a key that has no effect in this place, but may have one in others.
-pub(crate) fn idle_meaning(path: &str) -> Option<&'static str> {
-    IDLE.iter().find(|(key, _)| belongs(path, key)).map(|(_, meaning)| *meaning)
-}
-
 /// Why a key has no effect, and the key of the part that it is of, if it is known and has none. `path` as in the manual:
 /// items of lists are `[]`.
 pub(crate) fn no_effect<'a>(path: &'a str, meaning: &str) -> Option<(&'a str, String)> {
@@ -215,11 +169,6 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         }
     }
     found
-}
-
-/// True when `path` is `key` or below it; `key/name` is a second instance of `key`.
-fn belongs(path: &str, key: &str) -> bool {
-    path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
 }
 
 /// `key` with the instance name that `path` has after it.

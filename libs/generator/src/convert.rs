@@ -4,7 +4,8 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use tactus_model::{
-    AppendError, BatchBuilder, BuilderLimits, SelectedBatch, SelectedKeys, TenantId,
+    AppendError, BatchBuilder, BuilderLimits, KnownOwners, RunMessages, SelectedBatch,
+    SelectedKeys, TenantId,
     walk::walk_export,
     wire::{Reader, WireError, put_message_field},
 };
@@ -67,11 +68,15 @@ fn build(
     let mut builder = BatchBuilder::selecting(limits, Arc::clone(keys));
     builder.reserve_spans(spans_of(push)?);
     let (mut row, mut too_deep) = (0, 0);
+    let mut owners = KnownOwners::default();
     for run in &push.runs {
-        let message = |of: &[Bytes], at: u32| of.get(at as usize).cloned().unwrap_or_default();
-        let resource = builder.resource(&message(&push.resources, run.resource))?;
-        let scope = builder.scope(&message(&push.scopes, run.scope))?;
-        too_deep += builder.append_scope_spans(resource, scope, &run.scope_spans, |_, _| {
+        let messages = RunMessages {
+            resource: push.resources.get(run.resource as usize).map_or(b"", |bytes| bytes),
+            scope: push.scopes.get(run.scope as usize).map_or(b"", |bytes| bytes),
+            scope_spans: &run.scope_spans,
+            origin: run.origin,
+        };
+        too_deep += builder.append_next_run(&mut owners, messages, |_, _| {
             row += 1;
             admits(row - 1)
         })?;
@@ -122,6 +127,8 @@ pub(crate) fn push_of(tenant: &TenantId, batches: &[Bytes]) -> Result<PushReques
 #[cfg(test)]
 mod tests {
     use prost::Message;
+    use tactus_model::any_value::{AnyValueRef, encode, encode_array};
+    use tactus_model::wire::MAX_DEPTH;
     use tactus_proto::otlp::{ResourceSpans, ScopeSpans, Span};
 
     use super::*;
@@ -186,6 +193,24 @@ mod tests {
         more.extend_from_slice(&export.runs[0].scope_spans);
         export.runs[0].scope_spans = more.into();
         let received = convert(&export, BuilderLimits::default(), &Arc::default(), &ANY).unwrap();
+        assert_eq!((received.selected.batch.len(), received.spans, received.outside), (1, 2, 0));
+    }
+
+    #[test]
+    fn resource_that_is_nested_too_deeply_costs_its_own_spans_only() {
+        let (mut deep, mut pair, mut resource) = (Vec::new(), Vec::new(), Vec::new());
+        encode(&mut deep, AnyValueRef::Int(1));
+        for _ in 0..=MAX_DEPTH {
+            deep = encode_array([AnyValueRef::Encoded(&deep)].into_iter());
+        }
+        put_message_field(&mut pair, 1, b"deep");
+        put_message_field(&mut pair, 2, &deep);
+        put_message_field(&mut resource, 1, &pair);
+        let mut sent = push(&[100]);
+        let run = SpanRun { resource: sent.resources.len() as u32, ..sent.runs[0].clone() };
+        sent.resources.push(resource.into());
+        sent.runs.insert(0, run);
+        let received = convert(&sent, BuilderLimits::default(), &Arc::default(), &ANY).unwrap();
         assert_eq!((received.selected.batch.len(), received.spans, received.outside), (1, 2, 0));
     }
 

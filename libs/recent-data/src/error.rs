@@ -193,3 +193,17 @@ impl PushError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quota_counts_as_a_full_disk() {
+        let failed = |kind: io::ErrorKind| Error::io("write", Path::new("/x"))(kind.into());
+        for kind in [io::ErrorKind::QuotaExceeded, io::ErrorKind::StorageFull] {
+            assert!(failed(kind).is_full());
+        }
+        assert!(!failed(io::ErrorKind::PermissionDenied).is_full());
+    }
+}

@@ -139,7 +139,7 @@ impl Ingester {
             }
             written
         };
-        self.disk.note_cut(&written);
+        self.disk.note_cut(written.as_ref().is_err_and(Error::is_full));
         written?;
         // Open all segments before the first head is removed, so that an error leaves every span where it was.
         let opened = directory::open_new(&directory, &self.segment_cache);

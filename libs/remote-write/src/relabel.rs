@@ -1,6 +1,6 @@
 //! `write_relabel_configs`: labels of a series changed before it is sent, or the series left out.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
 use regex::Regex;
@@ -142,7 +142,8 @@ impl Rule {
                 set(labels, self.target.clone(), (hash % self.modulus).to_string());
             }
             Action::LabelMap => {
-                let mut mapped = HashMap::new();
+                // In order, as a later rule takes the last of those it maps onto one name.
+                let mut mapped = BTreeMap::new();
                 for (name, value) in &*labels {
                     let Some(captures) = self.regex.captures(name) else { continue };
                     let mut target = String::new();

@@ -21,7 +21,8 @@ pub fn estimated_bytes(batch: &SpanBatch) -> u64 {
     estimated_bytes_of(batch, 0..batch.len()) + owners as u64 * ATTRIBUTE_BYTES
 }
 
-/// As [`estimated_bytes`], for some consecutive spans without resources and scopes. Their share of the strings is in proportion to their number.
+/// As [`estimated_bytes`], for some consecutive spans without resources and scopes. Their share of the strings is in
+/// proportion to their number.
 pub(crate) fn estimated_bytes_of(batch: &SpanBatch, spans: Range<usize>) -> u64 {
     let all = batch.len();
     let spans = spans.start.min(all)..spans.end.min(all);

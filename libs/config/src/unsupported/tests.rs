@@ -1,5 +1,6 @@
 use super::*;
 use crate::from_yaml;
+use crate::idle::IDLE;
 
 fn warned(text: &str) -> Vec<String> {
     warnings(&from_yaml(text).unwrap())

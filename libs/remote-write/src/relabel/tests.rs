@@ -126,6 +126,22 @@ fn label_is_mapped_onto_another_and_the_last_one_wins() {
 }
 
 #[test]
+fn label_onto_which_a_later_rule_maps_several_is_always_the_same() {
+    let map = |regex: &str, replacement: &str| {
+        rule("labelmap", |rule| {
+            rule.regex = regex.to_owned();
+            rule.replacement = replacement.to_owned();
+        })
+    };
+    let rules = [map("(env|service|span_name)", "x_$1"), map("x_.*", "last")];
+    let relabeling = Relabeling::new(&rules).unwrap();
+    for _ in 0..20 {
+        let after = relabeling.apply(&LABELS).unwrap();
+        assert!(after.contains(&("last".to_owned(), "GET /a".to_owned())), "{after:?}");
+    }
+}
+
+#[test]
 fn very_many_labels_are_mapped_at_once() {
     let map = rule("labelmap", |rule| {
         rule.regex = "l(.*)".to_owned();

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::io;
 
+use rustix::io::Errno;
+
 use crate::error::{Error, Source};
 
 /// The store's client does not export its status; its text does, behind these words.
@@ -11,6 +13,10 @@ pub(super) const STATUS_WORDS: &str = "Server returned non-2xx status code: ";
 pub(super) fn from_io(key: &str, error: io::Error) -> Error {
     use io::ErrorKind as Kind;
     let key = key.to_owned();
+    // A link to itself does not pass, unlike what is unavailable.
+    if Errno::from_io_error(&error) == Some(Errno::LOOP) {
+        return Error::Corrupt { what: "link", key, offset: 0 };
+    }
     match error.kind() {
         Kind::NotFound | Kind::NotADirectory => Error::NotFound { key },
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
@@ -106,6 +112,12 @@ mod tests {
         let error = io::Error::from(io::ErrorKind::StorageFull);
         assert!(matches!(from_io("k", error), Error::Full { .. }));
         assert!(matches!(answered("507 Insufficient Storage: "), Error::Full { .. }));
+    }
+
+    #[test]
+    fn link_to_itself_is_no_failure_that_passes() {
+        let error = from_io("k", io::Error::from_raw_os_error(Errno::LOOP.raw_os_error()));
+        assert!(error.is_corrupt() && !error.is_retryable(), "{error}");
     }
 
     #[test]

@@ -113,7 +113,7 @@ export function useRange(limit: number): { range: Range; run: number; again(): v
   const { value } = params;
   const key = `${value.get("range")} ${value.get("from")} ${value.get("to")} ${limit} ${run}`;
   const range = useMemo(() => rangeOf(value, limit), [key]);
-  return { range, run, again: () => setRun(run + 1) };
+  return { range, run, again: () => setRun((run) => run + 1) };
 }
 
 /** The range of the address, for the address of another page. */

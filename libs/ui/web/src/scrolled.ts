@@ -9,8 +9,16 @@ let stop = () => {};
 export function scrollBack(y: number) {
   stop();
   if (y <= 0) return scrollTo(0, 0);
+  const { documentElement } = document;
+  let length: number | undefined;
   const follow = () => {
-    if (document.documentElement.scrollHeight - innerHeight >= y) scrollTo(0, y);
+    if (documentElement.scrollHeight - innerHeight < y) return;
+    length = documentElement.scrollHeight;
+    scrollTo(0, y);
+  };
+  // A scrollbar that is dragged sends nothing else. Where rows came in above, the page is longer.
+  const leave = () => {
+    if (documentElement.scrollHeight === length && Math.abs(scrollY - y) > 2) stop();
   };
   const observer = new ResizeObserver(follow);
   const timer = setTimeout(() => stop(), LONGEST);
@@ -18,8 +26,10 @@ export function scrollBack(y: number) {
     observer.disconnect();
     clearTimeout(timer);
     for (const move of MOVES) removeEventListener(move, stop);
+    removeEventListener("scroll", leave);
     stop = () => {};
   };
   observer.observe(document.body);
   for (const move of MOVES) addEventListener(move, stop);
+  addEventListener("scroll", leave);
 }

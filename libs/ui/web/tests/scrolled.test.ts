@@ -19,7 +19,10 @@ beforeEach(() => {
   resized = () => {};
   vi.stubGlobal("document", { documentElement: page, body: {} });
   vi.stubGlobal("innerHeight", 500);
-  vi.stubGlobal("scrollTo", (_: number, y: number) => places.push(y));
+  vi.stubGlobal("scrollTo", (_: number, y: number) => {
+    places.push(y);
+    vi.stubGlobal("scrollY", y);
+  });
   vi.stubGlobal("addEventListener", target.addEventListener.bind(target));
   vi.stubGlobal("removeEventListener", target.removeEventListener.bind(target));
   vi.stubGlobal(
@@ -62,4 +65,15 @@ test("whoever moves is not brought back", () => {
     grow(3000);
     expect(places, move).toEqual([1000]);
   }
+});
+
+test("whoever drags the scrollbar is not brought back", () => {
+  scrollBack(1000);
+  grow(1600);
+  target.dispatchEvent(new Event("scroll"));
+  grow(2000);
+  vi.stubGlobal("scrollY", 300);
+  target.dispatchEvent(new Event("scroll"));
+  grow(3000);
+  expect(places).toEqual([1000, 1000]);
 });
