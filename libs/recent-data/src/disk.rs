@@ -244,7 +244,6 @@ impl fmt::Display for DiskHangs {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -57,15 +57,13 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
-    /// True if there is no space, as [`tactus_wal::Error::is_full`].
+    /// True if there is no space, as [`tactus_wal::is_full`].
     pub(crate) fn is_full(&self) -> bool {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        let kind = match self {
-            Self::Io { source, .. } => source.kind(),
-            Self::Segment(SegmentError::Io { source, .. }) => source.kind(),
-            _ => return false,
-        };
-        matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
+        match self {
+            Self::Io { source, .. } => tactus_wal::is_full(source),
+            Self::Segment(SegmentError::Io { source, .. }) => tactus_wal::is_full(source),
+            _ => false,
+        }
     }
 }
 

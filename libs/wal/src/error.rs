@@ -70,14 +70,14 @@ impl Error {
     /// True if there is no space: disk, quota or file size limit. Pushes should then be refused with a retry hint
     /// instead of failing with an internal error.
     pub fn is_full(&self) -> bool {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        match self {
-            Self::Io { source, .. } => {
-                matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-            }
-            _ => false,
-        }
+        matches!(self, Self::Io { source, .. } if is_full(source))
     }
+}
+
+/// True if a file could not be written because there is no space: disk, quota or file size limit.
+pub fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 fn holder(pid: Option<u32>) -> String {

@@ -27,7 +27,7 @@ mod shared;
 mod tail;
 
 pub use directory::{CURSOR_PREFIX, PART_NUMBER_LIMIT};
-pub use error::{Error, Result};
+pub use error::{Error, Result, is_full};
 pub use files::{Files, LogFile, SystemFiles};
 pub use frame::Frame;
 pub use log::Wal;

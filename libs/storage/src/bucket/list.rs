@@ -1,5 +1,7 @@
 //! Listing a bucket.
 
+use std::path::PathBuf;
+
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use object_store::path::Path as ObjectPath;
@@ -81,9 +83,8 @@ impl Bucket {
         directory: Option<&ObjectPath>,
         prefix: &str,
     ) -> BoxStream<'static, Result<Found>> {
-        let bucket = self.clone();
-        let key = directory.map_or("", AsRef::as_ref).to_owned();
-        let (path, name) = (root.path().join(&key), directory_name(prefix));
+        let (bucket, name) = (self.clone(), directory_name(prefix));
+        let (path, key) = place_of(root, directory);
         let some = move |walk: Option<Walk>| {
             let (bucket, path, key, name) =
                 (bucket.clone(), path.clone(), key.clone(), name.clone());
@@ -111,8 +112,7 @@ impl Bucket {
         let directory = self.directory_path(prefix)?;
         let prefix = directory_name(prefix);
         if let Some(root) = &self.inner.root {
-            let key = directory.as_ref().map_or("", AsRef::as_ref).to_owned();
-            let path = root.path().join(&key);
+            let (path, key) = place_of(root, directory.as_ref());
             let mut names =
                 self.local_read(&prefix, move || walk::directories(&path, &key)).await?;
             names.sort_unstable();
@@ -134,8 +134,7 @@ impl Bucket {
         let directory = self.directory_path(prefix)?;
         let prefix = directory_name(prefix);
         if let Some(root) = &self.inner.root {
-            let key = directory.as_ref().map_or("", AsRef::as_ref).to_owned();
-            let path = root.path().join(&key);
+            let (path, key) = place_of(root, directory.as_ref());
             let mut files = self.local_read(&prefix, move || walk::files(&path, &key)).await?;
             files.sort_unstable_by(|a, b| a.key.cmp(&b.key));
             return Ok(files);
@@ -165,6 +164,12 @@ fn directory_start(prefix: &str) -> String {
         "" => String::new(),
         prefix => format!("{prefix}/"),
     }
+}
+
+/// Where a local store has a directory, and the key of the directory; empty for the root.
+fn place_of(root: &Root, directory: Option<&ObjectPath>) -> (PathBuf, String) {
+    let key = directory.map_or("", AsRef::as_ref).to_owned();
+    (root.path().join(&key), key)
 }
 
 /// The name of a listed directory in errors; `/` for the root.
