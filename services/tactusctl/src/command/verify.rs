@@ -292,10 +292,12 @@ mod tests {
         bucket.put(&block_key(TENANT, sick, META), "{".into()).await.unwrap();
         bucket.delete(&block_key(TENANT, sound, &bloom_name(0))).await.unwrap();
         let listed = ListedTenant::list(&bucket, TENANT, None).await.unwrap();
-        // An endless link: opening it is an error that says nothing about the block.
+        // A socket: opening it is an error that says nothing about the block.
         let meta = bucket.local_path(&block_key(TENANT, sick, META)).unwrap();
         std::fs::remove_file(&meta).unwrap();
-        std::os::unix::fs::symlink(&meta, &meta).unwrap();
+        let socket = directory.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink(&socket, &meta).unwrap();
         let mut checks = Vec::new();
         check_blocks(&bucket, &COMMAND, &listed, &mut checks).await.unwrap();
         checks.sort_unstable_by_key(|check| check.id);
@@ -305,7 +307,9 @@ mod tests {
         };
         assert_eq!(problems(&checks[0]), [("failed", false)]);
         assert_eq!(problems(&checks[1]), [("bloom", false)]);
-        // What was repaired is told, and the index says that it lacks the other block.
+        // What was repaired is told, and the index says that it lacks the other block, whose meta can be listed again.
+        std::fs::remove_file(&meta).unwrap();
+        std::fs::write(&meta, "{").unwrap();
         let mut of_index = Vec::new();
         repair_blocks(&bucket, &listed, &mut checks, &mut of_index).await.unwrap();
         assert_eq!(problems(&checks[1]), [("bloom", true)]);
