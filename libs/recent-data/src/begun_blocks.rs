@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    fs::{self, File},
+    fs,
     io::Write,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
@@ -15,7 +15,11 @@ use tactus_model::TenantId;
 use tactus_storage::Uuid;
 use tokio::sync::Semaphore;
 
-use crate::{error::Error, layout::sync_directory, segment::Segment};
+use crate::{
+    error::Error,
+    layout::{create_anew, sync_directory},
+    segment::Segment,
+};
 
 /// If all tenants together have this many segments, all of them are made into blocks, because each segment takes
 /// memory.
@@ -129,7 +133,7 @@ impl Manifest {
         let directory = path.parent().unwrap_or(path);
         fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         let partial = path.with_extension("partial");
-        let mut file = File::create(&partial).map_err(Error::io("create", &partial))?;
+        let mut file = create_anew(&partial).map_err(Error::io("create", &partial))?;
         file.write_all(&bytes).map_err(Error::io("write", &partial))?;
         file.sync_all().map_err(Error::io("sync", &partial))?;
         fs::rename(&partial, path).map_err(Error::io("rename", &partial))?;
@@ -164,5 +168,20 @@ impl Held {
     pub(crate) fn take_oldest(&self, is_due: impl FnOnce(&HeldBlock) -> bool) -> Option<HeldBlock> {
         let mut held = self.0.lock();
         held.front().is_some_and(is_due).then(|| held.pop_front()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_place_of_an_unfinished_manifest_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["block.json", "other"].map(|name| folder.path().join(name));
+        fs::write(&other, "other").unwrap();
+        std::os::unix::fs::symlink(&other, path.with_extension("partial")).unwrap();
+        Manifest { segments: Vec::new(), flushed: None }.write(&path).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "other");
     }
 }

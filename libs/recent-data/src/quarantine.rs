@@ -13,7 +13,7 @@ use tactus_telemetry::error_text;
 
 use crate::{
     ingester::Ingester,
-    layout::segment_key,
+    layout::{create_anew, segment_key},
     notes::Fate,
     segment::{Place, Segment, SegmentError},
 };
@@ -55,7 +55,10 @@ impl Ingester {
         let has_own_file = segment.has_own_file();
         let kept = self.keep_for_a_human(segment.path(), segment.place());
         if kept.is_ok() {
-            self.note_quarantined(segment.path());
+            // The next start decides again what this was decided of, if that is still there and no block has its spans.
+            if !has_own_file || segment.is_flushed() {
+                self.note_quarantined(segment.path());
+            }
             match has_own_file {
                 // This fails if other files are in the directory.
                 true => drop(segment.path().parent().map(fs::remove_dir)),
@@ -126,7 +129,7 @@ impl Ingester {
 }
 
 fn copy(place: &Place, target: &Path) -> io::Result<()> {
-    let (from, mut to) = (File::open(place.file.path())?, File::create(target)?);
+    let (from, mut to) = (File::open(place.file.path())?, create_anew(target)?);
     let mut piece = [0; PIECE];
     let (mut at, end) = (place.offset, place.offset + place.bytes);
     while at < end {

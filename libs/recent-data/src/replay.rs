@@ -1,41 +1,34 @@
 //! Finds segments, and reads back the write-ahead log, at the start.
 
+mod cut_directory;
 mod held;
 mod log;
 
 use std::{
-    cell::Cell,
     collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use tactus_model::TenantId;
 use tactus_storage::Uuid;
-use tactus_telemetry::{error_text, log_limited};
+use tactus_telemetry::error_text;
 use tactus_wal::Replay;
 
 use crate::{
     begun_blocks::{Manifest, PendingBlock},
-    directory::locate,
     error::Error,
     ingester::Ingester,
-    layout::{
-        CUT_FILE, Layout, PartRange, decided_paths, has_segment_ending, is_deciding, is_loop,
-        is_pending, parse_part_range, parse_segment_file_name, read_file, segment_key,
-    },
+    layout::{Layout, PartRange, decided_paths, is_loop, parse_part_range, read_file},
     notes::Fate,
-    segment::{
-        Place, Segment, SegmentError, SegmentFile,
-        cut::{Sections, read_sections},
-        is_error_of_disk,
-    },
+    segment::{Segment, SegmentError, is_error_of_disk},
     unreadable::What,
 };
 
+use cut_directory::CutDirectory;
 use log::{Covered, replay_log};
 
 /// How often a start reads again what the disk cannot read and much depends on, and the pauses.
@@ -70,8 +63,7 @@ fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
         if name.starts_with(".writing-") {
             delete(&path, fs::remove_dir_all(&path));
         } else if let Some(parts) = parse_part_range(&name) {
-            let has_damage = Cell::new(false);
-            let directory = Directory { ingester, path: &path, notes: &notes, has_damage };
+            let mut directory = CutDirectory::new(ingester, &path, &notes);
             match list_patiently(&path) {
                 Ok(paths) => directory.open(paths)?,
                 Err(Error::Io { source, .. })
@@ -89,7 +81,7 @@ fn find_segments(ingester: &Ingester) -> Result<Covered, Error> {
             let is_empty = fs::remove_dir(&path).is_ok();
             // Whatever became of the copy for the quarantine: a full disk has no room for it.
             let is_damaged = is_empty
-                || directory.has_damage.get()
+                || directory.has_damage()
                 || ingester.unreadable.has_below(&path)
                 || has_quarantined(ingester, &path);
             // Of what could not be read, or is not there, spans that the log still has are cut again, under other numbers:
@@ -189,163 +181,6 @@ fn delete(path: &Path, result: io::Result<()>) {
     }
 }
 
-/// The directory of a cut.
-struct Directory<'a> {
-    ingester: &'a Ingester,
-    path: &'a Path,
-    notes: &'a HashMap<String, Fate>,
-    /// Something in it cannot be served, because its content is wrong.
-    has_damage: Cell<bool>,
-}
-
-impl Directory<'_> {
-    fn open(&self, paths: Vec<PathBuf>) -> Result<(), Error> {
-        for path in paths {
-            let name = path.file_name().and_then(|name| name.to_str());
-            if is_deciding(&path) {
-                delete(&path, fs::remove_file(&path));
-            } else if name == Some(CUT_FILE) {
-                self.open_cut(&path)?;
-            } else if name.is_some_and(has_segment_ending) {
-                self.open_file(&path)?;
-            } else {
-                tracing::warn!(path = %path.display(), "foreign file among the segments, left alone");
-            }
-        }
-        Ok(())
-    }
-
-    /// Opens the segments of all tenants, except those that the notes call gone.
-    fn open_cut(&self, path: &Path) -> Result<(), Error> {
-        let ingester = self.ingester;
-        let (found, file) = match self.read_cut(path) {
-            Ok(read) => read,
-            Err(error) => return self.go_on_without(path, error),
-        };
-        if let Some(error) = found.damage.as_ref().filter(|damage| damage.is_of_disk()) {
-            ingester.wait_for_disk(path, What::Unknown, error);
-        } else if let Some(damage) = &found.damage {
-            self.has_damage.set(true);
-            ingester.metrics.replay_errors.with([""]).inc();
-            tracing::error!(
-                error = error_text(damage),
-                found = found.sections.len(),
-                "file of segments is damaged: only the segments that could be found are served"
-            );
-            // Others may be in it.
-            if let Ok(kept) = ingester.layout.quarantined(path) {
-                file.keep_as(kept);
-            }
-        }
-        let mut gone = Vec::new();
-        for section in found.sections {
-            let (name, place) = locate(&section, &file);
-            let path = self.path.join(name);
-            match self.fate(&path) {
-                // The result of its decision is beside it.
-                _ if section.is_pending && decided_paths(&path).1.exists() => gone.push(place),
-                Some(Fate::Gone) => gone.push(place),
-                Some(Fate::Kept) => self.open_segment(&decided_paths(&path).1, place)?,
-                None => self.open_segment(&path, place)?,
-            }
-        }
-        gone.iter().for_each(|_| file.release_one());
-        gone.iter().for_each(Place::give_back);
-        Ok(())
-    }
-
-    fn read_cut(&self, path: &Path) -> Result<(Sections, Arc<SegmentFile>), SegmentError> {
-        let found = patiently(|| read_sections(path), is_unread)?;
-        // Others may be in it, for which it stays.
-        let is_unread = found.damage.as_ref().is_some_and(SegmentError::is_of_disk);
-        let file = SegmentFile::new(
-            path,
-            found.sections.len() + usize::from(is_unread),
-            self.ingester.segment_cache.file_counter(),
-        );
-        Ok((found, file.map_err(|source| SegmentError::read(path, source))?))
-    }
-
-    /// Opens a segment that is a file of its own.
-    fn open_file(&self, path: &Path) -> Result<(), Error> {
-        let is_decided = is_pending(path) && decided_paths(path).1.exists();
-        // The result is written before the pending segment is deleted, so the pending one does not count if both are
-        // there.
-        if is_decided || self.fate(path) == Some(Fate::Gone) {
-            delete(path, fs::remove_file(path));
-            return Ok(());
-        }
-        match SegmentFile::new(path, 1, self.ingester.segment_cache.file_counter()) {
-            Ok(file) => self.open_segment(path, file.whole()),
-            Err(source) => self.go_on_without(path, SegmentError::read(path, source)),
-        }
-    }
-
-    /// Goes on without a file of which nothing can be read, if the cause lies in it or in the disk.
-    fn go_on_without(&self, path: &Path, error: SegmentError) -> Result<(), Error> {
-        if error.is_damage() {
-            self.set_aside(path, &error);
-        } else if error.is_of_disk() {
-            self.ingester.wait_for_disk(path, What::Unknown, &error);
-        } else {
-            return Err(error.into());
-        }
-        Ok(())
-    }
-
-    fn set_aside(&self, path: &Path, error: &SegmentError) {
-        self.has_damage.set(true);
-        let kept = self.ingester.layout.quarantine(path);
-        self.ingester.count_damaged("", error, kept);
-    }
-
-    fn fate(&self, path: &Path) -> Option<Fate> {
-        self.notes.get(&segment_key(&self.ingester.layout.segments(), path)).copied()
-    }
-
-    /// Checks a segment and serves it. Sets it aside if it cannot be read.
-    fn open_segment(&self, path: &Path, place: Place) -> Result<(), Error> {
-        let ingester = self.ingester;
-        let name = path.file_name().and_then(|name| name.to_str());
-        let Some(tenant) = name.and_then(parse_segment_file_name) else {
-            // An earlier release accepted tenant names that buckets cannot store.
-            let kept = ingester.quarantine(path, &place);
-            ingester.metrics.replay_errors.with([""]).inc();
-            log_limited!(
-                error,
-                ?kept,
-                "segment moved to quarantine: object storage cannot store the name of its tenant"
-            );
-            return Ok(());
-        };
-        match Segment::open(path, place.clone(), true, &ingester.segment_cache) {
-            Ok(segment) => {
-                if segment.is_pending() {
-                    ingester.has_pending.store(true, Ordering::Release);
-                }
-                ingester.tenant_or_insert(&tenant).add_segment(Arc::new(segment));
-            }
-            Err(error) if error.is_damage() => {
-                self.has_damage.set(true);
-                let kept = ingester.quarantine(path, &place);
-                ingester.count_damaged(tenant.as_str(), &error, kept);
-            }
-            Err(error) if error.is_of_disk() => {
-                ingester.wait_for_disk(path, What::Unopened(tenant, place), &error);
-            }
-            // The segment may be sound. If it were set aside, its spans would be missing from then on.
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-}
-
-/// True if the disk cannot read where the sections of a file are.
-fn is_unread(found: &Result<Sections, SegmentError>) -> bool {
-    let damage = found.as_ref().map_or_else(Some, |found| found.damage.as_ref());
-    damage.is_some_and(SegmentError::is_of_disk)
-}
-
 /// Finds the blocks in progress, so that each is finished once and under its own id.
 fn resume_blocks(ingester: &Ingester) -> Result<(), Error> {
     let root = ingester.layout.flushing();
@@ -380,11 +215,15 @@ fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
     };
     let listed: HashSet<&Path> = manifest.segments.iter().map(PathBuf::as_path).collect();
     let root = ingester.layout.segments();
-    let is_listed = |segment: &Arc<Segment>| {
-        segment.path().strip_prefix(&root).is_ok_and(|path| listed.contains(path))
-    };
-    let segments = ingester.tenant_or_insert(tenant).segments();
-    let segments: Vec<_> = segments.into_iter().filter(is_listed).collect();
+    let is_listed = |path: &Path| path.strip_prefix(&root).is_ok_and(|path| listed.contains(path));
+    let mut segments = ingester.tenant_or_insert(tenant).segments();
+    if manifest.flushed.is_some() {
+        let is_stored = |segment: &&Arc<Segment>| {
+            segment.is_pending() && is_listed(&decided_paths(segment.path()).1)
+        };
+        segments.iter().filter(is_stored).for_each(|it| let_go_of_undecided(ingester, tenant, it));
+    }
+    segments.retain(|segment| is_listed(segment.path()));
     if segments.is_empty() {
         let _ = fs::remove_file(path);
         return;
@@ -398,4 +237,18 @@ fn resume_block(ingester: &Ingester, tenant: &TenantId, path: &Path) {
         }
         None => ingester.flushes.resume(tenant, id, segments),
     }
+}
+
+/// Ends a segment of which a block has what tail sampling left. It was found because its result is damaged here. If it were
+/// decided again, its spans would be in two blocks.
+fn let_go_of_undecided(ingester: &Ingester, tenant: &TenantId, segment: &Arc<Segment>) {
+    if let Err(error) = ingester.note(std::slice::from_ref(segment), Fate::Gone) {
+        tracing::error!(
+            path = %segment.path().display(),
+            error = error_text(&error),
+            "cannot record that a segment is in a block"
+        );
+    }
+    ingester.tenant_or_insert(tenant).replace_segment(segment, None);
+    segment.release();
 }

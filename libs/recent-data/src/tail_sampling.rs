@@ -8,7 +8,8 @@
 //! what exceeds the limits is decided.
 //!
 //! At every instant a span is in the log, is in a pending segment, or was decided. If the process is killed at any
-//! point, the pending segment exists, or the result of its decision, or both; then the result counts.
+//! point, the pending segment exists, or the result of its decision, or both; then the result counts, unless it is
+//! damaged.
 
 use std::{
     cmp::Reverse,

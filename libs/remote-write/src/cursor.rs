@@ -1,9 +1,13 @@
 //! The position of a remote in the queue, in a small file beside the log.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use tactus_wal::{CURSOR_PREFIX, PartId, Position};
+
+/// The largest file that is read, in bytes. A cursor is far smaller.
+const MAX_BYTES: u64 = 4096;
 
 /// A place between two entries of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,7 +119,7 @@ impl Cursor {
     /// the oldest place: sending twice is better than losing.
     pub(crate) fn open(dir: &Path, key: &str) -> (Self, Option<Mark>) {
         let path = dir.join(format!("{CURSOR_PREFIX}{key}"));
-        let mark = match std::fs::read_to_string(&path) {
+        let mark = match read(&path) {
             Ok(text) => Some(parse(&text).unwrap_or_else(|| {
                 tracing::warn!(path = %path.display(), "cursor of the remote-write queue damaged: what is queued is sent from its start");
                 Mark::default()
@@ -139,7 +143,9 @@ impl Cursor {
         let content = format!("1 {done} {end} {shards} {batch}");
         let text = format!("{content} {:08x}\n", crc32c::crc32c(content.as_bytes()));
         let temporary = self.path.with_extension("new");
-        std::fs::write(&temporary, text)?;
+        // To open a pipe that lies there would wait for somebody who reads it.
+        let _ = std::fs::remove_file(&temporary);
+        File::create_new(&temporary)?.write_all(text.as_bytes())?;
         std::fs::rename(&temporary, &self.path)
     }
 
@@ -157,6 +163,16 @@ impl Cursor {
             }
         }
     }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let found = std::fs::metadata(path)?;
+    // To open a pipe would wait for somebody who writes to it.
+    if !found.is_file() || found.len() > MAX_BYTES {
+        let text = format!("not a file of at most {MAX_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    std::fs::read_to_string(path)
 }
 
 fn parse(text: &str) -> Option<Mark> {
@@ -207,5 +223,30 @@ mod tests {
         let other = RemoteKey { key: "b".to_owned(), content: "b2".to_owned() };
         Cursor::forget_others(dir.path(), &[other]);
         assert_eq!(Cursor::open(dir.path(), "a").1, None);
+    }
+
+    #[test]
+    fn what_is_no_file_or_far_too_large_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cursor-a");
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (cursor, mark) = Cursor::open(dir.path(), "a");
+        assert_eq!(mark, Some(Mark::default()));
+        let done = Mark { done: place(1, 2, 3), in_flight: None };
+        cursor.write(done).unwrap();
+        assert_eq!(Cursor::open(dir.path(), "a").1, Some(done));
+    }
+
+    #[test]
+    fn what_lies_in_place_of_an_unfinished_cursor_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("other");
+        std::fs::write(&other, "other").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join("cursor-a.new")).unwrap();
+        Cursor::open(dir.path(), "a").0.write(Mark::default()).unwrap();
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "other");
     }
 }

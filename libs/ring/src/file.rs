@@ -46,7 +46,9 @@ pub(crate) fn save(path: &Path, content: &impl Serialize) -> Result<()> {
         let folder = folder.unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
         let unfinished = path.with_extension("tmp");
-        let mut file = File::create(&unfinished)?;
+        // To open a pipe that lies there would wait for somebody who reads it.
+        let _ = std::fs::remove_file(&unfinished);
+        let mut file = File::create_new(&unfinished)?;
         file.write_all(&text)?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)?;
@@ -54,4 +56,21 @@ pub(crate) fn save(path: &Path, content: &impl Serialize) -> Result<()> {
         File::open(folder)?.sync_all()
     };
     write().map_err(|source| Error::File { path: path.display().to_string(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_place_of_an_unfinished_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["tokens", "other"].map(|name| folder.path().join(name));
+        std::fs::write(&other, "other").unwrap();
+        std::os::unix::fs::symlink(&other, path.with_extension("tmp")).unwrap();
+        save(&path, &[5_u32, 3]).unwrap();
+        let loaded: Option<[u32; 2]> = load(&path, "tokens file");
+        assert_eq!(loaded, Some([5, 3]));
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "other");
+    }
 }

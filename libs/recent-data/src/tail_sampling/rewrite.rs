@@ -66,7 +66,7 @@ impl Ingester {
         // An earlier decision stands.
         if decided.exists() && !pending.has_own_file() {
             self.sync_parent(&decided)?;
-            return self.replace(tenant, pending, &decided);
+            return self.replace(tenant, pending, &decided, true);
         }
         match pending.has_own_file() {
             true => {
@@ -96,7 +96,8 @@ impl Ingester {
     ) -> Result<(), Error> {
         let pending = open.segment();
         let (deciding, decided) = decided_paths(pending.path());
-        if !decided.exists() {
+        let was_there = decided.exists();
+        if !was_there {
             let times = times_within(kept, pending.block_times());
             let sync = self.settings.fsync_interval.is_some();
             // The origins stay the same, because nothing is missing: the other spans were dropped on purpose. Other
@@ -120,17 +121,19 @@ impl Ingester {
         }
         // Also if it was there: an earlier call may have failed right after the rename.
         self.sync_parent(&decided)?;
-        self.replace(tenant, pending, &decided)
+        self.replace(tenant, pending, &decided, was_there)
     }
 
     /// Replaces a segment by the file with its decided traces. After a restart the file itself shows the decision.
+    /// `was_there`: the file is of an earlier decision. It may be damaged, if the quarantine had no room for it.
     fn replace(
         &self,
         tenant: &Tenant,
         pending: &Arc<Segment>,
         decided: &Path,
+        was_there: bool,
     ) -> Result<(), Error> {
-        let segment = Segment::open_file(decided, false, &self.segment_cache);
+        let segment = Segment::open_file(decided, was_there, &self.segment_cache);
         if segment.as_ref().is_err_and(SegmentError::is_of_file) {
             // Decided and written once more.
             let _ = fs::remove_file(decided);

@@ -25,7 +25,7 @@ async fn cut_and_killed(bench: &Bench, push: impl FnOnce(&Ingester)) -> PathBuf 
 }
 
 /// A pipe in place of whatever is there.
-fn put_pipe(path: &Path) {
+pub(super) fn put_pipe(path: &Path) {
     let _ = std::fs::remove_file(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap();
@@ -159,4 +159,20 @@ async fn start_goes_on_beside_segments_with_numbers_that_no_log_part_can_have() 
     // Nothing is acknowledged that the next start would not find.
     let push = push_of("t1", &[span(1, 50, 1)]);
     assert!(matches!(bench.open().push(&push, &tenant()), Err(PushError::Wal(_))));
+}
+
+#[tokio::test]
+async fn what_lies_in_the_quarantine_under_the_name_of_a_damaged_segment_is_replaced() {
+    let bench = Bench::new();
+    let ingester = bench.open();
+    push_of_each(&ingester, 0..2);
+    ingester.seal().await.unwrap();
+    let [segment] = ingester.tenant(&name(1)).unwrap().segments().try_into().unwrap();
+    let kept = ingester.layout.quarantined(segment.path()).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &kept).unwrap();
+    damage(&segment);
+    drop((segment, ingester));
+    let ingester = bench.open();
+    assert_eq!([0, 1].map(|tenant| spans_of(&ingester, &name(tenant))), [1, 0]);
+    assert!(std::fs::symlink_metadata(&kept).unwrap().is_file());
 }
