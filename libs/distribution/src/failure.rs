@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tactus_model::{TOO_MANY_TENANTS, wire::WireError};
+use tactus_model::{MALFORMED_PROTOBUF, TOO_MANY_TENANTS, wire::WireError};
 use tactus_receivers::PushError;
 use tactus_ring::RingError;
 use tonic::{Code, Status};
@@ -34,7 +34,10 @@ impl Failure {
         };
         let message = status.message().to_owned();
         match status.code() {
-            Code::InvalidArgument => ("invalid", PushError::Malformed(message)),
+            Code::InvalidArgument if message.starts_with(MALFORMED_PROTOBUF) => {
+                ("invalid", PushError::Malformed(message))
+            }
+            Code::InvalidArgument => ("invalid", PushError::Invalid(message)),
             // Longer than their port takes, so it is again if it is sent again.
             Code::OutOfRange => {
                 let message = format!(
@@ -58,4 +61,22 @@ impl Failure {
 
 pub(crate) fn malformed(error: impl std::fmt::Display) -> PushError {
     PushError::Malformed(format!("malformed export request: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_model::AppendError;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_no_protobuf_is_malformed() {
+        let told = |error: AppendError| {
+            Failure::Status(Status::invalid_argument(error.to_string())).told(BUSY_RETRY).1
+        };
+        let malformed = told(AppendError::Malformed(WireError::Depth));
+        assert!(matches!(malformed, PushError::Malformed(_)), "{malformed}");
+        let too_large = told(AppendError::TooLarge);
+        assert!(matches!(too_large, PushError::Invalid(_)), "{too_large}");
+    }
 }

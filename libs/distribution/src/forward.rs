@@ -1,14 +1,17 @@
 //! Forwarders: send copies of stored spans on to OTLP endpoints.
 //!
 //! ```text
-//! request stored -> queue of each of the tenant's forwarders, bounded in bytes -> filter -> each endpoint, once
+//! request stored -> each of the tenant's forwarders: queue of each endpoint, bounded in bytes -> filter -> endpoint, once
 //! ```
 //!
 //! Best effort: what finds the queue full, or what an endpoint refuses, is counted and dropped. A push never waits for
-//! this.
+//! this. Tenants share a queue and take turns, so that one whose requests hang does not hold up others. Copies in several
+//! queues are the same bytes.
 
 mod client;
+mod endpoint;
 mod forwarder;
+mod room;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -63,8 +66,8 @@ impl Forwarders {
                 workers: section.workers.max(1),
                 leaves_out: filters(&key, section)?,
             };
-            let client = client(&key, section, with_tenants)?;
-            let forwarder = Forwarder::new(settings, client, metrics.clone());
+            let clients = clients(&key, section, with_tenants)?;
+            let forwarder = Forwarder::new(settings, clients, &metrics);
             by_name.insert(section.name.clone(), forwarder);
         }
         Ok(Self(Arc::new(Inner { limits_of, by_name })))
@@ -112,7 +115,12 @@ fn filters(key: &str, section: &ForwarderSection) -> Result<Vec<SpanFilter>, Str
     conditions.map(compile).collect()
 }
 
-fn client(key: &str, section: &ForwarderSection, with_tenants: bool) -> Result<Client, String> {
+/// A client of each endpoint.
+fn clients(
+    key: &str,
+    section: &ForwarderSection,
+    with_tenants: bool,
+) -> Result<Vec<Client>, String> {
     let key = format!("{key}.otlpgrpc");
     let otlp = &section.otlpgrpc;
     if otlp.endpoints.is_empty() {
@@ -129,8 +137,11 @@ fn client(key: &str, section: &ForwarderSection, with_tenants: bool) -> Result<C
     let tls = tls.transpose().map_err(|error| error.to_string())?;
     let channels = Channels::new(ChannelSettings { tls, ..ChannelSettings::default() });
     let timeout = section.timeout.non_zero().unwrap_or(Duration::from_secs(5));
-    Client::new(channels, &otlp.endpoints, timeout, with_tenants)
-        .map_err(|error| format!("{key}.endpoints: {error}"))
+    let client = |address: &String| {
+        Client::new(&channels, address, timeout, with_tenants)
+            .map_err(|error| format!("{key}.endpoints: {error}"))
+    };
+    otlp.endpoints.iter().map(client).collect()
 }
 
 #[cfg(test)]

@@ -118,11 +118,6 @@ impl UsageTracker {
         if limits.dimensions.is_empty() {
             return;
         }
-        let dimensions = Dimensions::new(&limits.dimensions);
-        let Ok(bytes) = bytes_by_values(request, walk, &dimensions) else {
-            self.errors.with([tenant.as_str(), "malformed"]).inc();
-            return;
-        };
         let max_series = match limits.max_cardinality {
             0 => self.settings.max_cardinality,
             own => own,
@@ -131,6 +126,11 @@ impl UsageTracker {
             series: max_series as usize,
             memory: self.settings.max_bytes,
             stale_after: self.stale_after(),
+        };
+        let dimensions = Dimensions::new(&limits.dimensions);
+        let Ok(bytes) = bytes_by_values(request, walk, &dimensions, &bounds) else {
+            self.errors.with([tenant.as_str(), "malformed"]).inc();
+            return;
         };
         let mut tenants = self.tenants.lock();
         tenants.prune(tenant, &bounds, now);
@@ -240,42 +240,90 @@ fn may_prune(last: Option<Instant>, now: Instant) -> bool {
     last.is_none_or(|at| now.saturating_duration_since(at) >= PRUNE_EVERY)
 }
 
-/// The bytes of a request for each combination of its spans' values.
+/// Spans of a request, and their bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    spans: u64,
+    bytes: u64,
+}
+
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.spans += other.spans;
+        self.bytes += other.bytes;
+    }
+}
+
+/// The spans of a request by their values.
+#[derive(Default)]
+struct Counts {
+    by_values: HashMap<Values, Count>,
+    /// Memory of the values.
+    memory: u64,
+    /// Of the spans whose values had no room.
+    overflow: Count,
+    all: Count,
+}
+
+impl Counts {
+    /// A tenant cannot have series of more values than the bounds allow, so no more are kept while a request is read.
+    fn add(&mut self, values: Values, count: Count, bounds: &Bounds) {
+        self.all.add(count);
+        let is_full = self.by_values.len() >= bounds.series || self.memory >= bounds.memory;
+        let place = match self.by_values.entry(values) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if is_full => &mut self.overflow,
+            Entry::Vacant(place) => {
+                self.memory += place.key().memory();
+                place.insert(Count::default())
+            }
+        };
+        place.add(count);
+    }
+}
+
+/// The bytes of a request for each combination of its spans' values, as many as the bounds allow. Those of further ones come
+/// last, as overflow.
 fn bytes_by_values(
     request: &Bytes,
     walk: &ExportWalk,
     dimensions: &Dimensions,
-) -> Result<HashMap<Values, u64>, WireError> {
-    let mut total: HashMap<Values, u64> = HashMap::new();
-    let spans: u64 = walk.runs.iter().map(|run| u64::from(run.spans)).sum();
-    let mut span_bytes = 0;
+    bounds: &Bounds,
+) -> Result<Vec<(Values, u64)>, WireError> {
+    let mut counts = Counts::default();
     let mut resource = (u32::MAX, dimensions.all(MISSING));
-    let mut spans_by_values: HashMap<Values, (u64, u64)> = HashMap::new();
     for run in &walk.runs {
         if resource.0 != run.resource {
             let message = &request[walk.resources[run.resource as usize].clone()];
             resource = (run.resource, dimensions.of_resource(message, MISSING)?);
         }
+        // Counted once, because finding the values among the others takes longer than reading a small span.
+        let mut without_values = Count::default();
         let mut reader = Reader::new(&request[run.scope_spans.clone()]);
         while let Some((field, value)) = reader.next_field()? {
             if field == 2 {
                 let span = value.bytes(2)?;
-                let values = dimensions.of_span(span, &resource.1)?;
-                let (bytes, spans) = spans_by_values.entry(values).or_default();
-                *bytes += span.len() as u64;
-                *spans += 1;
-                span_bytes += span.len() as u64;
+                let count = Count { spans: 1, bytes: span.len() as u64 };
+                match dimensions.of_span(span, &resource.1)? {
+                    Some(values) => counts.add(values, count, bounds),
+                    None => without_values.add(count),
+                }
             }
         }
+        if without_values.spans > 0 {
+            counts.add(resource.1.clone(), without_values, bounds);
+        }
     }
-    // Bytes outside of spans are divided evenly. The remainder counts for the first span.
-    let rest = (request.len() as u64).saturating_sub(span_bytes);
-    let each = rest.checked_div(spans).unwrap_or(0);
-    let mut left = rest - each * spans;
-    for (values, (bytes, spans)) in spans_by_values {
-        total.insert(values, bytes + each * spans + std::mem::take(&mut left));
-    }
-    Ok(total)
+    let Counts { by_values, overflow, all, .. } = counts;
+    // Bytes outside of spans are divided evenly. The remainder counts for the first values.
+    let rest = (request.len() as u64).saturating_sub(all.bytes);
+    let each = rest.checked_div(all.spans).unwrap_or(0);
+    let mut left = rest - each * all.spans;
+    let overflow = (overflow.spans > 0).then(|| (dimensions.all(OVERFLOW), overflow));
+    let bytes = |(values, count): (Values, Count)| {
+        (values, count.bytes + each * count.spans + std::mem::take(&mut left))
+    };
+    Ok(by_values.into_iter().chain(overflow).map(bytes).collect())
 }
 
 #[cfg(test)]

@@ -109,7 +109,8 @@ impl Tenant {
     }
 
     /// Takes other settings. A processor with other settings begins anew: its series end, and those that come again
-    /// count from 0. Series of a removed processor end. Calls of which one side waits go on waiting, and count when they end.
+    /// count from 0. Series of a removed processor end. Calls of which one side waits go on waiting, and count when they end:
+    /// as in Tempo, their series stay until they are stale.
     ///
     /// Errors: a filter policy that is none, which [`Settings::resolve`] would have refused; what was in force is no
     /// more.

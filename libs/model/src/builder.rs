@@ -34,11 +34,14 @@ pub struct BuilderLimits {
     pub max_attribute_bytes: usize,
 }
 
+/// How the text of an error begins if the request is no protobuf. Statuses of ingesters keep it.
+pub const MALFORMED_PROTOBUF: &str = "malformed protobuf";
+
 /// Why spans were not appended. The caller must roll back to its mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// The request is no protobuf; nothing after this span can be trusted.
-    #[error("malformed protobuf: {0}")]
+    #[error("{MALFORMED_PROTOBUF}: {0}")]
     Malformed(#[from] WireError),
     /// The push has a message of more than 512 MiB, or so many almost empty events, links and attributes that they
     /// would take many times its bytes in memory. This depends only on what was appended since the mark: a push that

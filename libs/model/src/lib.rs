@@ -41,8 +41,8 @@ pub use batch::{
 };
 pub use buffer::{Buffer, ColumnSource, StoredColumn};
 pub use builder::{
-    AppendError, BatchBuilder, BuilderLimits, Candidate, KnownOwners, LeftOut, Mark, RunMessages,
-    SelectedBatch, SelectedKeys, TooDeepKey,
+    AppendError, BatchBuilder, BuilderLimits, Candidate, KnownOwners, LeftOut, MALFORMED_PROTOBUF,
+    Mark, RunMessages, SelectedBatch, SelectedKeys, TooDeepKey,
 };
 pub use cut_traces::CutTraces;
 pub use dictionary::{Dictionary, DictionaryBuilder, StringCode};

@@ -5,6 +5,7 @@ mod redirects;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
@@ -15,6 +16,12 @@ use tactus_config::{Secret, without_passwords};
 use tactus_tls::{ClientTls, ClientTlsSettings};
 
 pub(crate) use self::redirects::Answered;
+
+/// A connection of HTTP/2 is asked for a sign of life after this time without one, also between requests: those time out on it, and
+/// without an end of it the next ones would as well.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long that may stay unanswered.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The client cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +62,7 @@ pub(crate) struct Connections {
 /// What is configured of a connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
-    pub(crate) timeout: std::time::Duration,
+    pub(crate) timeout: Duration,
     pub(crate) follow_redirects: bool,
     pub(crate) http2: bool,
     pub(crate) proxy_url: String,
@@ -176,6 +183,9 @@ impl Connections {
         let mut builder = reqwest::Client::builder()
             .timeout(options.timeout)
             .redirect(redirect::Policy::none())
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .http2_keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .http2_keep_alive_while_idle(true)
             .dns_resolver(Lookup {
                 round_robin: options.round_robin,
                 next: AtomicUsize::new(0),

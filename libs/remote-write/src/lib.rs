@@ -153,11 +153,7 @@ impl RemoteWrite {
     /// Tenants of which an earlier process left samples in the queue. [`Self::resume`] sends these.
     pub fn tenants_left_behind(&self) -> Vec<TenantId> {
         let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
-        let has_parts = |entry: &std::fs::DirEntry| {
-            let files = std::fs::read_dir(entry.path().join("wal")).into_iter().flatten().flatten();
-            files.map(|file| file.path()).any(|file| file.extension() == Some("wal".as_ref()))
-        };
-        let left = entries.flatten().filter(has_parts);
+        let left = entries.flatten().filter(|entry| has_parts(&entry.path().join("wal")));
         left.filter_map(|entry| TenantId::parse(entry.file_name().to_str()?).ok()).collect()
     }
 
@@ -312,6 +308,12 @@ impl RemoteWrite {
 }
 
 tactus_telemetry::debug_of!(RemoteWrite { path });
+
+/// Whether a directory has parts of a log.
+fn has_parts(dir: &Path) -> bool {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    files.map(|file| file.path()).any(|file| file.extension() == Some("wal".as_ref()))
+}
 
 /// Removes the directories of a tenant if they are empty.
 fn remove_empty(dir: &Path) {

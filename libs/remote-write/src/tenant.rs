@@ -12,13 +12,13 @@ use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::RemoteWrite;
 use super::collection::{Collection, Writer};
 use super::connections::{InvalidHeader, header};
 use super::metrics::TenantMetrics;
 use super::queue::Queue;
 use super::sender::{Sender, TenantHeaders};
 use super::settings::{self, Reason, Remote};
+use super::{RemoteWrite, has_parts};
 
 const ORG_ID: HeaderName = HeaderName::from_static("x-scope-orgid");
 
@@ -38,18 +38,27 @@ pub(super) struct Tenant {
 }
 
 impl Tenant {
-    /// Opens the queue and begins to send what is in it.
+    /// Opens the queue and begins to send what is in it. Without remotes what is in it is dropped.
     pub(super) fn open(
         all: &RemoteWrite,
         id: &TenantId,
         headers: Vec<Arc<HeaderMap>>,
         started_ms: i64,
     ) -> Result<Self, tactus_wal::Error> {
+        let metrics = Arc::new(TenantMetrics::new(&all.families, id.as_str(), &all.remotes));
+        let dir = all.dir(id);
         let queue = match &all.remotes[..] {
-            [] => None,
+            [] => {
+                if has_parts(&dir) {
+                    let queue = Queue::open(&dir, all.limits, &[])?;
+                    queue.removed().iter().for_each(|counts| metrics.removed(*counts));
+                    queue.delete();
+                }
+                None
+            }
             remotes => {
                 let keys: Vec<_> = remotes.iter().map(|remote| remote.key.clone()).collect();
-                Some(Arc::new(Queue::open(&all.dir(id), all.limits, &keys)?))
+                Some(Arc::new(Queue::open(&dir, all.limits, &keys)?))
             }
         };
         let tenant = Self {
@@ -58,7 +67,7 @@ impl Tenant {
             add_org_id: all.add_org_id,
             writer: Mutex::new(Writer::new(started_ms)),
             queue,
-            metrics: Arc::new(TenantMetrics::new(&all.families, id.as_str(), &all.remotes)),
+            metrics,
             headers: headers.into_iter().map(|headers| Arc::new(RwLock::new(headers))).collect(),
             stop: all.stop.child_token(),
             senders: TaskTracker::new(),

@@ -51,8 +51,8 @@ section! {
         backend: String, "otlpgrpc";
         otlpgrpc: ForwarderOtlp, "OTLP over gRPC";
         filter: ForwarderFilter, "spans to leave out";
-        max_queued_bytes: u64 = 64 << 20, "requests that wait or are on their way, in bytes; more are not forwarded";
-        workers: usize = 4, "requests sent at a time";
+        max_queued_bytes: u64 = 64 << 20, "requests that wait or are on their way, in bytes, in equal parts for each endpoint; more are not forwarded";
+        workers: usize = 4, "requests of a tenant sent to an endpoint at a time";
         timeout: GoDuration = seconds(5), "time that sending one may take";
     }
 

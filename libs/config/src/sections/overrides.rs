@@ -204,7 +204,7 @@ section! {
     /// Usage by attribute.
     CostAttribution {
         max_cardinality: u64, "series; 0 takes the distributor's";
-        dimensions: BTreeMap<String, String>, "attribute to label; an empty label is made of the attribute";
+        dimensions: BTreeMap<String, String>, "attribute to label, 64 at most; an empty label is made of the attribute";
     }
 }
 

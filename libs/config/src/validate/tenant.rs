@@ -70,8 +70,17 @@ pub fn increasing_buckets(processor: &str, buckets: &[f64]) -> Result<(), String
     Ok(())
 }
 
+/// Dimensions of usage. Each is looked for in all attributes of each span, and takes room in each series.
+const MAX_USAGE_DIMENSIONS: usize = 64;
+
 /// Attribute to label: labels must be valid for Prometheus and stand once.
 fn dimensions(dimensions: &BTreeMap<String, String>) -> Result<(), String> {
+    if dimensions.len() > MAX_USAGE_DIMENSIONS {
+        return Err(format!(
+            "cost_attribution.dimensions has {} entries, more than {MAX_USAGE_DIMENSIONS}",
+            dimensions.len()
+        ));
+    }
     let mut labels: BTreeMap<String, &str> = BTreeMap::new();
     for (attribute, configured) in dimensions {
         let label =
@@ -197,4 +206,22 @@ pub(crate) fn dedicated_columns(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_has_a_bounded_number_of_dimensions() {
+        let of = |count: usize| {
+            let mut limits = Limits::default();
+            let pair = |number| (format!("d{number}"), String::new());
+            limits.cost_attribution.dimensions = (0..count).map(pair).collect();
+            super::limits(&limits)
+        };
+        assert_eq!(of(64), Ok(()));
+        let expected = "cost_attribution.dimensions has 65 entries, more than 64";
+        assert_eq!(of(65), Err(expected.to_owned()));
+    }
 }

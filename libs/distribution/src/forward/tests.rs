@@ -1,11 +1,17 @@
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use parking_lot::Mutex;
 use prost::Message;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use tactus_config::sections::{
-    distributor::{ForwarderConditions, ForwarderFilter, ForwarderOtlp, ForwarderTls},
-    overrides::Limits,
+use tactus_config::{
+    GoDuration,
+    sections::{
+        distributor::{ForwarderConditions, ForwarderFilter, ForwarderOtlp, ForwarderTls},
+        overrides::Limits,
+    },
 };
 use tactus_proto::otlp::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -14,7 +20,11 @@ use tactus_proto::otlp::{
 };
 use tactus_server::{grpc, listener, listener::ListenerSettings, observe::RequestMetrics};
 use tactus_tls::{ServerTls, ServerTlsSettings};
-use tokio::sync::Notify;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, service::RoutesBuilder};
 
@@ -30,6 +40,8 @@ struct Collector {
     changed: Notify,
     /// While it is set, nothing is answered.
     hangs: Mutex<Option<Arc<Notify>>>,
+    /// Requests of this tenant are never answered.
+    ignores: Mutex<Option<String>>,
 }
 
 #[async_trait::async_trait]
@@ -45,6 +57,10 @@ impl TraceService for Collector {
         let rejected_spans = *self.rejects.lock();
         let tenant = request.metadata().get("x-scope-orgid");
         let tenant = tenant.map(|tenant| tenant.to_str().unwrap().to_owned());
+        let is_ignored = tenant.is_some() && tenant == *self.ignores.lock();
+        if is_ignored {
+            std::future::pending::<()>().await;
+        }
         self.taken.lock().push((tenant, request.into_inner()));
         self.changed.notify_waiters();
         match *self.answers.lock() {
@@ -142,6 +158,11 @@ impl Rig {
         self.forwarders.offer(&self.tenant, &request(names), names.contains(&"bad"));
     }
 
+    fn offer_of(&self, tenant: &str, requests: usize) {
+        let tenant = TenantId::parse(tenant).unwrap();
+        (0..requests).for_each(|_| self.forwarders.offer(&tenant, &request(&["x"]), false));
+    }
+
     fn metric(&self, series: &str) -> f64 {
         let text = self.registry.encode();
         let found = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
@@ -224,6 +245,99 @@ async fn full_queue_and_an_endpoint_that_is_down_cost_copies_only() {
     rig.forwarders.stop().await;
     let failed = "tempo_distributor_forwarder_pushes_failures_total{tenant=\"a\"}";
     assert_eq!(rig.metric(failed), 1.0);
+}
+
+#[tokio::test]
+async fn tenant_whose_requests_hang_does_not_hold_up_others() {
+    let collector = Arc::new(Collector::default());
+    *collector.ignores.lock() = Some("loud".to_owned());
+    let section = section(serve(&collector, None).await);
+    let max_queued_bytes = 100 * 4096;
+    let timeout = GoDuration::hours(1);
+    let rig = Rig::start(ForwarderSection { max_queued_bytes, timeout, workers: 2, ..section });
+    rig.offer_of("loud", 200);
+    rig.offer_of("quiet", 5);
+    collector.wait_for(5).await;
+    let refused = |tenant: &str| {
+        let labels = format!("{{name=\"f\",tenant=\"{tenant}\"}}");
+        rig.metric(&format!("tempo_distributor_queue_pushes_failures_total{labels}"))
+    };
+    assert!(refused("loud") > 100.0);
+    assert_eq!(refused("quiet"), 0.0);
+}
+
+#[tokio::test]
+async fn endpoint_that_hangs_does_not_hold_up_others() {
+    let [hanging, healthy] = [(); 2].map(|()| Arc::new(Collector::default()));
+    *hanging.hangs.lock() = Some(Arc::default());
+    let mut section = section(serve(&hanging, None).await);
+    let other = serve(&healthy, None).await;
+    section.otlpgrpc.endpoints.push(format!("localhost:{}", other.port()));
+    let timeout = GoDuration::hours(1);
+    let rig = Rig::start(ForwarderSection { timeout, workers: 1, ..section });
+    rig.offer_of("a", 5);
+    healthy.wait_for(5).await;
+    assert_eq!(hanging.names().len(), 0);
+}
+
+/// Accepts a connection, and answers the head of each request on it with what `answer` makes of the number of its stream.
+async fn answer_heads(listener: &TcpListener, mut answer: impl FnMut(&[u8]) -> Vec<u8>) {
+    const HEADERS: u8 = 1;
+    let (mut connection, _) = listener.accept().await.unwrap();
+    // Settings without any.
+    connection.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    let mut preface = [0; 24];
+    connection.read_exact(&mut preface).await.unwrap();
+    let mut head = [0; 9];
+    while connection.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        connection.read_exact(&mut payload).await.unwrap();
+        if head[3] == HEADERS {
+            connection.write_all(&answer(&head[5..])).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn request_that_an_endpoint_refuses_unseen_is_sent_three_times() {
+    const RST_STREAM: [u8; 5] = [0, 0, 4, 3, 0];
+    const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rig = Rig::start(section(listener.local_addr().unwrap()));
+    let refused = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&refused);
+    tokio::spawn(async move {
+        let refuse = |stream: &[u8]| {
+            count.fetch_add(1, Ordering::SeqCst);
+            [&RST_STREAM[..], stream, &REFUSED_STREAM].concat()
+        };
+        answer_heads(&listener, refuse).await;
+    });
+    rig.offer(&["x"]);
+    rig.forwarders.stop().await;
+    let failed = "tempo_distributor_forwarder_pushes_failures_total{tenant=\"a\"}";
+    assert_eq!((rig.metric(failed), refused.load(Ordering::SeqCst)), (1.0, 3));
+}
+
+#[tokio::test]
+async fn request_after_the_last_one_of_a_connection_is_sent_on_another() {
+    // Without an error. The last stream is 0, so none was looked at.
+    const GO_AWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let collector = Arc::new(Collector::default());
+    let behind = serve(&collector, None).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rig = Rig::start(section(listener.local_addr().unwrap()));
+    tokio::spawn(async move {
+        answer_heads(&listener, |_| GO_AWAY.to_vec()).await;
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let mut collector = TcpStream::connect(behind).await.unwrap();
+        let _ = copy_bidirectional(&mut connection, &mut collector).await;
+    });
+    rig.offer(&["x"]);
+    rig.forwarders.stop().await;
+    assert_eq!(collector.names(), [vec!["x"]]);
+    assert_eq!(rig.metric("tempo_distributor_forwarder_pushes_total{tenant=\"a\"}"), 1.0);
 }
 
 #[tokio::test]

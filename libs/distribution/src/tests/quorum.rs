@@ -190,12 +190,12 @@ async fn what_most_failures_say_is_told_to_the_client() {
 }
 
 #[tokio::test]
-async fn malformed_spans_are_sent_to_nobody_else() {
+async fn invalid_spans_are_sent_to_nobody_else() {
     let cluster = Cluster::new(5, 3);
     let invalid = Behaviour::Fail(Code::InvalidArgument);
     cluster.doubles.iter().for_each(|double| double.behaves(invalid.clone()));
     for _ in 0..5 {
-        assert!(matches!(cluster.push().await, Err(PushError::Malformed(_))));
+        assert!(matches!(cluster.push().await, Err(PushError::Invalid(_))));
     }
     cluster.settle().await;
     assert_eq!(cluster.calls().iter().sum::<usize>(), 15);

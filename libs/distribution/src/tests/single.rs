@@ -139,7 +139,7 @@ async fn refusals_of_the_ingester_reach_the_client() {
     cluster.doubles[0].behaves(Behaviour::Fail(Code::ResourceExhausted));
     assert!(matches!(push().await, Err(PushError::RateLimited { .. })));
     cluster.doubles[0].behaves(Behaviour::Fail(Code::InvalidArgument));
-    assert!(matches!(push().await, Err(PushError::Malformed(_))));
+    assert!(matches!(push().await, Err(PushError::Invalid(_))));
     cluster.doubles[0].behaves(Behaviour::Fail(Code::OutOfRange));
     let too_long = push().await.unwrap_err();
     assert!(matches!(too_long, PushError::Invalid(_)), "{too_long}");

@@ -1,6 +1,6 @@
 //! The attributes by which usage is counted.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tactus_config::label_of_attribute;
 use tactus_model::{
@@ -16,21 +16,21 @@ const EXPORTED: &str = "exported_";
 /// Longer values are cut, because each series keeps its value.
 const MAX_VALUE_BYTES: usize = 256;
 
-/// What a text takes besides its bytes: its place, and what the allocator adds.
-const TEXT_BYTES: usize = 32;
+/// What a text takes besides its bytes: its place, its counts, and what the allocator adds.
+const TEXT_BYTES: usize = 48;
 /// What a series takes besides its texts.
 const SERIES_BYTES: usize = 96;
 
-/// The values of all dimensions, in their order.
+/// The values of all dimensions, in their order. A copy shares the texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Values(Vec<Box<str>>);
+pub(super) struct Values(Vec<Arc<str>>);
 
 impl Values {
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|value| &**value)
     }
 
-    /// Memory of one more series.
+    /// Memory of one more series, at most: it may share texts with others.
     pub(super) fn memory(&self) -> u64 {
         let texts = self.0.iter().map(|value| value.len() + TEXT_BYTES).sum::<usize>();
         (texts + SERIES_BYTES) as u64
@@ -89,30 +89,35 @@ impl Dimensions {
     /// The values from a Resource message; `missing` for those it does not have.
     pub(super) fn of_resource(&self, message: &[u8], missing: &str) -> Result<Values, WireError> {
         let mut values = self.all(missing);
-        self.fill(message, 1, |dimension| dimension.of_resource, &mut values)?;
+        let is_wanted = |dimension: &Dimension| dimension.of_resource;
+        self.find(message, 1, is_wanted, |number, text| values.0[number] = text)?;
         Ok(values)
     }
 
-    /// The values from a Span message; those of its resource where it has none.
+    /// The values from a Span message; those of its resource where it has none. `None` if it has none at all.
     pub(super) fn of_span(
         &self,
         message: &[u8],
         of_resource: &Values,
-    ) -> Result<Values, WireError> {
-        let mut values = of_resource.clone();
+    ) -> Result<Option<Values>, WireError> {
+        let mut values: Option<Values> = None;
         if self.0.iter().any(|dimension| dimension.of_span) {
-            self.fill(message, 9, |dimension| dimension.of_span, &mut values)?;
+            let is_wanted = |dimension: &Dimension| dimension.of_span;
+            self.find(message, 9, is_wanted, |number, text| {
+                values.get_or_insert_with(|| of_resource.clone()).0[number] = text;
+            })?;
         }
         Ok(values)
     }
 
-    /// If an attribute is there several times, the last one counts.
-    fn fill(
+    /// Hands over the values that a message has, with the number of their dimension. If an attribute is there several
+    /// times, the last one counts.
+    fn find(
         &self,
         message: &[u8],
         attributes_field: u32,
         is_wanted: impl Fn(&Dimension) -> bool,
-        values: &mut Values,
+        mut found: impl FnMut(usize, Arc<str>),
     ) -> Result<(), WireError> {
         let mut reader = Reader::new(message);
         while let Some((field, content)) = reader.next_field()? {
@@ -125,7 +130,7 @@ impl Dimensions {
                     && is_wanted(dimension)
                     && let Some(text) = text_of(any_value::decode(value)?)
                 {
-                    values.0[number] = text;
+                    found(number, text);
                 }
             }
         }
@@ -134,7 +139,7 @@ impl Dimensions {
 }
 
 /// The label text of a value; `None` if it is not a single value.
-fn text_of(value: DecodedValue<'_>) -> Option<Box<str>> {
+fn text_of(value: DecodedValue<'_>) -> Option<Arc<str>> {
     let text = match value {
         DecodedValue::String(bytes) => {
             let cut = &bytes[..bytes.len().min(MAX_VALUE_BYTES)];

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use tactus_model::walk::walk_export;
@@ -110,6 +110,45 @@ fn prefix_pins_where_the_attribute_is() {
     let request = request(vec![resource_spans(vec![text("team", "of \"resource\"")], spans)]);
     fixture.observe(&limits(&[("resource.team", "a"), ("span.team", "b")]), &request, 0);
     assert_eq!(fixture.series(0)[0].0, r#"a="of \"resource\"",b="of span""#);
+}
+
+#[test]
+fn spans_share_the_values_of_their_resource() {
+    use prost::Message;
+    let names: BTreeMap<String, String> =
+        (0..64).map(|number| (format!("d{number}"), String::new())).collect();
+    let dimensions = Dimensions::new(&names);
+    let resource = Resource { attributes: vec![text("d1", "of resource")], ..Default::default() };
+    let of_resource = dimensions.of_resource(&resource.encode_to_vec(), MISSING).unwrap();
+    let of_span = |attributes| {
+        let span = Span { attributes, ..Default::default() };
+        dimensions.of_span(&span.encode_to_vec(), &of_resource).unwrap()
+    };
+    assert_eq!(of_span(vec![text("other", "x")]), None);
+    let values = of_span(vec![text("d0", "of span")]).unwrap();
+    let pairs = values.iter().zip(of_resource.iter());
+    assert_eq!(pairs.filter(|(own, shared)| std::ptr::eq(*own, *shared)).count(), 63);
+    assert!(values.iter().any(|value| value == "of span"));
+}
+
+#[test]
+fn values_beyond_the_bounds_are_not_kept_while_a_request_is_read() {
+    let dimensions = Dimensions::new(&limits(&[("team", "")]).dimensions);
+    let spans = (0..50).map(|number| vec![text("team", &format!("t{}", number % 10))]).collect();
+    let request = request(vec![resource_spans(vec![], spans)]);
+    let walk = walk_export(&request, |_| {}).unwrap();
+    let read = |series: usize, memory: u64| {
+        let bounds = Bounds { series, memory, stale_after: Duration::ZERO };
+        let read = bytes_by_values(&request, &walk, &dimensions, &bounds).unwrap();
+        let bytes: u64 = read.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(bytes, request.len() as u64);
+        let overflow = dimensions.all(OVERFLOW);
+        (read.len(), read.iter().position(|(values, _)| *values == overflow))
+    };
+    assert_eq!(read(10, u64::MAX), (10, None));
+    assert_eq!(read(9, u64::MAX), (10, Some(9)));
+    assert_eq!(read(2, u64::MAX), (3, Some(2)));
+    assert_eq!(read(10, 300), (4, Some(3)), "values of 146 bytes");
 }
 
 #[test]

@@ -18,9 +18,9 @@ use crate::registry::{self, HistogramMode, Limiter, NativeSettings, SpanNames};
 /// Label with the name of the generator: two of them must never write one series.
 const INSTANCE_LABEL: &str = "__metrics_gen_instance";
 
-/// Names in a list of settings. Each is looked for in all attributes, and takes room for each resource of a push and for
-/// each series.
-const MAX_NAMES: usize = 256;
+/// Entries of a list of settings. A name is looked for in all attributes, and takes room for each resource of a push and for
+/// each series. A bucket is a series.
+const MAX_ENTRIES: usize = 256;
 
 /// What a tenant's generator does. Equal settings change nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,6 +177,7 @@ fn buckets(processor: &str, bounds: &mut Vec<f64>) -> Result<(), String> {
     if bounds.last() == Some(&f64::INFINITY) {
         bounds.pop();
     }
+    check_count(&format!("{processor}.histogram_buckets"), bounds.len())?;
     increasing_buckets(processor, bounds)?;
     match bounds.iter().find(|bound| !bound.is_finite()) {
         Some(bound) => Err(format!(
@@ -242,12 +243,14 @@ fn span_metrics(
     Ok(Some(SpanMetricsSettings { count, latency, size, section, aliases }))
 }
 
-/// Errors: a list of settings, below `metrics_generator.processor`, has too many names.
-fn check_count(list: &str, names: usize) -> Result<(), String> {
-    if names <= MAX_NAMES {
+/// Errors: a list of settings, below `metrics_generator.processor`, has too many entries.
+fn check_count(list: &str, entries: usize) -> Result<(), String> {
+    if entries <= MAX_ENTRIES {
         return Ok(());
     }
-    Err(format!("metrics_generator.processor.{list} has {names} names, more than {MAX_NAMES}"))
+    Err(format!(
+        "metrics_generator.processor.{list} has {entries} entries, more than {MAX_ENTRIES}"
+    ))
 }
 
 fn aliases(names: &[String]) -> Result<Aliases, String> {

@@ -270,15 +270,24 @@ fn settings_that_mean_nothing_are_refused() {
     };
     let names = |count: usize| (0..count).map(|number| format!("n{number}")).collect::<Vec<_>>();
     let spans = |key: &str, value: Value| json!({"processors": ["span-metrics"], "processor": {"span_metrics": {key: value}}});
+    let buckets = |count: u32| json!((1..=count).collect::<Vec<_>>());
     let name = json!({"match_type": "strict", "attributes": [{"key": "name", "value": "x"}]});
     let cases = [
         (
             spans("dimensions", json!(names(257))),
-            "metrics_generator.processor.span_metrics.dimensions has 257 names, more than 256",
+            "metrics_generator.processor.span_metrics.dimensions has 257 entries, more than 256",
         ),
         (
             spans("dimension_mappings", json!([{"name": "m", "source_labels": names(257)}])),
-            "metrics_generator.processor.span_metrics.dimension_mappings has 257 names, more than 256",
+            "metrics_generator.processor.span_metrics.dimension_mappings has 257 entries, more than 256",
+        ),
+        (
+            spans("histogram_buckets", buckets(257)),
+            "metrics_generator.processor.span_metrics.histogram_buckets has 257 entries, more than 256",
+        ),
+        (
+            json!({"processors": ["service-graphs"], "processor": {"service_graphs": {"histogram_buckets": buckets(257)}}}),
+            "metrics_generator.processor.service_graphs.histogram_buckets has 257 entries, more than 256",
         ),
         (
             spans("filter_policies", json!(vec![json!({"exclude": name}); 513])),
@@ -286,7 +295,7 @@ fn settings_that_mean_nothing_are_refused() {
         ),
         (
             json!({"processors": ["service-graphs"], "processor": {"service_graphs": {"dimensions": names(257)}}}),
-            "metrics_generator.processor.service_graphs.dimensions has 257 names, more than 256",
+            "metrics_generator.processor.service_graphs.dimensions has 257 entries, more than 256",
         ),
         (
             policy(json!({})),
@@ -328,5 +337,8 @@ fn settings_that_mean_nothing_are_refused() {
     for (limits, expected) in cases {
         let error = settings(&yaml(&limits, &json!({}))).unwrap_err();
         assert!(error.contains(expected), "{error}");
+    }
+    for (key, most) in [("histogram_buckets", buckets(256)), ("dimensions", json!(names(256)))] {
+        assert!(settings(&yaml(&spans(key, most), &json!({}))).is_ok(), "{key}");
     }
 }

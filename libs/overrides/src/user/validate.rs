@@ -159,6 +159,7 @@ mod tests {
 
     #[test]
     fn rules_name_the_key() {
+        let dimensions: Vec<String> = (0..65).map(|number| format!("\"d{number}\":\"\"")).collect();
         let generator = |text: &str| format!("{{\"metrics_generator\":{{{text}}}}}");
         let spans =
             |text: &str| generator(&format!("\"processor\":{{\"span_metrics\":{{{text}}}}}"));
@@ -241,6 +242,10 @@ mod tests {
             (
                 r#"{"cost_attribution":{"dimensions":{"x":"l","y":"l"}}}"#.to_owned(),
                 "cost_attribution.dimensions has duplicate label name: 'l', both 'x' and 'y' map to it",
+            ),
+            (
+                format!("{{\"cost_attribution\":{{\"dimensions\":{{{}}}}}}}", dimensions.join(",")),
+                "cost_attribution.dimensions has 65 entries, more than 64",
             ),
         ] {
             assert_eq!(reason(&json), expected, "{json}");

@@ -7,6 +7,7 @@ use axum::routing::post;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tactus_config::Secret;
 use tactus_config::sections::remote_write::{Authorization, BasicAuth, HttpHeader, OAuth2};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -227,8 +228,8 @@ impl axum::serve::Listener for TlsListener {
     }
 }
 
-/// A receiver whose certificate has this name, its address, and the authority to trust.
-pub(super) async fn secure(name: &str) -> (Receiver, std::net::SocketAddr, String) {
+/// TLS of a server whose certificate has this name, and the authority to trust.
+fn server_tls(name: &str) -> (ServerConfig, String) {
     let key = || KeyPair::generate().unwrap();
     let mut parameters = CertificateParams::default();
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -246,11 +247,17 @@ pub(super) async fn secure(name: &str) -> (Receiver, std::net::SocketAddr, Strin
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.serialize_der())),
     )
     .unwrap();
+    (server, authority.pem())
+}
+
+/// A receiver whose certificate has this name, its address, and the authority to trust.
+pub(super) async fn secure(name: &str) -> (Receiver, std::net::SocketAddr, String) {
+    let (server, authority) = server_tls(name);
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
     let listener = TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(server)) };
     let receiver = Receiver::serve(listener, format!("https://{address}/write"));
-    (receiver, address, authority.pem())
+    (receiver, address, authority)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,4 +284,31 @@ async fn receiver_is_checked_by_its_authority_and_name() {
     eventually("it is refused", || process.registry.encode().contains(retried)).await;
     process.remote.flush(Duration::ZERO).await;
     assert_eq!(receiver.samples("calls_0_total").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_of_http2_that_hangs_is_asked_for_a_sign_of_life() {
+    const PREFACE_BYTES: usize = 24;
+    const PING: u8 = 6;
+    let (mut server, ca) = server_tls("127.0.0.1");
+    server.alpn_protocols = vec![b"h2".to_vec()];
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/write", tcp.local_addr().unwrap());
+    let remote_timeout = PromDuration::hours(1);
+    let mut config = Config { url, enable_http2: true, remote_timeout, ..Config::default() };
+    config.tls_config.ca = ca;
+    let process = Process::start(tempfile::tempdir().unwrap(), vec![config]);
+    process.collect(1_000, 1);
+    let (stream, _) = tcp.accept().await.unwrap();
+    let mut connection = TlsAcceptor::from(Arc::new(server)).accept(stream).await.unwrap();
+    connection.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        connection.read_exact(&mut head).await.expect("a ping before the end of the connection");
+        if head[3] == PING {
+            return;
+        }
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        connection.read_exact(&mut vec![0; length as usize]).await.unwrap();
+    }
 }

@@ -40,3 +40,22 @@ async fn tenant_that_is_resumed_can_be_opened_at_once() {
     eventually("it has ended", || remote.tenants.lock().is_empty()).await;
     assert_eq!(receiver.samples("calls_0_total"), [(1_000, 1_000.0), (2_000, 2_000.0)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_only_remote_is_dropped_and_counted_when_it_is_removed() {
+    let receiver = Receiver::start().await;
+    receiver.set(Then::Status(StatusCode::SERVICE_UNAVAILABLE));
+    let process = Process::start(tempfile::tempdir().unwrap(), quick(|_| (), &receiver));
+    process.collect(1_000, 3);
+    let image = process.crash_image();
+    process.remote.stop.cancel();
+    let registry = Registry::new();
+    let remote = RemoteWrite::open(&storage(image.path(), Vec::new()), &registry).unwrap();
+    assert_eq!(remote.tenants_left_behind(), [tenant()]);
+    remote.resume(&tenant(), &BTreeMap::new(), 5_000).unwrap();
+    let page = registry.encode();
+    let mut lines = page.lines().filter(|line| line.contains("_samples_dropped_total{"));
+    let line = lines.next().unwrap();
+    assert!(line.contains("\"remote_removed\"") && line.ends_with(" 3"), "{line}");
+    eventually("nothing is left", || !image.path().join("team-a").exists()).await;
+}

@@ -11,7 +11,7 @@ use tactus_proto::otlp::{
     ScopeSpans, Span, any_value::Value,
 };
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{SpanContext, TRACEPARENT};
@@ -23,8 +23,13 @@ use crate::metrics::{Counter, Registry};
 const TRIES: u32 = 3;
 /// Pause before the second try; the next is longer.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What is left at the end may take this long.
+/// What is on its way or left at the end may take this long in all.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// A connection of gRPC is asked for a sign of life if a call gets no answer for so long. Not between calls: receivers built on
+/// grpc-go close a connection that is asked without one.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long that may stay unanswered. With the interval less than the timeout of a call, which would end the asking.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Sends what the layer records until it is told to stop.
 #[derive(Debug)]
@@ -66,25 +71,33 @@ impl Exporter {
                 return;
             }
         };
+        let too_late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            () = self.send_all(&client, &stop) => {}
+            () = too_late => tracing::warn!("not all own spans could be sent before the end"),
+        }
+    }
+
+    async fn send_all(&mut self, client: &reqwest::Client, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            let batch = self.collect(&stop).await;
+            let batch = self.collect(stop).await;
             if batch.is_empty() {
                 break;
             }
             // When it is time to stop the batch is still sent, once.
-            self.send(&client, batch, &stop).await;
+            self.send(client, batch, stop).await;
         }
         self.receiver.close();
-        let rest = async {
-            loop {
-                let mut batch = Vec::new();
-                if self.receiver.recv_many(&mut batch, self.settings.batch_spans).await == 0 {
-                    return;
-                }
-                self.send(&client, batch, &stop).await;
+        loop {
+            let mut batch = Vec::new();
+            if self.receiver.recv_many(&mut batch, self.settings.batch_spans).await == 0 {
+                return;
             }
-        };
-        let _ = timeout(LAST_WORDS, rest).await;
+            self.send(client, batch, stop).await;
+        }
     }
 
     /// The next batch: full, or as large as it grew within the delay or until `stop`. Empty when no more can come or
@@ -218,7 +231,9 @@ fn client(settings: &Settings) -> Result<reqwest::Client, String> {
         Protocol::Grpc => "application/grpc",
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    let mut client = reqwest::Client::builder().timeout(settings.timeout);
+    // Where a redirect leads, nobody takes spans, and our headers must not be known.
+    let redirects = reqwest::redirect::Policy::none();
+    let mut client = reqwest::Client::builder().timeout(settings.timeout).redirect(redirects);
     match settings.protocol {
         Protocol::Http if settings.gzip => {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -229,7 +244,10 @@ fn client(settings: &Settings) -> Result<reqwest::Client, String> {
             if settings.gzip {
                 headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
             }
-            client = client.http2_prior_knowledge();
+            client = client
+                .http2_prior_knowledge()
+                .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+                .http2_keep_alive_timeout(KEEPALIVE_TIMEOUT);
         }
     }
     if let Some(path) = &settings.certificate {

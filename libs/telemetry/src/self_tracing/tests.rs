@@ -1,7 +1,11 @@
 use std::time::Duration;
 
 use tactus_proto::otlp::Span;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -115,22 +119,104 @@ fn spans_of_other_crates_are_left_out() {
 }
 
 /// What a client sends before the server answers; the server is told by `until` that it is enough.
-async fn receive(server: &tokio::net::TcpListener, until: &[u8]) -> Vec<u8> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+async fn receive(server: &TcpListener, until: &[u8]) -> Vec<u8> {
+    let (mut connection, request) = read(server, until).await;
+    answer(&mut connection, "200 OK").await;
+    request
+}
+
+/// The same without an answer.
+async fn read(server: &TcpListener, until: &[u8]) -> (TcpStream, Vec<u8>) {
     let (mut connection, _) = server.accept().await.unwrap();
     let mut request = Vec::new();
     while !request.windows(until.len()).any(|window| window == until) {
         let count = connection.read_buf(&mut request).await.unwrap();
         assert!(count > 0);
     }
-    connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-    request
+    (connection, request)
+}
+
+async fn answer(connection: &mut TcpStream, head: &str) {
+    let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n");
+    connection.write_all(answer.as_bytes()).await.unwrap();
+}
+
+/// Sends a span to a server, with these variables.
+fn send_span(
+    server: &TcpListener,
+    variables: &[(&str, &str)],
+    registry: &Registry,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let endpoint = format!("http://{}", server.local_addr().unwrap());
+    let settings = Settings::from_env("all", "1", |name| match name {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
+        "OTEL_EXPORTER_OTLP_TIMEOUT" => Some("3600000".to_owned()),
+        "OTEL_BSP_SCHEDULE_DELAY" => Some("1".to_owned()),
+        _ => {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        }
+    });
+    let (layer, exporter) = start(settings.unwrap().unwrap(), registry);
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(traced()));
+    tracing::subscriber::with_default(subscriber, || work_span!("w").in_scope(|| ()));
+    tokio::spawn(exporter.run(stop.clone()))
+}
+
+#[tokio::test]
+async fn redirect_is_not_followed_and_counts_as_a_failure() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (registry, stop) = (Registry::new(), CancellationToken::new());
+    let sending = send_span(&server, &[], &registry, &stop);
+    tokio::spawn(async move {
+        let (mut connection, _) = read(&server, b"tactus-all").await;
+        answer(&mut connection, "302 Found\r\nlocation: /login").await;
+        receive(&server, b"GET /login").await;
+    });
+    sending.await.unwrap();
+    let page = registry.encode();
+    assert!(page.contains("tactus_self_tracing_sent_spans_total 0\n"), "{page}");
+    let dropped = "tactus_self_tracing_dropped_spans_total{reason=\"not_accepted\"} 1\n";
+    assert!(page.contains(dropped), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_waits_for_a_receiver_that_hangs_as_long_as_for_the_last_spans() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stop = CancellationToken::new();
+    let sending = send_span(&server, &[], &Registry::new(), &stop);
+    let _hanging = read(&server, b"tactus-all").await;
+    stop.cancel();
+    let since = tokio::time::Instant::now();
+    sending.await.unwrap();
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_of_grpc_that_hangs_is_asked_for_a_sign_of_life() {
+    const PREFACE_BYTES: usize = 24;
+    const PING: u8 = 6;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let variables = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+    let _sending = send_span(&server, &variables, &Registry::new(), &CancellationToken::new());
+    let (mut connection, _) = server.accept().await.unwrap();
+    connection.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        connection.read_exact(&mut head).await.expect("a ping before the end of the connection");
+        if head[3] == PING {
+            return;
+        }
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        connection.read_exact(&mut vec![0; length as usize]).await.unwrap();
+    }
 }
 
 #[tokio::test]
 async fn batch_that_waits_is_sent_at_the_end() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", server.local_addr().unwrap());
     let settings = Settings::from_env("all", "1", |name| match name {
         "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
@@ -138,7 +224,7 @@ async fn batch_that_waits_is_sent_at_the_end() {
         _ => None,
     });
     let (layer, exporter) = start(settings.unwrap().unwrap(), &Registry::new());
-    let stop = tokio_util::sync::CancellationToken::new();
+    let stop = CancellationToken::new();
     let running = tokio::spawn(exporter.run(stop.clone()));
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(traced()));
     tracing::subscriber::with_default(subscriber, || {
@@ -155,7 +241,7 @@ async fn batch_that_waits_is_sent_at_the_end() {
 #[tokio::test]
 async fn exporter_sends_batches_that_ask_not_to_be_traced() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", server.local_addr().unwrap());
     let settings = Settings::from_env("all", "1", |name| match name {
         "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
@@ -165,7 +251,7 @@ async fn exporter_sends_batches_that_ask_not_to_be_traced() {
     });
     let registry = Registry::new();
     let (layer, exporter) = start(settings.unwrap().unwrap(), &registry);
-    let stop = tokio_util::sync::CancellationToken::new();
+    let stop = CancellationToken::new();
     let running = tokio::spawn(exporter.run(stop.clone()));
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(traced()));
     tracing::subscriber::with_default(subscriber, || work_span!("w").in_scope(|| ()));
