@@ -19,7 +19,7 @@ use tactus_storage::{BlockMeta, Blocklist, Bucket, Uuid};
 use tokio::runtime::Handle;
 
 use crate::block_part::{BlockKey, key_of};
-use crate::duplicates::{DuplicateSpans, Duplicates};
+use crate::duplicates::{DuplicateSpans, Duplicates, Side};
 use crate::error::{Error, Result};
 use crate::joined::{JoinedReads, Wanted};
 use crate::metrics::Metrics;
@@ -82,9 +82,13 @@ impl Blocks {
         blocklist: Arc<Blocklist>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let is_local = bucket.local_path("").is_some();
+        let least_bytes = if is_local { MIN_CACHED_BYTES } else { 0 };
         let readers = Cache::builder()
             .max_capacity(settings.section.footer_cache_bytes)
-            .weigher(|_, reader: &DataReader| reader_weight(reader))
+            .weigher(move |_, reader: &DataReader| {
+                u32::try_from(reader.heap_bytes().max(least_bytes)).unwrap_or(u32::MAX)
+            })
             .build();
         let unlisted =
             Cache::builder().max_capacity(MAX_UNLISTED).time_to_live(UNLISTED_FOR).build();
@@ -295,14 +299,14 @@ impl Blocks {
                 shared.pause(|| shared.runtime.block_on(read_meta))?
             }
         };
-        let other = self.open(&other_meta, job)?;
         // A job asks for each of its neighbours. To lend the place of its thread each time would have the threads of the query
-        // change places instead of counting.
+        // change places instead of counting, and to open each would read what a full cache of readers dropped.
         if let Some(known) = self.duplicates.known(meta.block_id, other_id) {
             return Ok(known);
         }
-        let (this, other) = ((meta.block_id, block), (other_id, &other));
-        job.wait_for_shared(|| self.duplicates.find(this, other, || job.check()))
+        let this = Side { id: meta.block_id, open: &|| Ok(block.clone()) };
+        let other = Side { id: other_id, open: &|| self.open(&other_meta, job) };
+        job.wait_for_shared(|| self.duplicates.find(&this, &other, || job.check()))
     }
 
     /// True if the damage of this part of a block was not logged before.
@@ -349,10 +353,6 @@ impl Blocks {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn reader_weight(reader: &DataReader) -> u32 {
-    u32::try_from(reader.heap_bytes().max(MIN_CACHED_BYTES)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

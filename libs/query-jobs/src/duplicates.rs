@@ -40,11 +40,10 @@ pub(crate) struct Duplicates {
     times: Cache<(Uuid, usize), Arc<TraceTimes>>,
 }
 
-/// A block and its traces.
-struct Side<'b> {
-    id: Uuid,
-    block: &'b BlockReader,
-    traces: Arc<Vec<Traces>>,
+/// One of two blocks. It is opened only if something of it is not known.
+pub(crate) struct Side<'b> {
+    pub(crate) id: Uuid,
+    pub(crate) open: &'b dyn Fn() -> Result<BlockReader>,
 }
 
 impl Duplicates {
@@ -70,36 +69,24 @@ impl Duplicates {
     /// off.
     pub(crate) fn find(
         &self,
-        (id, block): (Uuid, &BlockReader),
-        (other_id, other): (Uuid, &BlockReader),
+        own: &Side<'_>,
+        other: &Side<'_>,
         check: impl Fn() -> Result<()>,
     ) -> Result<Arc<DuplicateSpans>> {
-        let is_lower = id <= other_id;
-        let (lower, upper) = match is_lower {
-            true => ((id, block), (other_id, other)),
-            false => ((other_id, other), (id, block)),
-        };
-        let find = || {
-            let side = |(id, block)| {
-                Ok::<_, Error>(Side { id, block, traces: self.traces(id, block, &check)? })
-            };
-            Ok(self.shared_spans(&side(lower)?, &side(upper)?, &check)?.map(Arc::new))
-        };
-        let [of_lower, of_upper] = shared(self.pairs.try_get_with((lower.0, upper.0), find))?;
+        let is_lower = own.id <= other.id;
+        let (lower, upper) = if is_lower { (own, other) } else { (other, own) };
+        let find = || Ok::<_, Error>(self.shared_spans(lower, upper, &check)?.map(Arc::new));
+        let [of_lower, of_upper] = shared(self.pairs.try_get_with((lower.id, upper.id), find))?;
         Ok(if is_lower { of_lower } else { of_upper })
     }
 
     /// The traces of each row group.
-    fn traces(
-        &self,
-        id: Uuid,
-        block: &BlockReader,
-        check: impl Fn() -> Result<()>,
-    ) -> Result<Arc<Vec<Traces>>> {
+    fn traces(&self, side: &Side<'_>, check: impl Fn() -> Result<()>) -> Result<Arc<Vec<Traces>>> {
         let ids = Projection::default();
         let read_all = || {
+            let block = (side.open)()?;
             let row_groups = 0..block.row_groups().len();
-            let reads = JoinedReads::small(block, row_groups.clone(), wanted(&ids, None));
+            let reads = JoinedReads::small(&block, row_groups.clone(), wanted(&ids, None));
             reads.ahead()?;
             let read = |row_group| {
                 check()?;
@@ -109,7 +96,7 @@ impl Duplicates {
             };
             row_groups.map(read).collect::<Result<_>>().map(Arc::new)
         };
-        shared(self.traces.try_get_with(id, read_all))
+        shared(self.traces.try_get_with(side.id, read_all))
     }
 
     fn times(
@@ -134,13 +121,19 @@ impl Duplicates {
         other: &Side<'_>,
         check: impl Fn() -> Result<()>,
     ) -> Result<[DuplicateSpans; 2]> {
-        let parts = own.in_common(other);
+        let traces = self.traces(own, &check)?;
+        let other_traces = self.traces(other, &check)?;
+        let parts = in_common(&traces, &other_traces);
+        if parts.is_empty() {
+            return Ok(Default::default());
+        }
+        let (block, other_block) = ((own.open)()?, (other.open)()?);
         let (starts, identity) = (starts(), identity());
         let reads = |block, row_groups: BTreeSet<usize>| {
             JoinedReads::small(block, row_groups.into_iter(), wanted(&starts, Some(&identity)))
         };
-        let own_reads = reads(own.block, parts.iter().map(|part| part.row_group).collect());
-        let other_reads = reads(other.block, parts.iter().map(|part| part.other_group).collect());
+        let own_reads = reads(&block, parts.iter().map(|part| part.row_group).collect());
+        let other_reads = reads(&other_block, parts.iter().map(|part| part.other_group).collect());
         let (mut found, mut other_found) = (DuplicateSpans::new(), DuplicateSpans::new());
         for parts in parts.chunk_by(|one, next| one.row_group == next.row_group) {
             let row_group = parts[0].row_group;
@@ -166,7 +159,7 @@ impl Duplicates {
                     let left = traces.iter().filter(|common| common.is_left);
                     let left = left.map(|common| (common.row, common.other_row));
                     spans.each_also_in(&others, left, |span| shared.insert(span));
-                    let group = &other.traces[part.other_group];
+                    let group = &other_traces[part.other_group];
                     let before = group.spans_before(first.other_row);
                     let left = traces.iter().filter(|common| !common.is_left);
                     let left = left.map(|common| (common.other_row, common.row));
@@ -205,24 +198,22 @@ impl Part {
     }
 }
 
-impl Side<'_> {
-    /// What the row groups of two blocks have in common, in their order.
-    fn in_common(&self, other: &Side<'_>) -> Vec<Part> {
-        let mut parts = Vec::new();
-        for (row_group, own) in self.traces.iter().enumerate() {
-            for (other_group, others) in other.traces.iter().enumerate() {
-                let traces = own.in_common(others);
-                if !traces.is_empty() {
-                    parts.push(Part { row_group, other_group, traces, is_last: false });
-                }
+/// What the row groups of two blocks have in common, in their order.
+fn in_common(traces: &[Traces], other_traces: &[Traces]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for (row_group, own) in traces.iter().enumerate() {
+        for (other_group, others) in other_traces.iter().enumerate() {
+            let traces = own.in_common(others);
+            if !traces.is_empty() {
+                parts.push(Part { row_group, other_group, traces, is_last: false });
             }
         }
-        let mut seen = HashSet::new();
-        for part in parts.iter_mut().rev() {
-            part.is_last = seen.insert(part.other_group);
-        }
-        parts
     }
+    let mut seen = HashSet::new();
+    for part in parts.iter_mut().rev() {
+        part.is_last = seen.insert(part.other_group);
+    }
+    parts
 }
 
 fn wanted<'p>(first: &'p Projection, then: Option<&'p Projection>) -> Wanted<'p> {

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -55,13 +56,15 @@ fn has_read_names((block, source): &(BlockReader, Arc<Recorded>)) -> bool {
 
 /// How many spans each of two blocks leaves to the other.
 fn left_out(one: &BlockReader, two: &BlockReader) -> (usize, usize) {
-    let (one, two) = ((Uuid::from_u128(1), one), (Uuid::from_u128(2), two));
+    let (open_one, open_two) = (|| Ok(one.clone()), || Ok(two.clone()));
+    let one = Side { id: Uuid::from_u128(1), open: &open_one };
+    let two = Side { id: Uuid::from_u128(2), open: &open_two };
     let duplicates = Duplicates::new(1 << 20);
-    let count = |from, to| {
+    let count = |from: &Side<'_>, to: &Side<'_>| {
         let found = duplicates.find(from, to, || Ok(())).unwrap();
         found.values().map(Bitmap::count).sum::<usize>()
     };
-    (count(one, two), count(two, one))
+    (count(&one, &two), count(&two, &one))
 }
 
 #[test]
@@ -94,7 +97,15 @@ fn duplicates_are_found_once_a_pair() {
     assert!(
         duplicates.known(one_id, two_id).is_none() && duplicates.known(two_id, one_id).is_none()
     );
-    let found = duplicates.find((two_id, &two), (one_id, &one), || Ok(())).unwrap();
+    let opened = Cell::new(0);
+    let open = |block: &BlockReader| {
+        opened.set(opened.get() + 1);
+        Ok(block.clone())
+    };
+    let (open_one, open_two) = (|| open(&one), || open(&two));
+    let one = Side { id: one_id, open: &open_one };
+    let other = Side { id: two_id, open: &open_two };
+    let found = duplicates.find(&other, &one, || Ok(())).unwrap();
     assert!(Arc::ptr_eq(&duplicates.known(two_id, one_id).unwrap(), &found));
     assert!(
         duplicates.known(one_id, two_id).unwrap().is_empty(),
@@ -104,8 +115,14 @@ fn duplicates_are_found_once_a_pair() {
     for row in found[&0].rows() {
         assert!((40..60).contains(&batch.spans.span_id[row].0[7]));
     }
-    let known = duplicates.find((two_id, &two), (one_id, &one), || Err(Error::Cancelled));
+    let opens = opened.get();
+    let known = duplicates.find(&other, &one, || Err(Error::Cancelled));
     assert!(Arc::ptr_eq(&known.unwrap(), &found), "not looked for again");
+    // Nor is a block opened of which all is known.
+    let third = reader_of(&[batch_of_spans(100..110, 90)]);
+    let third = Side { id: Uuid::new_v4(), open: &|| Ok(third.clone()) };
+    assert!(duplicates.find(&one, &third, || Ok(())).unwrap().is_empty());
+    assert_eq!(opened.get(), opens);
 }
 
 #[test]
@@ -162,8 +179,12 @@ proptest! {
         });
         let ids = [1, 2].map(Uuid::from_u128);
         let duplicates = Duplicates::new(1 << 20);
+        let (open_one, open_two) = (|| Ok(blocks[0].clone()), || Ok(blocks[1].clone()));
+        let opens: [&dyn Fn() -> Result<BlockReader>; 2] = [&open_one, &open_two];
         let find = |own: usize, other: usize| {
-            duplicates.find((ids[own], &blocks[own]), (ids[other], &blocks[other]), || Ok(())).unwrap()
+            let side = |id: usize, open| Side { id: ids[id], open };
+            let (own_side, other_side) = (side(own, opens[own]), side(other, opens[other]));
+            duplicates.find(&own_side, &other_side, || Ok(())).unwrap()
         };
         let left = [find(0, 1), find(1, 0)];
         let spans_of = |block: &BlockReader| {
