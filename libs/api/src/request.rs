@@ -6,6 +6,7 @@ mod search;
 mod tags;
 mod trace;
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -88,6 +89,13 @@ fn range(params: &QueryParams<'_>) -> Result<RequestedRange> {
 /// The error of searches and queries for tags if a range is invalid.
 fn date_range_error(error: Error) -> Error {
     Error::Invalid(format!("error parsing date range: {error}"))
+}
+
+/// The error of a range that ends before it starts.
+fn reversed_range(start: impl Display, end: impl Display) -> Error {
+    Error::Invalid(format!(
+        "http parameter start must be before end. received start={start} end={end}"
+    ))
 }
 
 /// The parameter `since`.

@@ -31,7 +31,7 @@ pub struct WindowRules {
 /// By how much the clocks of a client and of those who sent spans may be ahead of ours.
 const CLOCK_SLACK: Duration = Duration::from_secs(600);
 
-/// A window in unix nanoseconds, both ends inclusive.
+/// A window in unix nanoseconds, both ends inclusive. One that ends before it starts is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// First nanosecond.
@@ -41,7 +41,8 @@ pub struct Window {
 }
 
 impl RequestedRange {
-    /// The window to query. Errors: only one of start and end.
+    /// The window to query: empty if nothing of what the caller asked for can be answered yet. Errors: only one of start
+    /// and end.
     pub fn window(&self, rules: &WindowRules) -> Result<Window> {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let last = rules.now.saturating_sub(nanos(rules.end_cutoff));
@@ -58,15 +59,18 @@ impl RequestedRange {
             (start, end) => {
                 // Without a cutoff the end is bounded only so that a range is not longer than it looks.
                 let slack = if rules.end_cutoff.is_zero() { CLOCK_SLACK } else { Duration::ZERO };
-                let end = end.min(last.saturating_add(nanos(slack)));
-                let start = if start > end { default_start } else { start };
-                Ok(Window { start, end })
+                Ok(Window { start, end: end.min(last.saturating_add(nanos(slack))) })
             }
         }
     }
 }
 
 impl Window {
+    /// True if nothing can be within.
+    pub fn is_empty(&self) -> bool {
+        self.end < self.start
+    }
+
     /// The start in whole seconds, rounded down.
     pub fn start_seconds(&self) -> u32 {
         u32::try_from(self.start / NANOS_A_SECOND).unwrap_or(u32::MAX)
@@ -126,7 +130,22 @@ mod tests {
         assert_eq!(window(5, 6, None, 0), Ok((5, 6)));
         assert_eq!(window(5, 20_000, None, 0), Ok((5, 10_600)));
         assert_eq!(window(5, 20_000, None, 30), Ok((5, 9_970)));
-        assert_eq!(window(11_000, 20_000, None, 0), Ok((9_100, 10_600)));
+    }
+
+    #[test]
+    fn range_that_cannot_be_answered_yet_is_empty_and_never_another_one() {
+        let is_empty = |start: u64, end: u64, cutoff| {
+            let range = RequestedRange { start: start * SECOND, end: end * SECOND, since: None };
+            range.window(&rules(cutoff)).map(|window| window.is_empty())
+        };
+        assert_eq!(is_empty(11_000, 20_000, 0), Ok(true));
+        assert_eq!(is_empty(9_980, 9_990, 30), Ok(true), "within the cutoff");
+        assert_eq!(is_empty(9_960, 9_990, 30), Ok(false));
+        assert_eq!(is_empty(10_500, 20_000, 0), Ok(false), "clocks may differ so much");
+        for since in [None, Some(Duration::ZERO), Some(Duration::from_secs(60))] {
+            let range = RequestedRange { since, ..RequestedRange::default() };
+            assert!(!range.window(&rules(0)).unwrap().is_empty(), "{since:?}");
+        }
     }
 
     #[test]

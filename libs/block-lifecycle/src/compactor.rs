@@ -105,7 +105,7 @@ impl Compactor {
         })
     }
 
-    /// Pause between two rounds. A round handles one tenant.
+    /// Pause between two rounds, and the time after which a round takes no further tenant.
     pub(crate) fn cycle(&self) -> Duration {
         self.settings.compaction.compaction_cycle.as_std().max(Duration::from_millis(100))
     }

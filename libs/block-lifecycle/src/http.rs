@@ -137,7 +137,22 @@ fn refused(error: &Error) -> Response {
         Error::NoSuchJob(_) => StatusCode::NOT_FOUND,
         Error::TooManyJobs { .. } => StatusCode::TOO_MANY_REQUESTS,
         Error::Contended(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Storage(error) if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     error_line(status, &error_text(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn store_that_may_answer_later_is_no_fault_of_this_process() {
+        let key = || "tactus-clock".to_owned();
+        let passing = tactus_storage::Error::Unavailable { key: key(), source: "try later".into() };
+        assert_eq!(refused(&passing.into()).status(), StatusCode::SERVICE_UNAVAILABLE);
+        let lasting = tactus_storage::Error::Denied { key: key(), source: "no".into() };
+        assert_eq!(refused(&lasting.into()).status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
 }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use tactus_storage::block_io::{clear_leftovers, clear_orphan, list_orphans, list_tenants};
+use tactus_storage::block_io::{
+    clear_leftovers, clear_orphan, clear_shared_leftovers, list_orphans, list_tenants,
+};
 use tactus_telemetry::error_text;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +42,7 @@ impl Compactor {
         tokio::join!(self.run_rounds(stop), self.run_retentions(stop), self.run_orphans(stop));
     }
 
-    /// In each cycle, runs the jobs of all tenants and the merges of the next tenant.
+    /// In each cycle, runs the jobs of all tenants and the merges of the next tenants.
     async fn run_rounds(&self, stop: &CancellationToken) {
         let mut last = String::new();
         let mut merges_took = Duration::ZERO;
@@ -53,12 +56,31 @@ impl Compactor {
             let tenants = self.blocklist.tenants();
             let known: HashSet<&str> = tenants.iter().map(String::as_str).collect();
             self.metrics.keep_tenants(|tenant| known.contains(tenant));
-            let next = tenants.iter().find(|tenant| **tenant > last).or_else(|| tenants.first());
-            let Some(tenant) = next else { continue };
             let started = Instant::now();
-            self.compact_tenant(tenant, stop).await;
+            self.compact_tenants(&tenants, &mut last, stop).await;
             merges_took = started.elapsed();
+        }
+    }
+
+    /// The merges of one tenant after the other, each once, from the one after `last` on. Most of very many tenants have
+    /// little or nothing due, but finding that out costs processor time, too. So no further turn begins once the round has
+    /// taken as long as a cycle.
+    async fn compact_tenants(
+        &self,
+        tenants: &[String],
+        last: &mut String,
+        stop: &CancellationToken,
+    ) {
+        let started = Instant::now();
+        let (before, after) = tenants.split_at(tenants.partition_point(|tenant| *tenant <= *last));
+        for tenant in after.iter().chain(before) {
+            self.compact_tenant(tenant, stop).await;
             last.clone_from(tenant);
+            if stop.is_cancelled() || started.elapsed() >= self.cycle() {
+                return;
+            }
+            // A turn without merges waits for nothing, and would hold its thread.
+            yield_now().await;
         }
     }
 
@@ -95,6 +117,12 @@ impl Compactor {
                 return;
             }
         };
+        if (self.owns)("shared-leftovers")
+            && let Err(error) = clear_shared_leftovers(&self.bucket, age).await
+        {
+            let error = error_text(&error);
+            tracing::error!(error, "cannot delete files that were never finished");
+        }
         for tenant in tenants {
             if !(self.owns)(&format!("orphans-{tenant}")) {
                 continue;
@@ -124,6 +152,7 @@ impl Compactor {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use parking_lot::Mutex;
     use tactus_compaction::BlockProblem;
     use tactus_storage::meta::BlockVersion;
     use tactus_storage::{BlockMeta, Uuid};
@@ -155,6 +184,37 @@ mod tests {
         stop.cancel();
         run.await.unwrap();
         assert!(registry.encode().contains("tempodb_compaction_errors_total 1"));
+    }
+
+    /// The tenants whose turns one round has, of `a`, `b` and `c` without anything due, after that of `last`.
+    async fn turns(last: &str, cycle: Duration, stop: &CancellationToken) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let turns = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&turns);
+        let limits = Arc::new(move |tenant: &str| {
+            noted.lock().push(tenant.to_owned());
+            Limits::default()
+        });
+        let mut compactor = compactor(&directory, limits, &Registry::new());
+        let settings = &mut Arc::get_mut(&mut compactor).unwrap().settings;
+        settings.compaction.compaction_cycle = cycle.into();
+        let mut last = last.to_owned();
+        compactor.compact_tenants(&["a", "b", "c"].map(str::to_owned), &mut last, stop).await;
+        let turns = std::mem::take(&mut *turns.lock());
+        assert_eq!(turns.last(), Some(&last));
+        turns
+    }
+
+    #[tokio::test]
+    async fn tenants_without_anything_due_use_up_no_cycle() {
+        let (hour, stop) = (Duration::from_secs(3600), CancellationToken::new());
+        assert_eq!(turns("", hour, &stop).await, ["a", "b", "c"]);
+        assert_eq!(turns("a", hour, &stop).await, ["b", "c", "a"]);
+        assert_eq!(turns("c", hour, &stop).await, ["a", "b", "c"]);
+        // One that is gone.
+        assert_eq!(turns("bb", hour, &stop).await, ["c", "a", "b"]);
+        stop.cancel();
+        assert_eq!(turns("a", hour, &stop).await, ["b"]);
     }
 
     #[tokio::test]

@@ -118,6 +118,9 @@ impl Frontend {
                 return Ok(self.finish_search(state, query, &window));
             }
         }
+        if window.is_empty() {
+            return Ok(self.finish_search(state, query, &window));
+        }
         let searches: Vec<_> =
             tenants.iter().map(|tenant| request(tenant, query, &window, &state)).collect();
         let seconds = (window.start_seconds().into(), window.end_seconds().into());

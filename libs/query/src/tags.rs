@@ -197,7 +197,7 @@ impl Frontend {
         let template = requests[0].clone();
         let compile = move || TagsJob::compile(&template, groups).map_err(refused);
         let job = self.compile_tags(tenants, &query.query, compile).await?;
-        if !job.reads_nothing() {
+        if !job.reads_nothing() && !window.is_empty() {
             self.expect_jobs(tenants, &window, &mut state);
             self.collect_tags(&requests, (&window, &limits), &mut state).await?;
         }
@@ -293,7 +293,7 @@ impl Frontend {
             // The filter determines the value.
             job.visit(&SpanBatch::default());
             add_values(&mut state.collector, job.finish(0));
-        } else {
+        } else if !window.is_empty() {
             let requests: Vec<_> = tenants
                 .iter()
                 .map(|tenant| TagValuesRequest { tenant: tenant.to_string(), ..template.clone() })

@@ -47,6 +47,9 @@ use crate::{Frontend, JobQueue, QueuedParts, Settings};
 use api::*;
 use doubles::{BlockData, RecentData};
 
+/// A time that no query can be about yet.
+const FUTURE: &str = "start=4000000000&end=4000000060";
+
 /// What a query asks does not depend on what runs already.
 fn one_job_at_a_time() -> Settings {
     let mut settings = Settings::default();

@@ -23,8 +23,8 @@ use crate::layout::{
 use crate::meta::BlockMeta;
 
 pub use orphans::{
-    Leftovers, Orphan, clear_leftovers, clear_orphan, has_clock, list_orphans,
-    remove_empty_directories, store_time,
+    Leftovers, Orphan, clear_leftovers, clear_orphan, clear_shared_leftovers, has_clock,
+    list_orphans, remove_empty_directories, store_time,
 };
 pub(crate) use orphans::{is_older, our_time, remove_old_directory};
 

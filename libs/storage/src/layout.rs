@@ -27,6 +27,13 @@ pub const TENANT_INDEX_PROTO: &str = "index.pb.zst";
 pub const TENANT_INDEX_JSON: &str = "index.json.gz";
 /// An object that is written to learn the store's time. Not a tenant: those are directories.
 pub(crate) const CLOCK: &str = "tactus-clock";
+/// Beginning of the keys of all objects at the first level of the bucket that only this product writes: jobs, probabilities of
+/// sampling, probes.
+pub(crate) const OWN_PREFIX: &str = "tactus-";
+/// The directory of the limits that tenants set, which has one of each tenant.
+pub(crate) const OVERRIDES_DIRECTORY: &str = "overrides";
+/// The limits that a tenant set, in its directory of these.
+pub(crate) const OVERRIDES_FILE: &str = "overrides.json";
 
 /// Key of one file of a block.
 pub fn block_key(tenant: &str, block_id: Uuid, file: &str) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tactus_config::parse_go;
 use tactus_traceql::RootExpr;
 
-use super::{date_range_error, since};
+use super::{date_range_error, reversed_range, since};
 use crate::query_string::{parse_int, parse_seconds};
 use crate::{Error, QueryParams, RequestedRange, Result, parse_logfmt};
 
@@ -191,9 +191,7 @@ fn parse_range(params: &QueryParams<'_>) -> Result<RequestedRange> {
     let since = since(params).map_err(date_range_error)?;
     // `since` stands in place of both.
     if since.is_none() && (start, end) != (0, 0) && end <= start {
-        return Err(invalid(format!(
-            "http parameter start must be before end. received start={start} end={end}"
-        )));
+        return Err(reversed_range(start, end));
     }
     Ok(RequestedRange { start: start * NANOS_A_SECOND, end: end * NANOS_A_SECOND, since })
 }

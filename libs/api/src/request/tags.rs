@@ -69,7 +69,13 @@ impl TagValuesQuery {
 }
 
 fn range(params: &QueryParams<'_>) -> Result<RequestedRange> {
-    super::range(params).map_err(super::date_range_error)
+    let range = super::range(params).map_err(super::date_range_error)?;
+    // `since` stands in place of both, and one of them alone has an error of its own.
+    if range.since.is_none() && range.end != 0 && range.end < range.start {
+        let sent = |name| params.get(name).unwrap_or_default();
+        return Err(super::reversed_range(sent("start"), sent("end")));
+    }
+    Ok(range)
 }
 
 /// Anything but a number counts as absent, because clients send such values.
@@ -161,6 +167,20 @@ mod tests {
                 .to_string()
                 .starts_with("error parsing date range: could not parse 'start' parameter: ")
         );
+    }
+
+    #[test]
+    fn range_that_ends_before_it_starts_is_refused() {
+        let tags = |query| TagsQuery::parse(&QueryParams::parse(query)).map(|query| query.range);
+        let values =
+            |query| TagValuesQuery::parse(&QueryParams::parse(query)).map(|query| query.range);
+        let text = "http parameter start must be before end. received start=20 end=10";
+        for refused in [tags("start=20&end=10"), values("start=20&end=10")] {
+            assert_eq!(refused.unwrap_err().to_string(), text);
+        }
+        for fine in ["start=10&end=20", "start=10&end=10", "since=5m&start=20&end=10"] {
+            assert!(tags(fine).is_ok() && values(fine).is_ok(), "{fine}");
+        }
     }
 
     #[test]

@@ -112,8 +112,16 @@ fn text(value: &str) -> String {
     let simple = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
     let plain = value.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_'))
         && value.chars().all(simple)
-        && resolve(&Scalar::new(value, true)) == Resolved::Text;
+        && resolve(&Scalar::new(value, true)) == Resolved::Text
+        && !is_date(value);
     if plain { value.to_owned() } else { quoted(value) }
+}
+
+/// Whether readers of YAML 1.1 take a plain text for a timestamp. One with a time of day has a colon, and is quoted for that.
+fn is_date(text: &str) -> bool {
+    let lengths: Vec<_> = text.split('-').map(str::len).collect();
+    matches!(lengths[..], [4, 1 | 2, 1 | 2])
+        && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
 /// In double quotes.

@@ -178,6 +178,17 @@ fn difference_shows_only_what_changed() {
     assert_eq!(ours.difference(&base), Some(map(&[("b", map(&[("c", Value::Int(9))]))])));
 }
 
+#[test]
+fn text_that_others_read_as_a_date_is_quoted() {
+    let written = |text: &str| inline(&Value::Text(text.to_owned()));
+    for date in ["2020-01-01", "2020-1-2"] {
+        assert_eq!(written(date), format!("\"{date}\""));
+    }
+    for other in ["2020-01", "20-01-01", "2020-01-01-a", "2020-jan-01", "2020-001-01"] {
+        assert_eq!(written(other), other);
+    }
+}
+
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

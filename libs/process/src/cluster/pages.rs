@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{RawForm, RawQuery},
+    extract::RawQuery,
     response::{Html, IntoResponse, Response},
     routing::{any, get, post},
 };
+use bytes::Bytes;
 use http::{
     HeaderMap, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, LOCATION},
@@ -38,7 +39,10 @@ pub(super) fn routers(
             page(&headers, || shown.page_json(), || shown.page_html(tokens))
         };
         shows = shows.route(&path, get(show));
-        changes = changes.route(&path, post(move |form| forget(ring, form)));
+        let change = move |RawQuery(query): RawQuery, body: Bytes| async move {
+            forget(&ring, query, &body)
+        };
+        changes = changes.route(&path, post(change));
     }
     (shows, changes)
 }
@@ -55,8 +59,10 @@ fn page(
     Html(html()).into_response()
 }
 
-async fn forget(ring: Arc<Ring>, RawForm(form): RawForm) -> Response {
-    let mut fields = form_urlencoded::parse(&form);
+/// The form in the body goes before the query, as in Go.
+fn forget(ring: &Ring, query: Option<String>, form: &[u8]) -> Response {
+    let query = query.unwrap_or_default();
+    let mut fields = form_urlencoded::parse(form).chain(form_urlencoded::parse(query.as_bytes()));
     let Some((_, id)) = fields.find(|(key, _)| key == "forget") else {
         return error_line(StatusCode::BAD_REQUEST, "field forget is missing");
     };
@@ -66,4 +72,22 @@ async fn forget(ring: Arc<Ring>, RawForm(form): RawForm) -> Response {
     }
     tracing::info!(instance = %id, ring = ring.settings().name, "instance removed from the ring by hand");
     (StatusCode::FOUND, [(LOCATION, "#")]).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use tactus_ring::RingSettings;
+
+    use super::*;
+
+    #[test]
+    fn instance_to_forget_is_named_in_the_form_or_in_the_query() {
+        let ring = Ring::fixed(RingSettings::new("ingester"), Vec::new());
+        let status = |query: &str, form: &str| {
+            forget(&ring, Some(query.to_owned()), form.as_bytes()).status().as_u16()
+        };
+        // There is no such instance, but one was named.
+        assert_eq!((status("", "forget=a"), status("forget=a", "")), (404, 404));
+        assert_eq!((status("", ""), status("tokens=true", "other=a")), (400, 400));
+    }
 }

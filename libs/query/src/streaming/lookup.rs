@@ -9,7 +9,7 @@ use tactus_proto::tempopb::querier_server::Querier;
 use tactus_proto::tempopb::{TraceByIdRequest, TraceByIdResponse};
 use tonic::{Request, Response, Status};
 
-use super::service::Streaming;
+use super::service::{Streaming, while_awaited};
 use crate::metrics::TRACES;
 use crate::offload::offload;
 use crate::progress::outlet::status;
@@ -46,7 +46,8 @@ impl Querier for Streaming {
             });
             message.await?
         };
-        answer.await.map(Response::new).map_err(|error: Error| status(&error))
+        let answer = while_awaited(call.patience, Box::pin(answer)).await;
+        answer.map(Response::new).map_err(|error: Error| status(&error))
     }
 }
 

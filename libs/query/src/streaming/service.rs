@@ -1,6 +1,7 @@
 //! The methods of the service.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ::http::HeaderMap;
 use tactus_api::metrics::{instant_response, range_response};
@@ -8,7 +9,7 @@ use tactus_api::request::{
     MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery, instant_params,
     parse_tag_v1, parse_tag_v2, range_params, search_params, tag_values_params, tags_params,
 };
-use tactus_api::{QueryParams, Result};
+use tactus_api::{Error, QueryParams, Result};
 use tactus_model::TenantId;
 use tactus_proto::tempopb::streaming_querier_server::StreamingQuerier;
 use tactus_proto::tempopb::{
@@ -16,6 +17,7 @@ use tactus_proto::tempopb::{
     SearchRequest, SearchResponse, SearchTagValuesRequest, SearchTagValuesResponse,
     SearchTagValuesV2Response, SearchTagsRequest, SearchTagsResponse, SearchTagsV2Response,
 };
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::{names_shown, values_shown};
@@ -27,6 +29,9 @@ use crate::progress::outlet::{Answers, Last, Outlet, start, status};
 use crate::progress::{MetricsProgress, SearchProgress, Weight, packets};
 use crate::query_line::QueryLine;
 use crate::tags::{TagValuesAnswer, TagsAnswer};
+
+/// The header in which a client says how long it waits.
+const TIMEOUT: &str = "grpc-timeout";
 
 /// `tempopb.StreamingQuerier` over a frontend.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub(super) struct Call<R> {
     pub(super) tenants: Vec<TenantId>,
     /// Of the request, if the log wants them.
     headers: HeaderMap,
+    /// How long its client waits, if it says.
+    pub(super) patience: Option<Duration>,
     /// Ends with the query.
     line: OnceLock<Option<QueryLine>>,
     pub(super) request: R,
@@ -57,11 +64,13 @@ impl Streaming {
         let tenants = tenants.map_err(|error| error.grpc_status())?;
         let frontend = Arc::clone(&self.frontend);
         let (metadata, _, request) = request.into_parts();
+        let patience = metadata.get(TIMEOUT).and_then(|value| value.to_str().ok());
+        let patience = patience.and_then(parse_timeout);
         let headers = match frontend.settings.section.log_query_request_headers.as_slice() {
             [] => HeaderMap::new(),
             _ => metadata.into_headers(),
         };
-        Ok(Call { frontend, tenants, headers, line: OnceLock::new(), request })
+        Ok(Call { frontend, tenants, headers, patience, line: OnceLock::new(), request })
     }
 }
 
@@ -97,8 +106,9 @@ impl<R> Call<R> {
     {
         let every = self.frontend.settings.section.streaming_interval.as_std();
         let memory = Arc::clone(&self.frontend.memory);
-        let tenants = self.tenants.clone();
-        Ok(Response::new(start(&tenants, every, &memory, |outlet| run(self, outlet))))
+        let (tenants, patience) = (self.tenants.clone(), self.patience);
+        let run = |outlet| while_awaited(patience, run(self, outlet));
+        Ok(Response::new(start(&tenants, every, &memory, run)))
     }
 
     fn packet_bytes(&self) -> usize {
@@ -231,6 +241,36 @@ impl StreamingQuerier for Streaming {
     }
 }
 
+/// Runs a query that has limits of its own for no longer than its client waits.
+pub(super) async fn while_awaited<T>(
+    patience: Option<Duration>,
+    query: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match patience {
+        None => query.await,
+        Some(patience) => timeout(patience, query).await.unwrap_or(Err(Error::ApiTimeout)),
+    }
+}
+
+/// The value of the header [`TIMEOUT`]: up to eight digits and a unit. `None` for anything else.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let digits = text.strip_suffix(unit)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        'H' => Some(Duration::from_secs(number * 3600)),
+        'M' => Some(Duration::from_secs(number * 60)),
+        'S' => Some(Duration::from_secs(number)),
+        'm' => Some(Duration::from_millis(number)),
+        'u' => Some(Duration::from_micros(number)),
+        'n' => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
 /// Streams tag names. `make` puts them into packets of this many bytes.
 fn stream_tags<M: Weight + 'static>(
     call: Call<SearchTagsRequest>,
@@ -273,4 +313,28 @@ async fn last_series<R, M: Weight + 'static>(
     let partial = found.partial;
     let packets = found.written(&call.frontend.memory, make).await?;
     Ok(Last { packets, partial })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_a_unit_and_anything_else_is_none() {
+        for (text, nanos) in [
+            ("2H", 7_200_000_000_000),
+            ("3M", 180_000_000_000),
+            ("4S", 4_000_000_000),
+            ("5m", 5_000_000),
+            ("6u", 6_000),
+            ("7n", 7),
+            ("0S", 0),
+            ("99999999n", 99_999_999),
+        ] {
+            assert_eq!(parse_timeout(text), Some(Duration::from_nanos(nanos)), "{text}");
+        }
+        for text in ["", "S", "5", "5s", "-5S", "+5S", "1.5S", "5 S", "100000000S", "5\u{b5}"] {
+            assert_eq!(parse_timeout(text), None, "{text}");
+        }
+    }
 }

@@ -201,6 +201,17 @@ async fn recent_data_is_asked_whatever_the_range() {
 }
 
 #[tokio::test]
+async fn search_in_the_future_finds_nothing_and_asks_nobody() {
+    let api = Api::new(Setup::default()).await;
+    *api.recent.traces.lock() = vec![recent_trace("1", 1_700_000_500_000_000_000)];
+    for what in ["q={}", "tags=a%3Db"] {
+        let answer = api.get(&format!("/api/search?{what}&{FUTURE}")).await;
+        assert_eq!(answer.text(), r#"{"traces":[],"metrics":{}}"#);
+    }
+    assert!(api.recent.searches.lock().is_empty());
+}
+
+#[tokio::test]
 async fn constant_false_asks_nobody() {
     let api = Api::new(Setup::default()).await;
     api.search("{ false }", "").await.json();

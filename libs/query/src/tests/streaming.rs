@@ -1,5 +1,6 @@
 //! Streams: what they carry on the way, and that in the end it is the answer over HTTP.
 
+mod bounds;
 mod events;
 mod lookup;
 mod merge;
@@ -405,6 +406,14 @@ async fn refused_queries_have_the_texts_and_codes_of_the_documents() {
         (messages.len(), status),
         invalid,
         "error parsing date range: only one of start and end provided: must provide both or neither",
+    );
+    let request = SearchTagsRequest { start: 20, end: 10, ..Default::default() };
+    let (messages, status) =
+        read(blocks.streaming.search_tags_v2(tonic::Request::new(request)).await).await;
+    check(
+        (messages.len(), status),
+        invalid,
+        "http parameter start must be before end. received start=20 end=10",
     );
     let request = SearchTagValuesRequest { tag_name: "app.user.id".into(), ..Default::default() };
     let (messages, status) =

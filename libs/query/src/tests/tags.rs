@@ -195,6 +195,36 @@ async fn types_count_toward_the_limit_of_bytes_in_v2_only() {
 }
 
 #[tokio::test]
+async fn tags_and_values_of_the_future_are_none() {
+    let api = Api::new(Setup::default()).await;
+    for (path, text) in [
+        ("/api/search/tags?", r#"{"tagNames":[],"metrics":{}}"#),
+        ("/api/v2/search/tags?scope=link&", r#"{"scopes":[],"metrics":{}}"#),
+        ("/api/search/tag/customer/values?", r#"{"tagValues":[],"metrics":{}}"#),
+        ("/api/v2/search/tag/span.customer/values?", r#"{"tagValues":[],"metrics":{}}"#),
+    ] {
+        assert_eq!(api.get(&format!("{path}{FUTURE}")).await.text(), text, "{path}");
+    }
+    assert!(api.recent.tags_requests.lock().is_empty());
+    assert!(api.recent.values_requests.lock().is_empty());
+}
+
+#[tokio::test]
+async fn range_that_ends_before_it_starts_is_refused() {
+    let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
+    for path in [
+        "/api/search/tags",
+        "/api/v2/search/tags",
+        "/api/search/tag/a/values",
+        "/api/v2/search/tag/span.a/values",
+    ] {
+        let answer = api.get(&format!("{path}?start=20&end=10")).await;
+        let text = "http parameter start must be before end. received start=20 end=10";
+        assert_eq!((answer.status.as_u16(), answer.text()), (400, text), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn values_that_need_no_data_respect_the_limit() {
     let api = Api::new(Setup { blocks: &[], ..Setup::default() }).await;
     let v1 = api.get("/api/search/tag/status.code/values?limit=2").await.json();

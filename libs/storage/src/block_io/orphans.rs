@@ -7,18 +7,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::bucket::{Bucket, blocking_write};
 use crate::error::{Error, Result};
 use crate::layout::{
-    self, CLOCK, COMPACTED_META, META, TENANT_INDEX_JSON, TENANT_INDEX_PROTO, is_block_file,
-    is_tenant_index, parse_block_id, parse_block_key,
+    self, CLOCK, COMPACTED_META, META, OVERRIDES_DIRECTORY, OVERRIDES_FILE, OWN_PREFIX,
+    TENANT_INDEX_JSON, TENANT_INDEX_PROTO, is_block_file, is_tenant_index, parse_block_id,
+    parse_block_key,
 };
 
 /// How much later than a tenant's index our clock may be. Every poll writes the index, so a larger difference means
 /// that the clock has jumped, or that nobody polls.
 const MAX_AFTER_INDEX: SignedDuration = SignedDuration::from_hours(1);
+
+/// How often a store is asked for the object that tells its time, and how long it is left alone after each time that it has none.
+const CLOCK_LOOKS: usize = 5;
+const CLOCK_PAUSE: Duration = Duration::from_millis(200);
 
 /// A block directory with neither `meta.json` nor `meta.compacted.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,7 +197,15 @@ pub async fn store_time(bucket: &Bucket) -> Result<Timestamp> {
         return Ok(steady_time());
     }
     bucket.put(CLOCK, Bytes::from_static(b"now")).await?;
-    bucket.head(CLOCK).await.map(|object| object.last_modified)
+    for _ in 0..CLOCK_LOOKS {
+        if let Some(object) = bucket.find(CLOCK).await? {
+            return Ok(object.last_modified);
+        }
+        // Some stores do not show at once what was written.
+        sleep(CLOCK_PAUSE).await;
+    }
+    let source = "the store does not show what was just written".into();
+    Err(Error::Unavailable { key: CLOCK.into(), source })
 }
 
 fn steady_time() -> Timestamp {
@@ -210,7 +224,7 @@ pub(crate) fn is_older(time: Timestamp, age: Duration, now: Timestamp) -> bool {
     SignedDuration::try_from(age).is_ok_and(|age| now.duration_since(time) > age)
 }
 
-/// What [`clear_leftovers`] deleted.
+/// What [`clear_leftovers`] or [`clear_shared_leftovers`] deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Leftovers {
     /// Files.
@@ -262,22 +276,55 @@ fn clear_leftovers_of(tenant: &Path, older_than: Duration) -> std::io::Result<Le
         if is_empty && std::fs::remove_dir(&directory).is_ok() {
             cleared.directories += 1;
         }
-        for entry in entries {
-            let name = entry.file_name();
-            let Ok(found) = entry.metadata() else { continue };
-            if !found.is_file()
-                || !name.to_str().and_then(staged_name).is_some_and(is_own)
-                || !is_old(&found, older_than)
-            {
-                continue;
-            }
-            if std::fs::remove_file(entry.path()).is_ok() {
-                cleared.files += 1;
-                cleared.bytes += found.len();
-            }
+        clear_staged(entries, is_own, older_than, &mut cleared);
+    }
+    Ok(cleared)
+}
+
+/// As [`clear_leftovers`], of the files that are in no directory of blocks: our own, such as records of jobs, and limits that
+/// tenants set.
+pub async fn clear_shared_leftovers(bucket: &Bucket, older_than: Duration) -> Result<Leftovers> {
+    let Some(root) = bucket.local_path("") else { return Ok(Leftovers::default()) };
+    blocking_write("/", move || {
+        clear_shared_leftovers_of(&root, older_than)
+            .map_err(|error| Error::Unavailable { key: "/".into(), source: error.into() })
+    })
+    .await
+}
+
+fn clear_shared_leftovers_of(root: &Path, older_than: Duration) -> std::io::Result<Leftovers> {
+    let mut cleared = Leftovers::default();
+    clear_staged(read_dir(root)?, |name| name.starts_with(OWN_PREFIX), older_than, &mut cleared);
+    for tenant in read_dir(&root.join(OVERRIDES_DIRECTORY))? {
+        if tenant.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let entries = read_dir(&tenant.path())?;
+            clear_staged(entries, |name| name == OVERRIDES_FILE, older_than, &mut cleared);
         }
     }
     Ok(cleared)
+}
+
+/// Deletes those of the files that were to get a name that `is_own` takes, and are old.
+fn clear_staged(
+    entries: Vec<std::fs::DirEntry>,
+    is_own: impl Fn(&str) -> bool,
+    older_than: Duration,
+    cleared: &mut Leftovers,
+) {
+    for entry in entries {
+        let name = entry.file_name();
+        let Ok(found) = entry.metadata() else { continue };
+        if !found.is_file()
+            || !name.to_str().and_then(staged_name).is_some_and(&is_own)
+            || !is_old(&found, older_than)
+        {
+            continue;
+        }
+        if std::fs::remove_file(entry.path()).is_ok() {
+            cleared.files += 1;
+            cleared.bytes += found.len();
+        }
+    }
 }
 
 /// The entries of a directory; none if there is no such directory.

@@ -163,3 +163,35 @@ async fn old_temporary_files_and_empty_directories_are_deleted() {
     assert_eq!(bucket.list("t").await.unwrap().len(), 4);
     assert_eq!(clear_leftovers(&bucket, "nobody", HOUR).await.unwrap(), Leftovers::default());
 }
+
+#[tokio::test]
+async fn old_temporary_files_of_no_tenants_directory_are_deleted() {
+    let (_directory, bucket) = local();
+    put(&bucket, "overrides/a/overrides.json", 2 * HOUR).await;
+    put(&bucket, "tactus-job.a.1.json", 2 * HOUR).await;
+    let root = bucket.local_path("").unwrap();
+    let old = [
+        root.join("tactus-job.a.2.json#17"),
+        root.join("tactus-sampling.probabilities.json#18"),
+        root.join("overrides/a/overrides.json#99"),
+    ];
+    let new = root.join("tactus-job.a.3.json#18");
+    let foreign = [
+        root.join("notes.json#17"),
+        root.join("overrides/notes#17"),
+        root.join("overrides/a/notes.json#17"),
+        root.join("tactus-job.a.2.json#x"),
+    ];
+    for path in old.iter().chain(&foreign).chain([&new]) {
+        fs::write(path, b"1234").unwrap();
+    }
+    for path in old.iter().chain(&foreign) {
+        set_age(path, 2 * HOUR);
+    }
+    let cleared = clear_shared_leftovers(&bucket, HOUR).await.unwrap();
+    assert_eq!(cleared, Leftovers { files: 3, bytes: 12, directories: 0 });
+    assert!(old.iter().all(|path| !path.try_exists().unwrap()));
+    assert!(foreign.iter().chain([&new]).all(|path| path.try_exists().unwrap()));
+    assert!(bucket.head("overrides/a/overrides.json").await.is_ok());
+    assert!(bucket.head("tactus-job.a.1.json").await.is_ok());
+}

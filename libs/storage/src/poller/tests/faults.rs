@@ -5,7 +5,7 @@ use object_store::path::Path;
 use super::faulty_store::FaultyStore;
 use super::*;
 use crate::block_io::mark_compacted;
-use crate::layout::{COMPACTED_META, DATA, TENANT_INDEX_PROTO};
+use crate::layout::{CLOCK, COMPACTED_META, DATA, TENANT_INDEX_PROTO};
 use crate::meta::Extension;
 
 impl Store {
@@ -403,4 +403,16 @@ async fn orphan_that_only_a_listing_takes_for_one_stays() {
     assert!(bucket.bucket.head(&data).await.is_ok());
     bucket.bucket.delete(&block_key("t", id, META)).await.unwrap();
     assert!(block_io::clear_orphan(&bucket.bucket, "t", &orphan).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_of_a_store_that_shows_late_what_was_written_is_told() {
+    let (store, bucket) = FaultyStore::new();
+    store.hide(CLOCK, 3);
+    assert!(block_io::store_time(&bucket.bucket).await.is_ok());
+    assert_eq!(store.reads(), 4);
+    store.hide(CLOCK, 1_000);
+    let error = block_io::store_time(&bucket.bucket).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert_eq!(store.reads(), 5);
 }

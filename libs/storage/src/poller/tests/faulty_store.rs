@@ -23,6 +23,8 @@ pub(super) struct Faults {
     pub(super) frozen: Mutex<Option<Vec<ObjectMeta>>>,
     /// Reads of these keys fail, so many times.
     failing: Mutex<Vec<(String, usize)>>,
+    /// Reads of these keys find nothing, so many times.
+    hidden: Mutex<Vec<(String, usize)>>,
     /// These are deleted right after a listing.
     pub(super) vanishing: Mutex<HashSet<Path>>,
     reads: AtomicUsize,
@@ -30,12 +32,11 @@ pub(super) struct Faults {
     down: AtomicBool,
 }
 
-impl Faults {
-    fn fails(&self, key: &str) -> bool {
-        let mut failing = self.failing.lock().unwrap();
-        let found = failing.iter_mut().find(|(end, times)| *times > 0 && key.ends_with(&**end));
-        found.map(|(_, times)| *times -= 1).is_some()
-    }
+/// Takes one of the times that something is to happen to a key; false if there is none.
+fn takes_one(faults: &Mutex<Vec<(String, usize)>>, key: &str) -> bool {
+    let mut faults = faults.lock().unwrap();
+    let found = faults.iter_mut().find(|(end, times)| *times > 0 && key.ends_with(&**end));
+    found.map(|(_, times)| *times -= 1).is_some()
 }
 
 #[derive(Debug, Clone)]
@@ -75,8 +76,12 @@ impl ObjectStore for FaultyStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> StoreResult<GetResult> {
         self.faults.reads.fetch_add(1, Ordering::SeqCst);
-        if self.faults.fails(location.as_ref()) {
+        if takes_one(&self.faults.failing, location.as_ref()) {
             return Err(failure());
+        }
+        if takes_one(&self.faults.hidden, location.as_ref()) {
+            let (path, source) = (location.to_string(), "not yet".into());
+            return Err(object_store::Error::NotFound { path, source });
         }
         self.inner.get_opts(location, options).await
     }
@@ -147,6 +152,10 @@ impl FaultyStore {
 
     pub(super) fn fail(&self, end: &str, times: usize) {
         self.faults.failing.lock().unwrap().push((end.to_owned(), times));
+    }
+
+    pub(super) fn hide(&self, end: &str, times: usize) {
+        self.faults.hidden.lock().unwrap().push((end.to_owned(), times));
     }
 
     pub(super) fn reads(&self) -> usize {
