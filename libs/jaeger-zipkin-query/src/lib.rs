@@ -10,6 +10,7 @@ mod indent;
 mod jaeger;
 mod jaeger_grpc;
 mod listeners;
+mod not_utf8;
 pub mod part;
 mod sending;
 mod services;

@@ -7,17 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use tactus_model::wire::MAX_DEPTH;
 use tactus_proto::lossy;
 use tactus_proto::otlp::any_value::Value;
 use tactus_proto::otlp::{AnyValue, ArrayValue, KeyValue, KeyValueList};
 
 use crate::keyed::Keyed;
 
-/// Deeper objects and arrays are refused: what is stored must be readable by protobuf decoders, whose limit is 100
-/// messages, two of which make one level.
-const MAX_DEPTH: usize = 32;
-
-/// The members of an object; `None` if `text` is anything else. Numbers without fraction and exponent are integers.
+/// The members of an object; `None` if `text` is anything else, or nested too deeply to be stored. Numbers without
+/// fraction and exponent are integers.
 pub(crate) fn parse(text: &[u8]) -> Option<Vec<KeyValue>> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Depth(0).deserialize(&mut deserializer).ok()?;
@@ -43,23 +41,18 @@ fn to_text(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Reads a value that is nested so deep.
+/// Reads a value that is within so many objects and arrays.
 #[derive(Clone, Copy)]
 struct Depth(usize);
-
-impl Depth {
-    fn inner<E: Error>(self) -> Result<Self, E> {
-        if self.0 == MAX_DEPTH {
-            return Err(E::custom("values are nested too deeply"));
-        }
-        Ok(Self(self.0 + 1))
-    }
-}
 
 impl<'de> DeserializeSeed<'de> for Depth {
     type Value = AnyValue;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<AnyValue, D::Error> {
+        // The object around all is not a value: its members are the attributes.
+        if self.0 > MAX_DEPTH + 1 {
+            return Err(D::Error::custom("values are nested too deeply"));
+        }
         json.deserialize_any(self).map(|value| AnyValue { value })
     }
 }
@@ -99,7 +92,7 @@ impl<'de> Visitor<'de> for Depth {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let depth = self.inner()?;
+        let depth = Self(self.0 + 1);
         let mut values = Vec::new();
         while let Some(value) = list.next_element_seed(depth)? {
             values.push(value);
@@ -108,7 +101,7 @@ impl<'de> Visitor<'de> for Depth {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let depth = self.inner()?;
+        let depth = Self(self.0 + 1);
         let mut members = Keyed::default();
         while let Some(key) = map.next_key::<String>()? {
             members.set(Bytes::from(key), map.next_value_seed(depth)?);
@@ -161,6 +154,9 @@ impl Serialize for Json<'_> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+    use tactus_model::any_value::{self, classify};
+
     use super::*;
 
     #[test]
@@ -178,10 +174,31 @@ mod tests {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse(b" {} "), Some(Vec::new()));
-        let deep = |depth: usize| format!("{}{}{}", "{\"a\":".repeat(depth), 1, "}".repeat(depth));
-        assert!(parse(deep(MAX_DEPTH).as_bytes()).is_some());
-        assert_eq!(parse(deep(MAX_DEPTH + 1).as_bytes()), None);
-        assert_eq!(parse(deep(1_000_000).as_bytes()), None);
+        assert_eq!(parse("{\"a\":".repeat(1_000_000).as_bytes()), None);
+    }
+
+    #[test]
+    fn values_are_read_as_deep_as_they_are_stored() {
+        let value = |value| AnyValue { value: Some(value) };
+        let key = Bytes::from_static(b"a");
+        let attribute = |value| vec![KeyValue { key: key.clone(), value: Some(value) }];
+        let array = |inner| value(Value::ArrayValue(ArrayValue { values: vec![inner] }));
+        let object = |inner| value(Value::KvlistValue(KeyValueList { values: attribute(inner) }));
+        let empty = value(Value::ArrayValue(ArrayValue::default()));
+        for levels in [MAX_DEPTH, MAX_DEPTH + 1] {
+            for bottom in [&value(Value::IntValue(1)), &empty] {
+                for arrays in [0, 1, levels] {
+                    let nested = (0..levels).fold(bottom.clone(), |inner, level| {
+                        if level < arrays { array(inner) } else { object(inner) }
+                    });
+                    let message = nested.encode_to_vec();
+                    let is_stored = any_value::decode(&message).and_then(classify).is_ok();
+                    let text = write(&attribute(nested));
+                    assert_eq!(is_stored, levels == MAX_DEPTH, "{text}");
+                    assert_eq!(parse(text.as_bytes()).is_some(), is_stored, "{text}");
+                }
+            }
+        }
     }
 
     #[test]

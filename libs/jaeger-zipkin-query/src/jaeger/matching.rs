@@ -9,12 +9,16 @@ use tactus_query::{attribute, equals_text, quoted};
 use tactus_traceql::AttributeScope::{self, Event, Instrumentation, Link, Resource, Span};
 
 use super::types::{TraceFilter, parse_kind};
+use crate::not_utf8::not_utf8;
 use crate::services::{SERVICE_NAME, may_be_no_text};
 
 const ANYWHERE: [AttributeScope; 5] = [Span, Instrumentation, Resource, Event, Link];
 
 /// Shown in place of the name that a span lacks; a search for it finds such spans.
 pub(super) const EMPTY_NAME: &str = "empty-span-name";
+
+/// Shown in place of the name of a span that is not UTF-8.
+const INVALID_NAME: &str = "invalid-span-name";
 
 /// What a tag asks for.
 enum Condition {
@@ -78,7 +82,7 @@ fn of_service(name: &str) -> Vec<String> {
     let is_missing = || format!("!({attribute} != nil)");
     let is_empty = || format!("{attribute} = {}", quoted(""));
     // Lists of texts are not found: what tells them from texts is of no use in filters of names.
-    let is_no_text = || format!("({attribute} != nil && !({attribute} =~ `.*`))");
+    let is_no_text = || format!("({attribute} != nil && !({attribute} >= ``))");
     let mut alternatives = vec![format!("{attribute} = {}", quoted(name))];
     match name {
         MISSING_SERVICE => alternatives.push(is_missing()),
@@ -86,17 +90,25 @@ fn of_service(name: &str) -> Vec<String> {
         NO_TEXT_SERVICE => alternatives.push(is_no_text()),
         NO_SERVICE_NAME => alternatives.extend([is_empty(), is_missing()]),
         name if may_be_no_text(name) => return vec![equals_text(&[Resource], SERVICE_NAME, name)],
-        _ => {}
+        name => alternatives.extend(shown_as_text(&attribute, name)),
     }
     alternatives
 }
 
 fn operation(name: &str) -> String {
     let mut alternatives = vec![format!("name = {}", quoted(name))];
-    if name == EMPTY_NAME {
-        alternatives.push(format!("name = {}", quoted("")));
+    match name {
+        EMPTY_NAME => alternatives.push(format!("name = {}", quoted(""))),
+        INVALID_NAME => alternatives.push(not_utf8("name", "")),
+        name => alternatives.extend(shown_as_text("name", name)),
     }
     any(alternatives)
+}
+
+/// The condition of names that are not UTF-8 and may be listed as `name`.
+fn shown_as_text(field: &str, name: &str) -> Option<String> {
+    let (start, _) = name.split_once(char::REPLACEMENT_CHARACTER)?;
+    Some(not_utf8(field, start))
 }
 
 fn tag(key: &str, value: &str) -> Condition {

@@ -228,10 +228,10 @@ async fn names_of_blocks_are_listed() {
 }
 
 #[tokio::test]
-async fn keys_that_lens_cannot_ask_for_are_not_listed() {
+async fn keys_that_nobody_can_ask_for_are_not_listed() {
     let setup = Setup { blocks: &[], ..Setup::default() };
     let api = api_with(setup, ZipkinApi::default()).await;
-    let keys = ["env", "limit", "minDuration", "peer.service", "serviceName", "tagQuery"];
+    let keys = ["", "env", "limit", "minDuration", "peer.service", "serviceName", "tagQuery"];
     let scope = TagScope { name: "span".into(), tags: keys.map(str::to_owned).to_vec() };
     *api.recent.tags.lock() = TagsResponse { scopes: vec![scope], ..TagsResponse::default() };
     let listed = api.get("/api/v2/autocompleteKeys").await;

@@ -7,6 +7,7 @@ use tactus_query::{attribute, equals_text, quoted};
 use tactus_traceql::AttributeScope::{Instrumentation, Resource, Span};
 
 use super::params::TraceConditions;
+use crate::not_utf8::not_utf8;
 use crate::services::{SERVICE_NAME, may_be_no_text};
 
 /// Where the tags of a span come from.
@@ -57,13 +58,25 @@ fn remote_service(name: &str) -> String {
     equals_any_case(&attribute(Span, "peer.service"), name)
 }
 
-/// Names are shown in lower case whatever they are in.
+/// Names are shown in lower case whatever they are in, and with U+FFFD in place of bytes that are not UTF-8.
 fn equals_any_case(field: &str, name: &str) -> String {
     let has_case = |character: char| character.is_lowercase() || character.is_uppercase();
-    if name.chars().any(has_case) {
-        return format!("{field} =~ {}", quoted(&format!("(?i){}", regex::escape(name))));
+    let equal = match name.chars().any(has_case) {
+        true => format!("{field} =~ {}", quoted(&any_case(name))),
+        false => format!("{field} = {}", quoted(name)),
+    };
+    match name.contains(char::REPLACEMENT_CHARACTER) {
+        // The case of how the name begins is not known.
+        true => format!("({equal} || {})", not_utf8(field, "")),
+        false => equal,
     }
-    format!("{field} = {}", quoted(name))
+}
+
+/// The pattern of a name in whatever case.
+fn any_case(name: &str) -> String {
+    // U+0130 is two characters in lower case, which patterns do not take for it.
+    let name = regex::escape(name).replace("i\u{307}", "(?:i\u{307}|\u{130})");
+    format!("(?i){name}")
 }
 
 /// A tag of this text, which may stand for a part of the span that is no attribute.
@@ -144,6 +157,7 @@ mod tests {
     use tactus_traceql::eval::CompiledQuery;
 
     use super::*;
+    use crate::not_utf8::tests::is_met;
 
     fn of_annotations(annotations: &[(&str, Option<&str>)]) -> TraceConditions {
         let owned = annotations.iter();
@@ -180,6 +194,19 @@ mod tests {
         let none = service("OTLPResourceNoServiceName");
         let missing = "|| resource.service.name = `` || !(resource.service.name != nil))";
         assert!(none.ends_with(missing), "{none}");
+    }
+
+    #[test]
+    fn names_are_found_as_they_are_listed() {
+        for name in ["Stra\u{df}e", "\u{130}ST", "D\u{130}YAR (\u{130})", "\u{39f}\u{3a3}"] {
+            for asked in [name, &name.to_lowercase()] {
+                assert!(is_met(&equals_any_case("name", asked), name.as_bytes()), "{asked}");
+            }
+        }
+        assert!(!is_met(&equals_any_case("name", "i\u{307}x"), b"ix"));
+        let listed = String::from_utf8_lossy(b"CAF\xe9").to_lowercase();
+        assert!(is_met(&equals_any_case("name", &listed), b"CAF\xe9"));
+        assert!(!is_met(&equals_any_case("name", &listed), b"CAF"));
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub(super) async fn tag_keys(call: Call) -> Answered {
     let keys = found.scopes.into_iter().flat_map(|(_, tags)| tags);
     let is_offered = |key: &String| {
         let key = key.as_str();
-        !NO_TAGS.contains(&key) && !CONDITIONS_OF_LENS.contains(&key)
+        // Nobody can ask for the values of an empty key.
+        !key.is_empty() && !NO_TAGS.contains(&key) && !CONDITIONS_OF_LENS.contains(&key)
     };
     let keys: BTreeSet<String> = keys.filter(is_offered).collect();
     Ok(Answer::json(&keys)?.partial(found.partial).kept(has_many_services(&call)))

@@ -184,10 +184,7 @@ pub(crate) fn http_port(
         allowed_headers: cors.allowed_headers.clone(),
         max_age_seconds: cors.max_age.max(0) as u64,
     });
-    let encodings = match server.compression_algorithms.as_slice() {
-        [] => built_in.encodings.clone(),
-        named => named.to_vec(),
-    };
+    let encodings = encodings(key, &server.compression_algorithms, built_in.encodings)?;
     let max_body_bytes = match server.max_request_body_size {
         0 => built_in.port.max_body_bytes,
         bytes => bytes as usize,
@@ -212,6 +209,21 @@ pub(crate) fn http_port(
         ..built_in.port
     };
     Ok(HttpReceiverSettings { port, encodings, cors, response_headers })
+}
+
+/// The content encodings that a port accepts: the `named` ones, or all that are known. Errors: an unknown name.
+fn encodings(key: &str, named: &[String], known: Vec<String>) -> Result<Vec<String>, Error> {
+    if named.is_empty() {
+        return Ok(known);
+    }
+    for name in named {
+        if !known.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return Err(Error::Setup(format!(
+                "{key}.compression_algorithms: {name:?} is none of {known:?}"
+            )));
+        }
+    }
+    Ok(named.to_vec())
 }
 
 /// TLS of a receiver's port. Invalid settings are an error, because serving without encryption would be worse.
@@ -268,5 +280,23 @@ mod tests {
         let udp = ReceiverUdp { tenant: "a|b".to_owned(), ..ReceiverUdp::default() };
         let error = jaeger_udp("key", ":0", AgentPort::Compact, &udp, &access).unwrap_err();
         assert!(error.to_string().starts_with("key.tenant: "), "{error}");
+    }
+
+    #[test]
+    fn encodings_are_those_that_bodies_can_be_decoded_from() {
+        let bodies = Bodies::unbounded();
+        let access = ReceiverAccess { tenancy: Tenancy::single(), auth: None, bodies };
+        let port = |names: &[&str]| {
+            let compression_algorithms = names.iter().map(|name| (*name).to_owned()).collect();
+            let server = ReceiverHttp { compression_algorithms, ..ReceiverHttp::default() };
+            http_port("key", &server, &access).map(|settings| settings.encodings)
+        };
+        let known = port(&[]).unwrap();
+        let all: Vec<&str> = known.iter().map(String::as_str).collect();
+        assert_eq!(port(&all).unwrap(), known);
+        assert_eq!(port(&["", "GZIP"]).unwrap(), ["", "GZIP"]);
+        let error = port(&["gzip", "br"]).unwrap_err().to_string();
+        let expected = r#"key.compression_algorithms: "br" is none of ["", "gzip", "#;
+        assert!(error.starts_with(expected), "{error}");
     }
 }

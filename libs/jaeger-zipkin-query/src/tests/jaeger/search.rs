@@ -164,11 +164,23 @@ async fn conditions_become_one_query() {
             "service=OTLPResourceNoServiceName".to_owned(),
             "{ (resource.service.name = `OTLPResourceNoServiceName` || resource.service.name = `` || !(resource.service.name != nil)) }".to_owned(),
         ),
+        (
+            format!("service={}", encoded("caf\u{fffd} 2")),
+            "{ (resource.service.name = `caf\u{fffd} 2` || (resource.service.name >= `caf` && resource.service.name < `cag` && !(resource.service.name =~ `.*`))) }".to_owned(),
+        ),
+        (
+            "service=svc&operation=invalid-span-name".to_owned(),
+            format!("{{ {svc} && (name = `invalid-span-name` || (name >= `` && !(name =~ `.*`))) }}"),
+        ),
+        (
+            format!("service=svc&operation={}", encoded("\u{fffd}")),
+            format!("{{ {svc} && (name = `\u{fffd}` || (name >= `` && !(name =~ `.*`))) }}"),
+        ),
         ("service=5".to_owned(), "{ (resource.service.name = `5` || resource.service.name = 5) }".to_owned()),
         ("service=svc&minDuration=0s&maxDuration=0s".to_owned(), format!("{{ {svc} }}")),
         (
             "service=service-name-wrong-type".to_owned(),
-            "{ (resource.service.name = `service-name-wrong-type` || (resource.service.name != nil && !(resource.service.name =~ `.*`))) }"
+            "{ (resource.service.name = `service-name-wrong-type` || (resource.service.name != nil && !(resource.service.name >= ``))) }"
                 .to_owned(),
         ),
     ] {
