@@ -3,6 +3,7 @@ import contextlib
 import json
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -120,10 +121,11 @@ def test_credentials_that_are_none_cost_nothing_but_time(servers, store, giver, 
     server.forget_peak()
     giver.fault = FAULTS[fault]
     added = otlp.push_trace(server)
-    for trace in pushed:
-        begun = time.monotonic()
-        answer = requests.get(f"{server.url}/api/traces/{trace}", timeout=60)
-        assert time.monotonic() - begun < 15
+    # All at once, since each waits for seconds.
+    with ThreadPoolExecutor(len(pushed)) as pool:
+        answers = list(pool.map(lambda trace: requests.get(f"{server.url}/api/traces/{trace}", timeout=60), pushed))
+    for answer in answers:
+        assert answer.elapsed.total_seconds() < 15
         # What is cached needs none.
         assert answer.status_code == 200 or answer.status_code >= 500 and len(answer.text) < 1100, answer.text[:2000]
     eventually(lambda: server.metric("tempodb_blocklist_poll_errors_total"), "a poll fails", 60)
