@@ -7,6 +7,7 @@
 //! Best effort, like Tempo: what finds its queue full, or what a generator refuses, is counted and dropped. A push
 //! never waits for this. Tenants without processors have no queue.
 
+mod queue;
 mod send;
 
 use std::{
@@ -26,11 +27,8 @@ use tactus_telemetry::metrics::{CounterVec, Gauge, Registry};
 use tactus_work::memory::{Budget, Reservation};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    metrics::QueueMetrics,
-    push::CheckedExport,
-    queue::{Queue, QueueSettings},
-};
+use crate::{metrics::QueueMetrics, push::CheckedExport};
+use queue::{Queue, QueueSettings};
 use send::Sender;
 
 /// How long queued requests may take to send when the process stops.
@@ -77,7 +75,7 @@ struct Inner {
 
 /// The queue of a tenant.
 struct Known {
-    queue: Queue<Job>,
+    queue: Queue,
     /// Requests that wait.
     length: Gauge,
     /// When its settings were read.

@@ -21,7 +21,6 @@ mod metrics;
 mod peers;
 mod placement;
 mod push;
-mod queue;
 mod request;
 mod root_spans;
 mod routes;

@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tactus_telemetry::metrics::Gauge;
-
-/// A holder grows only while it has at most this many times what is left: one alone leaves a fifth, and many that take what they get still
-/// leave some for the next.
-const TIMES_WHAT_IS_LEFT: u64 = 4;
+use tactus_work::memory::may_grow;
 
 /// What many holders take together.
 #[derive(Debug)]
@@ -56,8 +53,7 @@ impl Share {
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
         let max_bytes = self.memory.max_bytes;
         let left = max_bytes.saturating_sub(self.memory.used());
-        let is_fair = self.bytes <= left.saturating_mul(TIMES_WHAT_IS_LEFT);
-        self.memory.has_room(bytes) && (is_fair || max_bytes == 0)
+        self.memory.has_room(bytes) && (may_grow(self.bytes, left) || max_bytes == 0)
     }
 
     /// From now on it is this many bytes, also if there is no room for them: whoever can do without asks before.

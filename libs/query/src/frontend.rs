@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ::http::{Extensions, Uri};
 use axum::extract::OriginalUri;
+use futures_util::FutureExt as _;
 use tactus_api::request::MetricsLimits;
 use tactus_api::{Error, RequestedRange, Result, Window, WindowRules};
 use tactus_config::sections::query_frontend::QueryFrontend;
@@ -20,6 +21,7 @@ use tactus_storage::blocklist::ListGaps;
 use tactus_telemetry::metrics::Registry;
 use tactus_work::memory::QueryMemory;
 use tactus_work::{SlotLimits, Slots};
+use tokio::time::timeout;
 
 use crate::admission::{Admission, Admitted};
 use crate::current_query::{as_query, current_line, new_number};
@@ -239,10 +241,7 @@ impl Frontend {
 
     /// Runs a part of a query within the time that a call may take.
     pub(crate) async fn step<T>(&self, step: impl Future<Output = Result<T>>) -> Result<T> {
-        match self.settings.section.api_timeout.as_std() {
-            Duration::ZERO => step.await,
-            limit => tokio::time::timeout(limit, step).await.unwrap_or(Err(Error::ApiTimeout)),
-        }
+        within_time(self.settings.section.api_timeout.non_zero(), step).await
     }
 
     /// Runs a query within the time that a call may take, and the processor time that a query may use.
@@ -284,10 +283,7 @@ impl Frontend {
         let max_cpu_time = self.limits_of(tenants).max_cpu_time;
         let memory = Some(&self.query_memory);
         let query = as_query(number, tenants, time_limit, max_cpu_time, memory, query);
-        if time_limit.is_zero() {
-            return query.await;
-        }
-        tokio::time::timeout(time_limit, query).await.unwrap_or(Err(Error::ApiTimeout))
+        within_time((!time_limit.is_zero()).then_some(time_limit), query).await
     }
 
     /// True while a query that was admitted runs.
@@ -385,6 +381,17 @@ impl Frontend {
             end_cutoff: self.settings.section.query_end_cutoff.as_std(),
         }
     }
+}
+
+/// Runs a query, or a part of one, for no longer than this; `None` is no limit.
+///
+/// Not `async`, because that would hold the query twice, and queries are large.
+pub(crate) fn within_time<T>(
+    limit: Option<Duration>,
+    query: impl Future<Output = Result<T>>,
+) -> impl Future<Output = Result<T>> {
+    timeout(limit.unwrap_or(Duration::MAX), query)
+        .map(|ended| ended.unwrap_or(Err(Error::ApiTimeout)))
 }
 
 /// The metric label of a query over several tenants. No tenant can have this name; joined names would be an unbounded

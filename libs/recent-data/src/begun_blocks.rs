@@ -13,13 +13,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tactus_model::TenantId;
 use tactus_storage::Uuid;
+use tactus_wal::create_anew;
 use tokio::sync::Semaphore;
 
-use crate::{
-    error::Error,
-    layout::{create_anew, sync_directory},
-    segment::Segment,
-};
+use crate::{error::Error, layout::sync_directory, segment::Segment};
 
 /// If all tenants together have this many segments, all of them are made into blocks, because each segment takes
 /// memory.

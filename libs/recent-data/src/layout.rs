@@ -244,13 +244,6 @@ pub(crate) fn open_file(path: &Path) -> io::Result<fs::File> {
     }
 }
 
-/// Creates a file that becomes another one, or a copy of one. What an earlier process left there goes: to open a pipe
-/// would be to wait until somebody reads from it, and a link leads elsewhere.
-pub(crate) fn create_anew(path: &Path) -> io::Result<fs::File> {
-    let _ = fs::remove_file(path);
-    fs::File::create_new(path)
-}
-
 /// True if a link leads to itself.
 pub(crate) fn is_loop(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::LOOP)

@@ -10,10 +10,11 @@ use std::{
 
 use tactus_model::TenantId;
 use tactus_telemetry::error_text;
+use tactus_wal::create_anew;
 
 use crate::{
     ingester::Ingester,
-    layout::{create_anew, segment_key},
+    layout::segment_key,
     notes::Fate,
     segment::{Place, Segment, SegmentError},
 };

@@ -1,10 +1,9 @@
 //! The position of a remote in the queue, in a small file beside the log.
 
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use tactus_wal::{CURSOR_PREFIX, PartId, Position};
+use tactus_wal::{CURSOR_PREFIX, PartId, Position, create_anew};
 
 /// The largest file that is read, in bytes. A cursor is far smaller.
 const MAX_BYTES: u64 = 4096;
@@ -143,9 +142,7 @@ impl Cursor {
         let content = format!("1 {done} {end} {shards} {batch}");
         let text = format!("{content} {:08x}\n", crc32c::crc32c(content.as_bytes()));
         let temporary = self.path.with_extension("new");
-        // To open a pipe that lies there would wait for somebody who reads it.
-        let _ = std::fs::remove_file(&temporary);
-        File::create_new(&temporary)?.write_all(text.as_bytes())?;
+        create_anew(&temporary)?.write_all(text.as_bytes())?;
         std::fs::rename(&temporary, &self.path)
     }
 
@@ -197,6 +194,8 @@ fn parse(text: &str) -> Option<Mark> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn place(part: u64, offset: u64, entries: u64) -> Place {

@@ -31,9 +31,9 @@ pub(crate) const CLOCK: &str = "tactus-clock";
 /// sampling, probes.
 pub(crate) const OWN_PREFIX: &str = "tactus-";
 /// The directory of the limits that tenants set, which has one of each tenant.
-pub(crate) const OVERRIDES_DIRECTORY: &str = "overrides";
+pub const OVERRIDES_DIRECTORY: &str = "overrides";
 /// The limits that a tenant set, in its directory of these.
-pub(crate) const OVERRIDES_FILE: &str = "overrides.json";
+pub const OVERRIDES_FILE: &str = "overrides.json";
 
 /// Key of one file of a block.
 pub fn block_key(tenant: &str, block_id: Uuid, file: &str) -> String {

@@ -37,6 +37,13 @@ impl Files for SystemFiles {
     }
 }
 
+/// Creates a file that becomes another one, or a copy of one. What an earlier process left there goes: to open a pipe
+/// would be to wait until somebody reads from it, and a link leads elsewhere.
+pub fn create_anew(path: &Path) -> io::Result<File> {
+    let _ = std::fs::remove_file(path);
+    File::create_new(path)
+}
+
 impl LogFile for File {
     fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         Ok(pwritev(self, slices, offset)?)

@@ -28,7 +28,7 @@ mod tail;
 
 pub use directory::{CURSOR_PREFIX, PART_NUMBER_LIMIT};
 pub use error::{Error, Result, is_full};
-pub use files::{Files, LogFile, SystemFiles};
+pub use files::{Files, LogFile, SystemFiles, create_anew};
 pub use frame::Frame;
 pub use log::Wal;
 pub use position::{PartId, Position};

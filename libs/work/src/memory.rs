@@ -20,6 +20,15 @@ pub use queries::{QueryMemory, Room};
 /// Called with the number of bytes taken; negative when they are given back.
 type Show = Box<dyn Fn(f64) + Send + Sync>;
 
+/// A holder of shared memory grows only while it has at most this many times what is left: one alone leaves a fifth, and many that
+/// take what they get still leave some for the next.
+const TIMES_WHAT_IS_LEFT: u64 = 4;
+
+/// True if a holder of so many bytes may take more of what is left.
+pub fn may_grow(own_bytes: u64, left_bytes: u64) -> bool {
+    own_bytes <= left_bytes.saturating_mul(TIMES_WHAT_IS_LEFT)
+}
+
 /// Bytes that may be in flight.
 pub struct Budget {
     max_bytes: u64,

@@ -7,13 +7,10 @@ use std::{
 
 use parking_lot::Mutex;
 use tactus_model::TenantId;
+use tactus_work::memory::may_grow;
 
 /// Each request takes at least this many bytes, so that the number of small requests is bounded, too.
 const LEAST_BYTES: u64 = 4096;
-
-/// A tenant takes more only while it has at most this many times what is left: one alone leaves a fifth, and many that take what
-/// they get still leave some for the next.
-const TIMES_WHAT_IS_LEFT: u64 = 4;
 
 /// Room for requests.
 #[derive(Debug)]
@@ -49,8 +46,7 @@ impl Room {
         let mut used = self.used.lock();
         let own = used.of.get(tenant).copied().unwrap_or(0);
         let left = self.max_bytes.saturating_sub(used.bytes);
-        let is_fair = own <= left.saturating_mul(TIMES_WHAT_IS_LEFT);
-        if used.bytes > 0 && (bytes > left || !is_fair) {
+        if used.bytes > 0 && (bytes > left || !may_grow(own, left)) {
             return None;
         }
         used.bytes += bytes;

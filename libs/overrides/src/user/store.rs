@@ -9,6 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tactus_storage::Bucket;
 use tactus_storage::block_io::remove_empty_directories;
+use tactus_storage::layout::{OVERRIDES_DIRECTORY as DIRECTORY, OVERRIDES_FILE};
 use tactus_telemetry::error_text;
 use tokio::sync::MutexGuard;
 
@@ -16,8 +17,6 @@ use crate::metrics::Metrics;
 use crate::snapshot::Stored;
 use crate::user::UserLimits;
 
-/// The directory of all documents.
-const DIRECTORY: &str = "overrides";
 /// A larger document is rejected, because parsing it takes many times its size.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 256 << 10;
 /// Documents that are read at the same time.
@@ -204,5 +203,5 @@ impl Store {
 }
 
 fn key(tenant: &str) -> String {
-    format!("{DIRECTORY}/{tenant}/overrides.json")
+    format!("{DIRECTORY}/{tenant}/{OVERRIDES_FILE}")
 }

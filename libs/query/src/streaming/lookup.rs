@@ -9,7 +9,8 @@ use tactus_proto::tempopb::querier_server::Querier;
 use tactus_proto::tempopb::{TraceByIdRequest, TraceByIdResponse};
 use tonic::{Request, Response, Status};
 
-use super::service::{Streaming, while_awaited};
+use super::service::Streaming;
+use crate::frontend::within_time;
 use crate::metrics::TRACES;
 use crate::offload::offload;
 use crate::progress::outlet::status;
@@ -46,7 +47,7 @@ impl Querier for Streaming {
             });
             message.await?
         };
-        let answer = while_awaited(call.patience, Box::pin(answer)).await;
+        let answer = within_time(call.patience, Box::pin(answer)).await;
         answer.map(Response::new).map_err(|error: Error| status(&error))
     }
 }

@@ -9,7 +9,7 @@ use tactus_api::request::{
     MetricsQuery, RequestedTag, SearchQuery, TagValuesQuery, TagsQuery, instant_params,
     parse_tag_v1, parse_tag_v2, range_params, search_params, tag_values_params, tags_params,
 };
-use tactus_api::{Error, QueryParams, Result};
+use tactus_api::{QueryParams, Result};
 use tactus_model::TenantId;
 use tactus_proto::tempopb::streaming_querier_server::StreamingQuerier;
 use tactus_proto::tempopb::{
@@ -17,11 +17,10 @@ use tactus_proto::tempopb::{
     SearchRequest, SearchResponse, SearchTagValuesRequest, SearchTagValuesResponse,
     SearchTagValuesV2Response, SearchTagsRequest, SearchTagsResponse, SearchTagsV2Response,
 };
-use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use super::{names_shown, values_shown};
-use crate::frontend::Frontend;
+use crate::frontend::{Frontend, within_time};
 use crate::metrics::{METADATA, METRICS, SEARCH};
 use crate::metrics_query::SeriesAnswer;
 use crate::offload::offload;
@@ -107,7 +106,7 @@ impl<R> Call<R> {
         let every = self.frontend.settings.section.streaming_interval.as_std();
         let memory = Arc::clone(&self.frontend.memory);
         let (tenants, patience) = (self.tenants.clone(), self.patience);
-        let run = |outlet| while_awaited(patience, run(self, outlet));
+        let run = |outlet| within_time(patience, run(self, outlet));
         Ok(Response::new(start(&tenants, every, &memory, run)))
     }
 
@@ -238,17 +237,6 @@ impl StreamingQuerier for Streaming {
             })
             .await
         })
-    }
-}
-
-/// Runs a query that has limits of its own for no longer than its client waits.
-pub(super) async fn while_awaited<T>(
-    patience: Option<Duration>,
-    query: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    match patience {
-        None => query.await,
-        Some(patience) => timeout(patience, query).await.unwrap_or(Err(Error::ApiTimeout)),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::layout::{
 /// that the clock has jumped, or that nobody polls.
 const MAX_AFTER_INDEX: SignedDuration = SignedDuration::from_hours(1);
 
-/// How often a store is asked for the object that tells its time, and how long it is left alone after each time that it has none.
+/// How often a store is asked for the object that tells its time, and the pause between two times.
 const CLOCK_LOOKS: usize = 5;
 const CLOCK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -197,12 +197,14 @@ pub async fn store_time(bucket: &Bucket) -> Result<Timestamp> {
         return Ok(steady_time());
     }
     bucket.put(CLOCK, Bytes::from_static(b"now")).await?;
-    for _ in 0..CLOCK_LOOKS {
+    for look in 0..CLOCK_LOOKS {
+        if look > 0 {
+            // Some stores do not show at once what was written.
+            sleep(CLOCK_PAUSE).await;
+        }
         if let Some(object) = bucket.find(CLOCK).await? {
             return Ok(object.last_modified);
         }
-        // Some stores do not show at once what was written.
-        sleep(CLOCK_PAUSE).await;
     }
     let source = "the store does not show what was just written".into();
     Err(Error::Unavailable { key: CLOCK.into(), source })

@@ -1,4 +1,4 @@
-//! Requests that wait to be sent on, and the tasks that send them.
+//! The requests of a tenant that wait for its generators, and the tasks that send them.
 
 use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
 
@@ -7,53 +7,55 @@ use parking_lot::Mutex;
 use tactus_telemetry::metrics::Gauge;
 use tokio_util::task::TaskTracker;
 
+use super::Job;
+
 /// How large a queue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct QueueSettings {
+pub(super) struct QueueSettings {
     /// Requests that may wait.
-    pub(crate) requests: usize,
+    pub(super) requests: usize,
     /// Requests sent at a time.
-    pub(crate) workers: usize,
+    pub(super) workers: usize,
 }
 
 /// A queue of requests. Its tasks live as long as there is something to send, even after the queue was dropped.
-pub(crate) struct Queue<J>(Arc<Line<J>>);
+pub(super) struct Queue(Arc<Line>);
 
 /// What the queue and its tasks share.
-struct Line<J> {
+struct Line {
     settings: QueueSettings,
     tasks: TaskTracker,
-    send: Box<SendJob<J>>,
-    state: Mutex<State<J>>,
+    send: Box<SendJob>,
+    state: Mutex<State>,
 }
 
 /// Sends a request.
-type SendJob<J> = dyn Fn(J) -> BoxFuture<'static, ()> + Send + Sync;
+type SendJob = dyn Fn(Job) -> BoxFuture<'static, ()> + Send + Sync;
 
-struct State<J> {
+struct State {
     /// Each with the gauge that counts it.
-    waiting: VecDeque<(J, Gauge)>,
+    waiting: VecDeque<(Job, Gauge)>,
     /// Tasks that send.
     working: usize,
 }
 
-impl<J: Send + 'static> Queue<J> {
+impl Queue {
     /// An empty queue, whose requests are sent by tasks of this tracker.
-    pub(crate) fn new(
+    pub(super) fn new(
         settings: QueueSettings,
         tasks: &TaskTracker,
-        send: impl Fn(J) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+        send: impl Fn(Job) -> BoxFuture<'static, ()> + Send + Sync + 'static,
     ) -> Self {
         let state = Mutex::new(State { waiting: VecDeque::new(), working: 0 });
         Self(Arc::new(Line { settings, tasks: tasks.clone(), send: Box::new(send), state }))
     }
 
-    pub(crate) fn settings(&self) -> QueueSettings {
+    pub(super) fn settings(&self) -> QueueSettings {
         self.0.settings
     }
 
     /// False if the queue is full, or its tracker closed. `length`: counts the request as long as it waits.
-    pub(crate) fn offer(&self, job: J, length: &Gauge) -> bool {
+    pub(super) fn offer(&self, job: Job, length: &Gauge) -> bool {
         let Line { settings, tasks, state, .. } = &*self.0;
         if tasks.is_closed() {
             return false;
@@ -74,7 +76,7 @@ impl<J: Send + 'static> Queue<J> {
 }
 
 /// Sends a request, then those that wait. Counts in [`State::working`] until none is left.
-async fn work<J>(line: Arc<Line<J>>, first: J) {
+async fn work(line: Arc<Line>, first: Job) {
     let mut next = Some(first);
     while let Some(job) = next {
         // Whatever happens to one, the others are sent. The panic is in the log.
