@@ -164,9 +164,20 @@ impl Ingester for RecentData {
     ) -> Result<Response<HoldingsResponse>, Status> {
         let (context, request) = parts(request, |request| &request.tenant)?;
         let ids = request.without_ingesters.iter().cloned().collect();
-        let set = self.silent.leave_out_of(without(&self.read_set(&request.tenant), &ids));
+        let set = without(&self.read_set(&request.tenant), &ids);
         let lacks_spans = |answer: &HoldingsResponse| answer.lacks_spans;
-        let question = self.question("metrics", (context, request), call!(holdings), lacks_spans);
-        Ok(Response::new(merge::holdings(self.ask(&set, question).await?)))
+        let question = || {
+            let asked = (context, request.clone());
+            self.question("metrics", asked, call!(holdings), lacks_spans)
+        };
+        let others = self.silent.leave_out_of(set.clone());
+        if others.instances.len() < set.instances.len()
+            && let Ok(answers) = self.ask_some(&others, question()).await
+            && !answers.partial
+        {
+            return Ok(Response::new(merge::holdings(answers)));
+        }
+        // One that was silent may answer by now, and has what another that has died since had.
+        Ok(Response::new(merge::holdings(self.ask(&set, question()).await?)))
     }
 }

@@ -57,3 +57,17 @@ async fn ingester_that_says_what_it_holds_and_answers_no_query_is_not_waited_for
     let without_copies = cluster(1, &[Answer, Answer]);
     assert_eq!(without_copies.holdings(&["b"]).await, found("a", true));
 }
+
+#[tokio::test(start_paused = true)]
+async fn ingester_that_was_silent_is_asked_again_once_another_is_dead() {
+    let restarted = cluster(3, &[Answer, Answer, Answer]);
+    restarted.recent.silent.note(&["b".to_owned()]);
+    assert_eq!(restarted.holdings(&[]).await, found("ac", false));
+    let dead = cluster(3, &[Answer, Answer, Fail(Code::Unavailable)]);
+    dead.recent.silent.note(&["b".to_owned()]);
+    assert_eq!(dead.holdings(&[]).await, found("ab", false));
+    // Without replicas it is asked in any case.
+    let without_copies = cluster(1, &[Answer, Answer]);
+    without_copies.recent.silent.note(&["b".to_owned()]);
+    assert_eq!(without_copies.holdings(&[]).await, found("ab", false));
+}
