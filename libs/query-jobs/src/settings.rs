@@ -47,7 +47,7 @@ impl Settings {
     /// Bytes that all jobs together may hold of decoded row groups. Jobs wait for each other; one that needs more for a
     /// single row group fails.
     pub(crate) fn max_job_memory_bytes(&self) -> u64 {
-        self.section.max_job_memory_bytes.max(1)
+        self.section.max_job_memory_bytes
     }
 
     /// Threads that work at a time, of all jobs together. Threads that wait for storage do not count.

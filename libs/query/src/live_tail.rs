@@ -20,7 +20,7 @@ use tactus_model::TenantId;
 use tactus_proto::DynLiveTail;
 use tactus_proto::tactus::v1::{TailRequest, TailResponse};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status};
 
@@ -35,6 +35,10 @@ const UPDATE_EVERY: Duration = Duration::from_millis(200);
 const SILENCE: Duration = Duration::from_secs(5);
 /// Ingesters without a stream are asked again at this interval.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// After the first loss they are asked again this soon, then after pauses that grow up to [`ASK_EVERY`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// If nothing was lost for this long, a loss is a first one.
+const SETTLED: Duration = Duration::from_secs(5);
 /// An ingester that sends nothing for this long is gone. A running one sends something every 2 seconds.
 const GONE_AFTER: Duration = Duration::from_secs(10);
 
@@ -164,14 +168,18 @@ struct Tail {
 impl Tail {
     /// Runs until the tail ends; returns the last message to the reader.
     async fn run(mut self, news: &mpsc::Sender<News>) -> News {
-        let mut ask = interval(ASK_EVERY);
-        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut ask_at, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let mut last_loss = None;
         let mut next_update = Instant::now();
         let mut silent_until = Instant::now() + SILENCE;
         loop {
             let may_tell = self.merge.has_news() || Instant::now() >= silent_until;
             tokio::select! {
-                _ = ask.tick() => self.follow_all(),
+                () = sleep_until(ask_at) => {
+                    self.follow_all();
+                    ask_at = Instant::now() + ASK_EVERY;
+                    pause = (pause * 2).min(ASK_EVERY);
+                }
                 Some((place, came)) = self.streams.next() => match came {
                     Ok(response) => self.merge.add(&place, response),
                     Err(status) if is_final(&status) => return News::Failed(status),
@@ -179,6 +187,11 @@ impl Tail {
                         tracing::debug!(ingester = place.1, %status, "a live tail lost an ingester");
                         self.followed.remove(&place);
                         self.merge.lost(&place);
+                        let now = Instant::now();
+                        if last_loss.replace(now).is_none_or(|last| now - last >= SETTLED) {
+                            pause = FIRST_PAUSE;
+                        }
+                        ask_at = ask_at.min(now + pause);
                     }
                 },
                 () = sleep_until(silent_until), if !may_tell => {}

@@ -88,6 +88,8 @@ pub struct Instance {
     pub read_only: bool,
     /// When `read_only` last changed, in Unix seconds of its own clock; 0 if never.
     pub read_only_updated: i64,
+    /// Higher after each start. 0 where no member claims the place.
+    pub incarnation: u64,
     /// Whether its last heartbeat is within the ring's timeout, and no other member has its address meanwhile.
     pub alive: bool,
 }
@@ -107,6 +109,7 @@ impl Instance {
             registered: 0,
             read_only: false,
             read_only_updated: 0,
+            incarnation: 0,
             alive: true,
         }
     }

@@ -253,9 +253,11 @@ impl Ledger {
                 }
                 let entry = Entry { node, claim, tokens };
                 let rank = |entry: &Entry<'_>| {
-                    let heard = self.is_heard(entry.node, now);
                     let left = entry.claim.state == State::Left;
-                    (entry.claim.incarnation, left, heard, entry.node.id.clone())
+                    let heard = self.is_heard(entry.node, now);
+                    // A member that is seen for the first time comes before what others remember of it.
+                    let present = self.is_present(entry.node, now);
+                    (entry.claim.incarnation, left, heard, present, entry.node.id.clone())
                 };
                 best.entry(&claim.id)
                     .and_modify(|held| {
@@ -390,6 +392,7 @@ impl Entry<'_> {
             registered: claim.registered,
             read_only: claim.read_only,
             read_only_updated: claim.read_only_updated,
+            incarnation: claim.incarnation,
             alive,
         }
     }

@@ -7,11 +7,13 @@
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tactus_config::GoDuration;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::instance::State;
 use crate::membership::confirm::Confirmed;
@@ -20,6 +22,9 @@ use crate::news::Claim;
 use crate::ring::Ring;
 use crate::settings::LifecyclerSettings;
 use crate::tokens::Tokens;
+
+/// Longest wait of an instance that is otherwise ready for others to show it: one of them may hang.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// This process in a ring. Clones are the same instance.
 #[derive(Clone)]
@@ -35,6 +40,8 @@ struct Inner {
     key: String,
     state: watch::Sender<State>,
     readiness: Mutex<Readiness>,
+    /// The rings of the others show it, as far as they answer in time.
+    is_known: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -78,6 +85,7 @@ impl Lifecycler {
             ring_key,
             state: watch::Sender::new(state),
             readiness: Mutex::new(Readiness::NotYet),
+            is_known: AtomicBool::new(shared.settings.gossip.is_none()),
             shared,
             ring,
             settings,
@@ -85,16 +93,14 @@ impl Lifecycler {
         inner.save_tokens(&claim.tokens);
         inner.shared.record.insert_claim(claim);
         inner.log(state);
-        if state == State::Pending {
-            let joining = Arc::clone(&inner);
-            let stop = inner.shared.stop_token();
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = joining.join() => {}
-                }
-            });
-        }
+        let entering = Arc::clone(&inner);
+        let stop = inner.shared.stop_token();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = entering.enter(state) => {}
+            }
+        });
         Self(inner)
     }
 
@@ -147,6 +153,9 @@ impl Lifecycler {
         let least = self.0.settings.min_ready_duration;
         if now - since < least {
             return Err(format!("waiting for {} after being ready", GoDuration::from(least)));
+        }
+        if !self.0.is_known.load(Ordering::Relaxed) {
+            return Err("waiting for other members to see this instance".to_owned());
         }
         *readiness = Readiness::Ready;
         Ok(())
@@ -214,6 +223,16 @@ fn found_tokens(
 }
 
 impl Inner {
+    /// Joins, unless the instance begins as active, and makes sure that others know it.
+    async fn enter(&self, begins_as: State) {
+        if begins_as == State::Pending {
+            self.join().await;
+        }
+        // An orchestrator may stop the next instance as soon as this one is ready.
+        let _ = timeout(KNOWN_WITHIN, self.shared.confirm()).await;
+        self.is_known.store(true, Ordering::Relaxed);
+    }
+
     async fn join(&self) {
         tokio::time::sleep(self.settings.join_after).await;
         let tokens =

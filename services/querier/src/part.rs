@@ -9,7 +9,7 @@ use tactus_query_jobs::{
     Querier, RecentData, RecentParts, Settings, Worker, dial_by, keep_resolving,
 };
 use tactus_rpc::jobs::JobServices;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::from_config;
@@ -89,11 +89,18 @@ pub fn part(process: &Process, services: JobServices) -> Result<Part, Error> {
     let memory = process.port_memory().bodies();
     let section = config.querier.clone();
     let worker = Worker::new(section, services, memory, dial_by(channels), process.registry());
-    let (stopped, stopping) = (tokio::spawn(worker.run(addresses, stop.clone())), stop);
-    let mut part = Part::new("querier");
+    let (started, mut running) = oneshot::channel();
+    let (stopping, mut part) = (stop.clone(), Part::new("querier"));
+    // Jobs come at once, and may need what another part of the process holds.
+    part.start = Some(Box::pin(async move {
+        let _ = started.send(tokio::spawn(worker.run(addresses, stop)));
+        Ok(())
+    }));
     part.stop = Some(Box::pin(async move {
         stopping.cancel();
-        if stopped.await.is_err() {
+        // A process that is told to end early starts no parts.
+        let Ok(running) = running.try_recv() else { return };
+        if running.await.is_err() {
             tracing::error!("querier task panicked");
         }
     }));

@@ -129,6 +129,9 @@ impl RecentData {
                 biased;
                 Some((at, result)) = running.next() => match result {
                     Ok(answer) => {
+                        if question.needs_all {
+                            self.silent.forget(&set.instances[at].id);
+                        }
                         let lacks_spans = (question.lacks_spans)(&answer.0);
                         // Others have to make up for it as for one that is dead, but what it has is used.
                         match lacks_spans {

@@ -3,7 +3,8 @@
 //! First all ingesters report which origins (see `tactus_model`) they have completely. Then each gets this list, in an
 //! order that depends on the query, and leaves out traces of which an earlier ingester in the order has every span. If
 //! one of them is slow, fails, has released something meanwhile or lacks spans that its disk cannot read, all are asked to
-//! evaluate everything. One that was slow or failed takes no turn for some seconds, if the others hold everything.
+//! evaluate everything. One that was slow or failed takes no turn for some seconds or until it starts again, if the others
+//! hold everything.
 
 use std::{
     collections::HashMap,
@@ -27,7 +28,7 @@ use super::ask::{Answers, Question};
 use super::{RecentData, service::call};
 
 /// Ingesters can report what they have at once. One that takes longer than this is not waited for.
-const HOLDINGS_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const HOLDINGS_TIMEOUT: Duration = Duration::from_secs(1);
 /// A report is used for further searches for this long. Newer spans are evaluated by each ingester that has them.
 const KEPT_FOR: Duration = Duration::from_secs(2);
 /// Tenants whose reports are cached.
@@ -87,21 +88,24 @@ impl RecentData {
         if self.parts.ring.view().replication_factor() < 2 || set.instances.len() < 2 {
             return Ok(None);
         }
-        let set = self.silent.leave_out_of(set.clone());
-        let Some(holders) = self.whole_of(&set, context, &search.tenant).await else {
+        let others = self.silent.leave_out_of(set.clone());
+        let Some(holders) = self.whole_of(&others, context, &search.tenant).await else {
             return Ok(None);
         };
         if holders.len() < 2 || holders.iter().all(|holder| holder.complete.is_empty()) {
             return Ok(None);
         }
-        let Ok(set) = self.holders(&set, &holders) else { return Ok(None) };
+        // Those that are left out may answer by now, and are asked if one of these does not. So these are not waited for any
+        // longer than if nobody were left out.
+        let others = ReadSet { tolerance: set.tolerance, ..others };
+        let Ok(asked) = self.holders(&others, &holders) else { return Ok(None) };
         let request =
             SearchRequest { holders: in_order(&holders, &search.query), ..search.clone() };
         let lacks_spans = |answer: &SearchResponse| answer.partial;
         let question = self.question("search", (context, request), call!(search), lacks_spans);
-        match self.ask_some(&set, Question { needs_all: true, ..question }).await {
+        match self.ask_some(&asked, Question { needs_all: true, ..question }).await {
             Ok(answers) if !answers.partial => return Ok(Some(answers)),
-            Ok(answers) => self.silent.note(&answers.silent),
+            Ok(answers) => self.silent.note(&asked, &answers.silent),
             Err(status) if status.code() != Code::Aborted => return Err(status),
             Err(_) => {}
         }

@@ -14,6 +14,7 @@ use tactus_rpc::QueryContext;
 use tonic::{Request, Response, Status};
 
 use super::ask::{Call, Question};
+use super::once::HOLDINGS_TIMEOUT;
 use super::silent::without;
 use super::{RecentData, merge};
 use crate::service::tenant_of;
@@ -148,7 +149,7 @@ impl Ingester for RecentData {
         let question = self.question("metrics", (context, request), call!(metrics), lacks_spans);
         let answers = self.ask_some(&set, Question { needs_all: true, ..question }).await?;
         if answers.partial {
-            self.silent.note(&answers.silent);
+            self.silent.note(&set, &answers.silent);
             return Ok(Response::new(MetricsResponse {
                 silent_ingesters: answers.silent,
                 partial: true,
@@ -171,11 +172,15 @@ impl Ingester for RecentData {
             self.question("metrics", asked, call!(holdings), lacks_spans)
         };
         let others = self.silent.leave_out_of(set.clone());
-        if others.instances.len() < set.instances.len()
-            && let Ok(answers) = self.ask_some(&others, question()).await
-            && !answers.partial
-        {
-            return Ok(Response::new(merge::holdings(answers)));
+        if others.instances.len() < set.instances.len() {
+            // They are all needed, and one of them may hang.
+            let mut first = question();
+            first.timeout = first.timeout.min(HOLDINGS_TIMEOUT);
+            if let Ok(answers) = self.ask_some(&others, first).await
+                && !answers.partial
+            {
+                return Ok(Response::new(merge::holdings(answers)));
+            }
         }
         // One that was silent may answer by now, and has what another that has died since had.
         Ok(Response::new(merge::holdings(self.ask(&set, question()).await?)))

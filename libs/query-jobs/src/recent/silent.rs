@@ -11,23 +11,41 @@ use tokio::time::Instant;
 /// Nobody relies on what such an ingester holds for this long.
 const LEFT_OUT_FOR: Duration = Duration::from_secs(10);
 
-/// Those of the last seconds.
+/// Those of the last seconds. Another start of one of them was not asked yet.
 #[derive(Default)]
-pub(super) struct SilentIngesters(Mutex<HashMap<String, Instant>>);
+pub(super) struct SilentIngesters(Mutex<HashMap<String, Silence>>);
+
+struct Silence {
+    since: Instant,
+    incarnation: u64,
+}
 
 impl SilentIngesters {
-    pub(super) fn note(&self, ids: &[String]) {
+    /// These of the ingesters that were asked did not answer.
+    pub(super) fn note(&self, asked: &ReadSet, ids: &[String]) {
         let mut silent = self.0.lock();
-        silent.retain(|_, since| since.elapsed() < LEFT_OUT_FOR);
-        silent.extend(ids.iter().map(|id| (id.clone(), Instant::now())));
+        silent.retain(|_, silence| silence.since.elapsed() < LEFT_OUT_FOR);
+        for instance in asked.instances.iter().filter(|it| ids.iter().any(|id| **id == *it.id)) {
+            let silence = Silence { since: Instant::now(), incarnation: instance.incarnation };
+            silent.insert(instance.id.to_string(), silence);
+        }
+    }
+
+    /// It has answered a query for which all were needed. What it holds it may say although it hangs in queries.
+    pub(super) fn forget(&self, id: &str) {
+        self.0.lock().remove(id);
     }
 
     /// A read set without them, if the others hold everything.
     pub(super) fn leave_out_of(&self, set: ReadSet) -> ReadSet {
         let silent = self.0.lock();
-        let is_silent =
-            |(id, since): (&String, &Instant)| (since.elapsed() < LEFT_OUT_FOR).then(|| id.clone());
-        let ids: HashSet<String> = silent.iter().filter_map(is_silent).collect();
+        let is_silent = |it: &&Arc<Instance>| {
+            silent.get(&*it.id).is_some_and(|silence| {
+                silence.since.elapsed() < LEFT_OUT_FOR && silence.incarnation == it.incarnation
+            })
+        };
+        let ids: HashSet<String> =
+            set.instances.iter().filter(is_silent).map(|it| it.id.to_string()).collect();
         let others = without(&set, &ids);
         if others.missing > set.missing { set } else { others }
     }

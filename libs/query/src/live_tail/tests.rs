@@ -132,9 +132,12 @@ async fn ingester_that_is_lost_is_asked_again() {
     let mut news = tails(&ingesters).start(&tenant(), "{ }".to_owned(), None).unwrap();
     read_until(&mut news, |counts| counts.followed == 2).await;
     assert_eq!(ingesters[1].asked.load(Ordering::Relaxed), 2);
+    tokio::time::sleep(UPDATE_EVERY).await;
     ingesters[0].hang_up();
     read_until(&mut news, |counts| counts.followed == 1).await;
+    let lost = Instant::now();
     read_until(&mut news, |counts| counts.followed == 2).await;
+    assert_eq!(lost.elapsed().as_millis() / 10 * 10, 200, "with the next update");
     ingesters[0].tell(spans(0, &["again"]));
     // The other one says nothing any more, and is given up after a while.
     let names = read_until(&mut news, |counts| counts.followed == 1).await;

@@ -356,6 +356,24 @@ fn remembered_instance_is_unhealthy_until_it_is_back() {
 }
 
 #[test]
+fn instance_that_is_there_is_healthy_although_it_is_remembered() {
+    let mut fixture = Fixture::new();
+    let same = claim("a", 5, State::Active);
+    let both = |beat| vec![seen("a", 1, beat, &same), recalling("b", beat, vec![same.clone()])];
+    fixture.observe(0..1, &both);
+    assert_eq!(fixture.shown(0), ["a:ACTIVE"], "before its second heartbeat");
+    assert!(!fixture.ledger.silent(RING, fixture.at(0)).contains("a"));
+    fixture.observe(1..20, &both);
+    assert_eq!(fixture.shown(19), ["a:ACTIVE"]);
+
+    // A dead one that is passed on, for a moment only.
+    let mut fixture = Fixture::new();
+    fixture.observe(0..20, &|_| both(1));
+    assert_eq!(fixture.shown(5), ["a:ACTIVE"]);
+    assert_eq!(fixture.shown(19), ["a:ACTIVE!"]);
+}
+
+#[test]
 fn remembered_instance_can_be_forgotten_and_is_after_a_while() {
     let mut fixture = Fixture::new();
     let remembered = claim("a", 5, State::Active);

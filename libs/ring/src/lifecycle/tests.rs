@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use super::*;
-use crate::testing::{place, watch_settings};
+use crate::testing::{Node, place, settings, until, watch_settings};
 use crate::{Membership, MembershipSettings, SelfDescription};
 
 async fn alone() -> (Membership, Arc<Ring>) {
@@ -48,6 +48,22 @@ async fn instance_goes_through_its_states_and_becomes_ready() {
     assert_eq!(lifecycler.readiness().unwrap_err(), "waiting for 15s after being ready");
     tokio::time::advance(Duration::from_secs(15)).await;
     assert_eq!(lifecycler.readiness(), Ok(()));
+}
+
+#[tokio::test]
+async fn instance_is_ready_once_the_others_show_it() {
+    // No round of gossip tells them by chance.
+    let slow = |id: &str, seeds: &[SocketAddr]| {
+        let mut settings = settings(id, seeds);
+        settings.gossip.as_mut().unwrap().interval = Duration::from_secs(10);
+        settings
+    };
+    let a = Node::start_with(slow("a", &[]), watch_settings(), place("a")).await;
+    let b = Node::start_with(slow("b", &[a.address()]), watch_settings(), place("b")).await;
+    let readiness = || b.lifecycler.readiness();
+    until(|| format!("{:?}", readiness()), || readiness().is_ok()).await;
+    let view = a.ring.view();
+    assert_eq!(view.find("b").map(|found| found.state), Some(State::Active));
 }
 
 #[tokio::test]

@@ -424,7 +424,9 @@ async fn after_all_were_killed_those_that_are_not_back_are_missed() {
     drop((a, b, c));
 
     let b = start_remembering("b", &[], folder).await;
-    assert_eq!(b.lifecycler.readiness(), Ok(()), "the others may start only when it is ready");
+    // The others may start only when it is ready.
+    let readiness = || b.lifecycler.readiness();
+    until(|| format!("{:?}", readiness()), || readiness().is_ok()).await;
     b.shows(&["a:ACTIVE!", "b:ACTIVE", "c:ACTIVE!"]).await;
     let querier = Membership::start(settings("querier", &[b.address()])).await.unwrap();
     let one_copy = WatchSettings { ring: RingSettings::new("ingester"), ..watch_settings() };
