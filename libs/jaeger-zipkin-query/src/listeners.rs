@@ -148,9 +148,12 @@ pub(crate) async fn open(
 impl Listening {
     /// Closes all ports; what runs may end.
     pub(crate) async fn stop(self) {
-        self.serving.send_replace(false);
-        self.stop.cancel();
-        for listener in self.bound {
+        let Self { bound, serving, stop } = self;
+        serving.send_replace(false);
+        stop.cancel();
+        // Calls of the health service that watch last as long as this, and ports wait for calls.
+        drop(serving);
+        for listener in bound {
             listener.stopped().await;
         }
     }

@@ -130,8 +130,11 @@ impl Listeners {
 
     /// Closes the ports; requests that run may end.
     pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        for listener in self.bound {
+        let Self { bound, serving, stop, .. } = self;
+        stop.cancel();
+        // Calls of the health service that watch last as long as this, and ports wait for calls.
+        drop(serving);
+        for listener in bound {
             listener.stopped().await;
         }
     }
@@ -268,4 +271,23 @@ fn grpc_router(
     let memory = process.port_memory().bodies();
     let counted = grpc::with_counted_bodies(guarded, memory, LONG_CALLS, max_bytes);
     grpc::observed(counted, metrics.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn ports_do_not_wait_for_those_who_watch_the_health() {
+        let (serving, mut watched) = watch::channel(true);
+        // A port with such a call.
+        let port = tokio::spawn(async move { while watched.changed().await.is_ok() {} });
+        let http_address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bound = vec![BoundListener::of_task(http_address, port)];
+        let listeners = Listeners { http_address, bound, serving, stop: CancellationToken::new() };
+        let stopped = tokio::time::timeout(Duration::from_secs(20), listeners.stop());
+        assert!(stopped.await.is_ok());
+    }
 }

@@ -16,6 +16,9 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Smaller answers are not counted.
 pub(super) const SMALL: u64 = 64 << 10;
 
+/// Smaller parts of a stream are not counted. There may be thousands of streams with such a part.
+const SMALL_PART: u64 = 4 << 10;
+
 /// Size of the pieces for the connection, which keeps a piece for as long as nobody reads.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -107,7 +110,7 @@ pub struct Outgoing<T>(UntilCutOff<(T, Option<Held>)>);
 impl<T: Send + 'static> Outgoing<T> {
     /// Takes this many bytes of memory for `rest`. Errors: there are none, even after five seconds.
     pub async fn hold(bodies: &Arc<Bodies>, bytes: u64, rest: T) -> Result<Self, NoRoom> {
-        if bytes < SMALL {
+        if bytes < SMALL_PART {
             return Ok(Self(UntilCutOff::uncounted((rest, None))));
         }
         let held = bodies.hold_answer(bytes).await?;
@@ -116,7 +119,7 @@ impl<T: Send + 'static> Outgoing<T> {
 
     /// As [`Self::hold`], at once or not at all. To be called within a runtime.
     pub fn try_hold(bodies: &Arc<Bodies>, bytes: u64, rest: T) -> Result<Self, NoRoom> {
-        if bytes < SMALL {
+        if bytes < SMALL_PART {
             return Ok(Self(UntilCutOff::uncounted((rest, None))));
         }
         let held = bodies.nothing();

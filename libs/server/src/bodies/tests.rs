@@ -179,6 +179,23 @@ async fn answer_is_not_cut_off_while_more_of_it_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn small_parts_of_many_streams_count_and_one_that_nobody_reads_makes_room() {
+    let all = Budget::new(1_000_000);
+    let bodies = Bodies::within(&all);
+    let _tiny = Outgoing::hold(&bodies, 4_000, ()).await.unwrap();
+    assert_eq!(all.used(), 0);
+    let mut parts = vec![Outgoing::try_hold(&bodies, 50_000, ()).unwrap()];
+    for _ in 1..20 {
+        parts.push(Outgoing::hold(&bodies, 50_000, ()).await.unwrap());
+    }
+    assert_eq!(all.used(), 1_000_000);
+    tokio::time::sleep(STANDSTILL).await;
+    let further = Outgoing::hold(&bodies, 50_000, ()).await;
+    assert!(further.is_ok());
+    assert_eq!(parts.iter().filter(|part| part.with(|()| ()).is_none()).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn heads_are_in_memory_while_they_wait_so_few_of_them_may() {
     let bodies = Bodies::within(&Budget::new(1_600_000));
     let full = bodies.begin_with(800_000).await.unwrap();

@@ -37,6 +37,10 @@ const GIVES_WAY_AFTER: Duration = Duration::from_secs(10);
 /// Why a connection of which the client knows that it closes is cut.
 const LEFT_OPEN: &str = "the client does not close an idle connection";
 
+/// How long nothing is open, and nothing comes, before a connection of a port that closes is cut. A client that reads slowly what
+/// the system still has for it sends more often that it has room.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+
 /// Bytes that a body may take without a piece of it: many times what the HTTP library reads ahead. The length of a chunk may
 /// have any number of zeros before it.
 const MAX_FRUITLESS_BYTES: u64 = 4 << 20;
@@ -200,12 +204,16 @@ impl Activity {
                 self.opened.notified().await;
             }
             tokio::time::sleep(LEFT_AFTER).await;
-            let silent = self.now().saturating_sub(self.read.load(Relaxed));
-            let is_silent = u128::from(silent) >= LEFT_AFTER.as_millis();
-            if self.open.load(Relaxed) > 0 && is_silent && socket.is_left() {
+            if self.open.load(Relaxed) > 0 && self.sent_nothing_for(LEFT_AFTER) && socket.is_left()
+            {
                 return;
             }
         }
+    }
+
+    fn sent_nothing_for(&self, time: Duration) -> bool {
+        let silent = self.now().saturating_sub(self.read.load(Relaxed));
+        u128::from(silent) >= time.as_millis()
     }
 
     /// Returns when the connection is idle while others wait for its place.
@@ -219,6 +227,7 @@ impl Activity {
     }
 
     fn request_began(&self) {
+        self.share.begin_request();
         if self.open.fetch_add(1, Relaxed) == 0 {
             self.opened.notify_one();
         }
@@ -250,6 +259,7 @@ impl Activity {
     fn request_ended(&self) {
         self.idle_since.store(self.now(), Relaxed);
         self.open.fetch_sub(1, Relaxed);
+        self.share.end_request();
     }
 
     /// Returns when a connection of which the client knows that it closes is to be cut, and why: others wait for its `place`,
@@ -276,6 +286,24 @@ impl Activity {
             () = gives_way => LEFT_OPEN,
             reason = expired => reason,
         }
+    }
+
+    /// Returns when nothing was open and nothing came for a moment from now on, and nothing of a request or an answer is on its
+    /// way. Before it ends a connection of HTTP/2, the HTTP library waits for an answer that a client without power or network
+    /// does not give.
+    pub(super) async fn silent(&self) {
+        tokio::time::sleep(SILENT_AFTER).await;
+        while !self.is_idle_for(SILENT_AFTER)
+            || !self.sent_nothing_for(SILENT_AFTER)
+            || self.holds_something()
+        {
+            tokio::time::sleep(SILENT_AFTER / 4).await;
+        }
+    }
+
+    /// Whether there is something of a head, or of an answer that the HTTP library has already.
+    fn holds_something(&self) -> bool {
+        !self.share.is_empty() || self.blocked_since.load(Relaxed) != NONE
     }
 
     /// Returns when the connection breaks a time limit of the settings.
@@ -401,5 +429,24 @@ mod tests {
             activity.request_ended();
             assert_eq!(overdue.await, LEFT_OPEN);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_is_silent_once_nothing_is_open_or_on_its_way_or_comes() {
+        const LONG: Duration = Duration::from_secs(600);
+        let activity = of_http2();
+        activity.request_began();
+        let mut silent = std::pin::pin!(activity.silent());
+        assert!(tokio::time::timeout(LONG, silent.as_mut()).await.is_err());
+        activity.request_ended();
+        activity.share.add(1);
+        assert!(tokio::time::timeout(LONG, silent.as_mut()).await.is_err());
+        activity.share.remove(1);
+        // It reads slowly.
+        for _ in 0..100 {
+            activity.read.store(activity.now(), Relaxed);
+            assert!(tokio::time::timeout(SILENT_AFTER / 2, silent.as_mut()).await.is_err());
+        }
+        silent.await;
     }
 }

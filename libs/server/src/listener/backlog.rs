@@ -1,5 +1,5 @@
 //! Limits the memory of connections outside of complete requests: heads that have not completely arrived, and pieces of
-//! answers that were not read.
+//! answers that were not read. And the number of open requests, each of which takes some memory even if nothing comes of it.
 //!
 //! A single connection has little of that, because both are bounded, but thousands of connections whose clients do
 //! nothing else would have much. So there is a limit for all connections of a process together. Beyond it, the
@@ -25,6 +25,15 @@ const SMALL: u64 = 8 << 10;
 /// Longer pieces are no memory of their own, but parts of a file in the program.
 const MAX_PIECE_BYTES: usize = 64 << 10;
 
+/// What an open request takes in the HTTP library and at its service, however small it is.
+const OPEN_REQUEST_BYTES: u64 = 8 << 10;
+
+/// Connections with fewer open requests have few.
+const MANY_REQUESTS: u64 = 16;
+
+/// The longest time that open requests count with: those that last for hours must not be the first to go.
+const MOST_TIME: Duration = Duration::from_secs(1);
+
 /// The time without progress that a new connection counts with from the start.
 const LEAST_TIME: Duration = Duration::from_millis(50);
 
@@ -33,6 +42,8 @@ const LEAST_TIME: Duration = Duration::from_millis(50);
 pub struct Backlog {
     pub(super) max_bytes: AtomicU64,
     used: AtomicU64,
+    /// Open requests of all connections.
+    requests: AtomicU64,
     /// Bytes that clients of HTTP/2 may send in advance: see [`Window`](super::windows::Window).
     pub(super) windows: AtomicU64,
     next: AtomicU64,
@@ -40,11 +51,17 @@ pub struct Backlog {
     open: Mutex<HashMap<u64, Arc<Holding>>>,
     /// A connection was cut and is not gone yet. Until then nobody looks through all of them again.
     is_cutting: AtomicBool,
+    /// The same for one that is cut because of its open requests.
+    is_cutting_requests: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Holding {
     bytes: AtomicU64,
+    /// Between their head and the end of their answer.
+    requests: AtomicU64,
+    /// When one of them last ended, or the first one began.
+    answered: Mutex<Instant>,
     /// When it last held less, or began to hold something.
     got_on: Mutex<Instant>,
     cut: CancellationToken,
@@ -64,10 +81,12 @@ impl Backlog {
         Arc::new(Self {
             max_bytes: AtomicU64::new(max_bytes),
             used: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             windows: AtomicU64::new(0),
             next: AtomicU64::new(0),
             open: Mutex::default(),
             is_cutting: AtomicBool::new(false),
+            is_cutting_requests: AtomicBool::new(false),
         })
     }
 
@@ -91,9 +110,12 @@ impl Backlog {
 
     /// Nothing yet, of a new connection.
     pub(super) fn share(self: &Arc<Self>) -> Arc<Share> {
+        let now = Instant::now();
         let holding = Holding {
             bytes: AtomicU64::new(0),
-            got_on: Mutex::new(Instant::now()),
+            requests: AtomicU64::new(0),
+            answered: Mutex::new(now),
+            got_on: Mutex::new(now),
             cut: CancellationToken::new(),
         };
         let (number, holding) = (self.next.fetch_add(1, Relaxed), Arc::new(holding));
@@ -120,6 +142,27 @@ impl Backlog {
             None => self.is_cutting.store(false, Relaxed),
         }
     }
+
+    /// If too many requests are open, cuts the connection whose have cost most, of those that have many or of those that have
+    /// few, whichever have more together. Not if one is on its way out already.
+    fn bound_requests(&self) {
+        let most = self.max_bytes.load(Relaxed) / OPEN_REQUEST_BYTES;
+        if self.requests.load(Relaxed) <= most || self.is_cutting_requests.swap(true, Relaxed) {
+            return;
+        }
+        let open = self.open.lock();
+        let requests = open.values().map(|holding| holding.requests());
+        let of_many: u64 = requests.filter(|&requests| requests >= MANY_REQUESTS).sum();
+        let is_of_many = of_many >= self.requests.load(Relaxed) / 2;
+        let chosen = open.values().filter(|holding| {
+            (holding.requests() >= MANY_REQUESTS) == is_of_many && !holding.cut.is_cancelled()
+        });
+        let now = Instant::now();
+        match chosen.max_by_key(|holding| holding.cost_of_requests(now)) {
+            Some(chosen) if chosen.requests() > 0 => chosen.cut.cancel(),
+            _ => self.is_cutting_requests.store(false, Relaxed),
+        }
+    }
 }
 
 impl Holding {
@@ -127,9 +170,18 @@ impl Holding {
         self.bytes.load(Relaxed)
     }
 
+    fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
     fn cost(&self, now: Instant) -> u128 {
         let time = now.saturating_duration_since(*self.got_on.lock()).max(LEAST_TIME);
         u128::from(self.bytes()) * time.as_millis()
+    }
+
+    fn cost_of_requests(&self, now: Instant) -> u128 {
+        let time = now.saturating_duration_since(*self.answered.lock());
+        u128::from(self.requests()) * time.clamp(LEAST_TIME, MOST_TIME).as_millis()
     }
 }
 
@@ -156,6 +208,30 @@ impl Share {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.holding.bytes() == 0
+    }
+
+    /// A request begins.
+    pub(super) fn begin_request(&self) {
+        if self.holding.requests.fetch_add(1, Relaxed) == 0 {
+            *self.holding.answered.lock() = Instant::now();
+        }
+        self.backlog.requests.fetch_add(1, Relaxed);
+        self.backlog.bound_requests();
+    }
+
+    /// A request ends.
+    pub(super) fn end_request(&self) {
+        *self.holding.answered.lock() = Instant::now();
+        self.backlog.requests.fetch_sub(1, Relaxed);
+        if self.holding.requests.fetch_sub(1, Relaxed) == 1 && self.holding.cut.is_cancelled() {
+            self.backlog.is_cutting_requests.store(false, Relaxed);
+            // More may have begun meanwhile than ended.
+            self.backlog.bound_requests();
+        }
+    }
+
     /// Returns when the connection is to end for the sake of others.
     pub(super) async fn cut(&self) {
         self.holding.cut.cancelled().await;
@@ -168,6 +244,7 @@ impl Drop for Share {
         let bytes = self.holding.bytes();
         let left = self.backlog.used.fetch_sub(bytes, Relaxed) - bytes;
         if self.holding.cut.is_cancelled() {
+            self.backlog.is_cutting_requests.store(false, Relaxed);
             self.backlog.is_cutting.store(false, Relaxed);
             // What came meanwhile may need more room than this connection left.
             if left > self.backlog.max_bytes.load(Relaxed) {
@@ -282,6 +359,39 @@ mod tests {
         assert_eq!((backlog.used.load(Relaxed), backlog.open.lock().len()), (5_000, 1));
         drop(share);
         assert_eq!((backlog.used.load(Relaxed), backlog.open.lock().len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_of_most_requests_that_do_not_get_on_is_cut_for_others() {
+        let backlog = Backlog::new(100 * OPEN_REQUEST_BYTES);
+        let [lasting, flood, quick] = [(); 3].map(|()| backlog.share());
+        (0..20).for_each(|_| lasting.begin_request());
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        (0..30).for_each(|_| flood.begin_request());
+        tokio::time::sleep(MOST_TIME).await;
+        (0..50).for_each(|_| quick.begin_request());
+        quick.end_request();
+        let is_cut = |share: &Arc<Share>| share.holding.cut.is_cancelled();
+        quick.begin_request();
+        assert!(!is_cut(&lasting) && !is_cut(&flood) && !is_cut(&quick));
+        quick.begin_request();
+        assert!(!is_cut(&lasting) && is_cut(&flood) && !is_cut(&quick));
+        (0..30).for_each(|_| flood.end_request());
+        assert!(!backlog.is_cutting_requests.load(Relaxed));
+        assert_eq!(backlog.requests.load(Relaxed), 71);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_of_many_connections_do_not_cost_one_its_many_that_end() {
+        let backlog = Backlog::new(1000 * OPEN_REQUEST_BYTES);
+        let gateway = backlog.share();
+        let stalled: Vec<_> = (0..801).map(|_| backlog.share()).collect();
+        stalled[..800].iter().for_each(|share| share.begin_request());
+        tokio::time::sleep(MOST_TIME).await;
+        (0..200).for_each(|_| gateway.begin_request());
+        stalled[800].begin_request();
+        assert!(!gateway.holding.cut.is_cancelled());
+        assert_eq!(stalled.iter().filter(|share| share.holding.cut.is_cancelled()).count(), 1);
     }
 
     #[test]

@@ -32,6 +32,9 @@ use super::{ConnectionInfo, Leaving, ListenerSettings, Protocols};
 /// Why a connection is cut for others.
 const BACKLOG: &str = "it holds more than others that wait for memory";
 
+/// Why a connection is cut when its port closes.
+const SILENT: &str = "the client does not say that it knows of the end, and nothing is open";
+
 /// A connection in clear or encrypted.
 trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -144,9 +147,14 @@ impl Connections {
         grace: Option<Duration>,
         client: SocketAddr,
     ) {
+        let silent = async {
+            self.shutdown.cancelled().await;
+            activity.silent().await;
+        };
         tokio::select! {
             result = connection => log_end(result),
             () = self.cut.cancelled() => {}
+            () = silent => tracing::debug!(%client, reason = SILENT, "connection cut"),
             () = activity.cut() => tracing::debug!(%client, reason = BACKLOG, "connection cut"),
             () = activity.left(socket) => tracing::debug!(%client, "the client left"),
             () = sleep_or_forever(grace) => {}

@@ -30,13 +30,13 @@ async fn port(settings: ListenerSettings, answer: usize) -> BoundListener {
 }
 
 /// A port that reads the body, and answers with its length.
-async fn reading_port() -> BoundListener {
+async fn reading_port(settings: ListenerSettings) -> BoundListener {
     let service = service_fn(|request: Request<ReceivedBody>| async move {
         let read = request.into_body().collect().await;
         let length = read.map_or(0, |body| body.to_bytes().len());
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(length.to_string()))))
     });
-    serve(socket().await, patient(), service, CancellationToken::new()).unwrap()
+    serve(socket().await, settings, service, CancellationToken::new()).unwrap()
 }
 
 /// Long times for everything; tests shorten one.
@@ -198,6 +198,27 @@ async fn answers_over_http2_that_are_not_read_make_room_for_others() {
         asked.push(stream);
     }
     let closed = asked.iter_mut().map(|stream| Box::pin(until_closed(stream)));
+    futures_util::future::select_all(closed).await;
+    serves(&port).await;
+}
+
+#[tokio::test]
+async fn requests_of_which_no_body_comes_make_room_for_others() {
+    // For twenty open requests.
+    let settings = ListenerSettings { backlog: Backlog::new(160 << 10), ..patient() };
+    let port = reading_port(settings).await;
+    let mut begun = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect(&port).await;
+        let mut bytes = BytesMut::from(PREFACE);
+        for number in 0..15 {
+            // `:method: POST`, `:scheme: http`, `:path: /`; more is to come.
+            bytes.put(frame(1, 0x4, 2 * number + 1, &[0x83, 0x86, 0x84]));
+        }
+        stream.write_all(&bytes).await.unwrap();
+        begun.push(stream);
+    }
+    let closed = begun.iter_mut().map(|stream| Box::pin(until_closed(stream)));
     futures_util::future::select_all(closed).await;
     serves(&port).await;
 }
@@ -379,7 +400,7 @@ const CHUNKED: &[u8] =
 
 #[tokio::test]
 async fn length_of_a_chunk_that_never_ends_is_cut() {
-    for port in [port(patient(), 1).await, reading_port().await] {
+    for port in [port(patient(), 1).await, reading_port(patient()).await] {
         let mut stream = connect(&port).await;
         stream.write_all(CHUNKED).await.unwrap();
         let zeros = [b'0'; 1 << 16];
@@ -390,7 +411,7 @@ async fn length_of_a_chunk_that_never_ends_is_cut() {
 
 #[tokio::test]
 async fn body_of_many_short_chunks_is_read_to_its_end() {
-    let mut stream = connect(&reading_port().await).await;
+    let mut stream = connect(&reading_port(patient()).await).await;
     stream.write_all(CHUNKED).await.unwrap();
     // In all the lengths take more bytes than one of them may.
     let chunks = b"000000000001\r\nx\r\n".repeat(1000);

@@ -1,7 +1,7 @@
 //! Limits the number of connections of a port, and of all ports of the process.
 //!
 //! Each connection is an open file. A process that has used up its files cannot write its log either. So connections
-//! leave some, and no port can take all that the others may have.
+//! leave some, and no ports, not even several together, can take all that the others may have.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,13 +17,20 @@ use tokio::time::Instant;
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Connections that are asked at a time for their places.
 const MOST_ASKED: usize = 64;
+/// A port has one part in this many of all places to itself.
+const OWN_SHARE: usize = 64;
+/// Ports for which that is kept. A process has hardly more; further ones take theirs of the files that connections leave.
+const PORTS: usize = 16;
 
 static PROCESS: LazyLock<Process> = LazyLock::new(|| Process::of_files(raised_file_limit()));
 
 /// Places of all ports.
 #[derive(Debug)]
 pub(super) struct Process {
-    all: Arc<Semaphore>,
+    /// Those that no port has to itself.
+    common: Arc<Semaphore>,
+    /// That each port has to itself.
+    own: usize,
     /// That one port may take.
     of_a_port: usize,
     crowd: Arc<Crowd>,
@@ -34,7 +41,9 @@ impl Process {
     fn of_files(files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let all = (files / 4 * 3).max(2);
-        Self { all: Arc::new(Semaphore::new(all)), of_a_port: all / 2, crowd: Arc::default() }
+        let own = (all / OWN_SHARE).max(1);
+        let common = Arc::new(Semaphore::new(all.saturating_sub(own * PORTS).max(1)));
+        Self { common, own, of_a_port: all / 2, crowd: Arc::default() }
     }
 }
 
@@ -54,7 +63,8 @@ fn raised_file_limit() -> u64 {
 #[derive(Debug)]
 pub(super) struct Places {
     port: Arc<Semaphore>,
-    process: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+    common: Arc<Semaphore>,
     /// Of this port, and of all.
     crowds: [Arc<Crowd>; 2],
     is_told: AtomicBool,
@@ -65,6 +75,7 @@ pub(super) struct Places {
 pub(super) struct Place {
     _port: OwnedSemaphorePermit,
     _process: OwnedSemaphorePermit,
+    /// Of the port, and of all; if the port has the place to itself, nobody else can have it and both are of the port.
     crowds: [Arc<Crowd>; 2],
 }
 
@@ -130,7 +141,8 @@ impl Places {
         let most = if most == 0 { process.of_a_port } else { most.min(process.of_a_port) };
         Self {
             port: Arc::new(Semaphore::new(most)),
-            process: Arc::clone(&process.all),
+            own: Arc::new(Semaphore::new(process.own)),
+            common: Arc::clone(&process.common),
             crowds: [Arc::default(), Arc::clone(&process.crowd)],
             is_told: AtomicBool::new(false),
         }
@@ -138,30 +150,38 @@ impl Places {
 
     /// Waits for a place.
     pub(super) async fn free(&self) -> io::Result<Place> {
-        if self.port.available_permits() > 0 && self.process.available_permits() > 0 {
+        let is_free = |places: &Semaphore| places.available_permits() > 0;
+        if is_free(&self.port) && (is_free(&self.own) || is_free(&self.common)) {
             self.is_told.store(false, Relaxed);
         } else if !self.is_told.swap(true, Relaxed) {
             tracing::warn!("as many connections as this port takes are open, others wait");
         }
         let [of_port, of_process] = &self.crowds;
-        let port = asking(of_port, Arc::clone(&self.port).acquire_owned()).await;
-        let process = asking(of_process, Arc::clone(&self.process).acquire_owned()).await;
+        let port = asking(&[of_port], Arc::clone(&self.port).acquire_owned()).await;
+        let (process, all) = asking(&[of_port, of_process], async {
+            tokio::select! {
+                biased;
+                own = Arc::clone(&self.own).acquire_owned() => (own, of_port),
+                common = Arc::clone(&self.common).acquire_owned() => (common, of_process),
+            }
+        })
+        .await;
         Ok(Place {
             _port: port.map_err(io::Error::other)?,
             _process: process.map_err(io::Error::other)?,
-            crowds: self.crowds.clone(),
+            crowds: [Arc::clone(of_port), Arc::clone(all)],
         })
     }
 }
 
 /// Waits for something that others hold, and tells them so.
-async fn asking<T>(holders: &Crowd, wanted: impl Future<Output = T>) -> T {
+async fn asking<T>(holders: &[&Arc<Crowd>], wanted: impl Future<Output = T>) -> T {
     let mut wanted = std::pin::pin!(wanted);
     loop {
         tokio::select! {
             biased;
             got = wanted.as_mut() => return got,
-            () = tokio::time::sleep(ASK_AGAIN) => holders.ask(),
+            () = tokio::time::sleep(ASK_AGAIN) => holders.iter().for_each(|crowd| crowd.ask()),
         }
     }
 }
@@ -173,8 +193,8 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     #[tokio::test]
-    async fn connections_leave_files_for_others_and_a_port_leaves_some_to_the_next() {
-        let process = Process::of_files(40);
+    async fn connections_leave_files_for_others_and_ports_leave_some_to_the_next() {
+        let process = Process::of_files(64);
         let taken = |places: &Places| -> Vec<Place> {
             std::iter::from_fn(|| places.free().now_or_never()?.ok()).collect()
         };
@@ -186,9 +206,12 @@ mod tests {
         let of_one = taken(&one);
         let of_two = taken(&two);
         let of_three = taken(&three);
-        assert_eq!((of_one.len(), of_two.len(), of_three.len()), (15, 4, 11));
+        assert_eq!((of_one.len(), of_two.len(), of_three.len()), (24, 4, 7));
+        // These two could take no more, and yet each further port has some.
+        let [four, five] = [(); 2].map(|()| Places::within(&process, 0));
+        assert_eq!((taken(&four).len(), taken(&five).len()), (1, 1));
         drop(of_two);
-        assert_eq!(taken(&three).len(), 4);
+        assert_eq!((taken(&three).len(), taken(&two).len()), (3, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -81,6 +81,21 @@ async fn idle_and_silent_connections_do_not_hold_up_shutdown() {
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or(0), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn client_of_http2_that_answers_nothing_does_not_hold_up_shutdown() {
+    const SETTINGS: u8 = 4;
+    let drain_timeout = Duration::from_secs(600);
+    let settings = ListenerSettings { drain_timeout, header_timeout: None, ..Default::default() };
+    let port = slow_port(settings).await;
+    let mut silent = TcpStream::connect(port.listener.local_addr()).await.unwrap();
+    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    read_until_frame(&mut silent, SETTINGS).await;
+    let began = tokio::time::Instant::now();
+    port.shutdown.cancel();
+    port.listener.stopped().await;
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn connection_without_a_request_is_closed_after_the_idle_timeout() {
     let settings = ListenerSettings {
