@@ -61,8 +61,10 @@ pub(crate) fn classes_of(
     }))
 }
 
+/// The nearest time that unix nanoseconds can tell: a meta may name any year.
 fn nanos(time: Timestamp) -> u64 {
-    u64::try_from(time.as_nanosecond()).unwrap_or(0)
+    let nanos = time.as_nanosecond().clamp(0, u64::MAX.into());
+    u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
 /// A query that selects traces. Errors: what is wrong with it, for people.
@@ -140,6 +142,13 @@ mod tests {
         assert!(marker_missing(&other, &block(80, now, &done), now).is_some(), "other policies");
         let none = limits_of(14, Vec::new());
         assert!(marker_missing(&none, &block(80, now, ""), now).is_none());
+    }
+
+    #[test]
+    fn time_that_unix_nanoseconds_cannot_tell_is_the_nearest_one() {
+        assert_eq!(nanos(Timestamp::MIN), 0);
+        assert_eq!(nanos(Timestamp::from_second(1).unwrap()), 1_000_000_000);
+        assert_eq!(nanos(Timestamp::MAX), u64::MAX);
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Compactor {
     }
 
     /// Passes of the unfinished jobs for which this process is responsible, for about `turn`. At least one job goes on.
-    pub async fn run_jobs(&self, turn: Duration, stop: &CancellationToken) {
+    pub(crate) async fn run_jobs(&self, turn: Duration, stop: &CancellationToken) {
         let end = Instant::now().checked_add(turn);
         let mut has_run = false;
         let listed = match list(&self.bucket).await {
@@ -220,8 +220,10 @@ impl Compactor {
         }
     }
 
-    /// One pass of a job; how far it is then.
-    async fn run_job(
+    /// One pass of a job, whoever is responsible for it; how far it is then. `None` for `end`: all blocks are checked.
+    ///
+    /// Errors: `Error::NoSuchJob`, `Error::BadRecord`, those of the bucket. That of a block is noted in the record.
+    pub async fn run_job(
         &self,
         tenant: &str,
         id: Uuid,

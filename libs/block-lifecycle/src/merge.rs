@@ -163,7 +163,7 @@ impl Compactor {
         let now = self.clock.trusted().map(full_hour);
         let first_start =
             inputs.iter().map(|meta| meta.start_time).fold(first.start_time, Ord::min);
-        let last_end = inputs.iter().map(|meta| meta.end_time).fold(first.end_time, Ord::max);
+        let last_end = inputs.iter().map(|meta| meta.last_time()).fold(first.last_time(), Ord::max);
         if !matches!(purpose, Purpose::Job(_))
             && let Some(now) = now
         {

@@ -247,7 +247,7 @@ impl Compactor {
         let mut cleared = HashSet::new();
         for block in old {
             let block_id = block.meta.block_id;
-            if is_needed(&block.meta, &blocks, &cleared) {
+            if is_needed(&block.meta, &blocks, &cleared, limit) {
                 continue;
             }
             match clear_block(&self.bucket, tenant, block_id).await {
@@ -275,12 +275,34 @@ impl Compactor {
     }
 }
 
-/// True if a block that this one was merged from is still there: without this one, nobody knows that its spans are
-/// elsewhere, and a query may read them twice.
-fn is_needed(merged: &BlockMeta, blocks: &TenantBlocks, cleared: &HashSet<Uuid>) -> bool {
-    merged.sources().iter().filter(|source| !cleared.contains(*source)).any(|source| {
-        blocks.meta(*source).is_some_and(|meta| meta.compaction_level < merged.compaction_level)
-    })
+/// True if a block that this one was made from is still there: without this one, nobody knows that its spans are
+/// elsewhere, and a query may read them twice, or what a job has removed. Jobs and policies keep the level of a block. Of
+/// one of the same level it counts only whether it, or what it was made from in turn, may still be read, because blocks may
+/// name each other in a circle. `limit`: what was marked before is not read any more.
+fn is_needed(
+    merged: &BlockMeta,
+    blocks: &TenantBlocks,
+    cleared: &HashSet<Uuid>,
+    limit: Timestamp,
+) -> bool {
+    let is_read = |source: Uuid| {
+        let compacted = blocks.compacted_block(source);
+        blocks.has_live(source) || compacted.is_some_and(|block| block.compacted_time >= limit)
+    };
+    let (mut todo, mut seen) = (vec![merged], HashSet::from([merged.block_id]));
+    while let Some(block) = todo.pop() {
+        for &source in block.sources().iter().filter(|source| !cleared.contains(*source)) {
+            let Some(meta) = blocks.meta(source) else { continue };
+            let names_back = [merged, block].iter().any(|it| meta.sources().contains(&it.block_id));
+            if meta.compaction_level < merged.compaction_level || (is_read(source) && !names_back) {
+                return true;
+            }
+            if meta.compaction_level == merged.compaction_level && seen.insert(source) {
+                todo.push(meta);
+            }
+        }
+    }
+    false
 }
 
 /// The time after which no span of a block is kept; `None` if some are kept for ever.
@@ -351,9 +373,45 @@ mod tests {
             })
         });
         let blocks = TenantBlocks::new(vec![], compacted.to_vec());
-        assert!(is_needed(&output, &blocks, &HashSet::new()));
-        assert!(!is_needed(&output, &blocks, &HashSet::from([input.block_id])));
-        assert!(!is_needed(&input, &blocks, &HashSet::new()));
+        let is_needed = |merged: &BlockMeta, cleared: HashSet<Uuid>| {
+            is_needed(merged, &blocks, &cleared, Timestamp::MAX)
+        };
+        assert!(is_needed(&output, HashSet::new()));
+        assert!(!is_needed(&output, HashSet::from([input.block_id])));
+        assert!(!is_needed(&input, HashSet::new()));
+    }
+
+    #[test]
+    fn block_that_a_job_wrote_stays_for_as_long_as_the_old_one_may_be_read() {
+        let of_sources = |meta: BlockMeta, sources: Vec<Uuid>| {
+            let extension = Some(Box::new(Extension { sources, ..Extension::default() }));
+            BlockMeta { extension, ..meta }
+        };
+        let block = || BlockMeta::new(BlockVersion::VParquet4, "t", Uuid::new_v4());
+        let old = block();
+        let new = of_sources(block(), vec![old.block_id]);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let marked = |meta: &BlockMeta, second| {
+            Arc::new(CompactedBlockMeta { meta: meta.clone(), compacted_time: at(second) })
+        };
+        let needed = |blocks: TenantBlocks| is_needed(&new, &blocks, &HashSet::new(), at(10));
+        let with_live =
+            |old: BlockMeta| needed(TenantBlocks::new(vec![Arc::new(old)], vec![marked(&new, 5)]));
+        let with_marked =
+            |second| needed(TenantBlocks::new(vec![], vec![marked(&old, second), marked(&new, 5)]));
+        assert!(with_live(old.clone()));
+        assert!(!with_live(of_sources(old.clone(), vec![new.block_id])), "a circle");
+        assert!(with_marked(10));
+        assert!(!with_marked(9));
+
+        // So does what was made of that block: it leads there.
+        let next = of_sources(block(), vec![new.block_id]);
+        let is_next_needed = |live: Vec<Arc<BlockMeta>>| {
+            let blocks = TenantBlocks::new(live, vec![marked(&new, 5), marked(&next, 5)]);
+            is_needed(&next, &blocks, &HashSet::new(), at(10))
+        };
+        assert!(is_next_needed(vec![Arc::new(old.clone())]));
+        assert!(!is_next_needed(vec![]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tactus_block::read::MAX_FOOTER_BYTES;
 use tactus_config::sections::compactor::Compaction;
 use tactus_storage::meta::{BlockVersion, MAX_SOURCES};
-use tactus_storage::{BlockMeta, Timestamp};
+use tactus_storage::{BlockMeta, Timestamp, Uuid};
 
 /// How long blocks are merged level by level.
 const ACTIVE_SECONDS: i64 = 24 * 3600;
@@ -28,9 +28,18 @@ pub(crate) struct Selected {
 struct Entry<'a> {
     meta: &'a Arc<BlockMeta>,
     group: String,
+    /// Blocks of different kinds do not become one.
+    kind: String,
     order: String,
     owner: String,
-    columns_hash: u64,
+}
+
+impl Entry<'_> {
+    /// The most urgent one has the lowest. The block id decides between entries that would otherwise depend on the order of
+    /// the list.
+    fn urgency(&self) -> (&str, &str, Uuid) {
+        (&self.group, &self.order, self.meta.block_id)
+    }
 }
 
 /// All merges that are due, the most urgent first. A block is in at most one of them.
@@ -56,23 +65,25 @@ pub(crate) fn select(
             entry(tenant, meta, window, now_window - window, window.cmp(&border), adopt)
         })
         .collect();
-    // The block id decides between entries that would otherwise depend on the order of the list.
-    entries.sort_by(|a, b| {
-        (&a.group, &a.order, a.meta.block_id).cmp(&(&b.group, &b.order, b.meta.block_id))
-    });
+    // By kind first: blocks of another kind whose sizes lie between must not part those of one.
+    entries.sort_by(|a, b| (&a.kind, a.urgency()).cmp(&(&b.kind, b.urgency())));
     let mut selected = Vec::new();
     let mut rest = entries.as_slice();
     while let Some(first) = rest.first() {
         let run = run_length(first, rest, settings);
         if run >= settings.min_input_blocks.max(2) {
-            let blocks = rest[..run].iter().map(|entry| Arc::clone(entry.meta)).collect();
-            selected.push(Selected { blocks, owner: first.owner.clone() });
+            selected.push(&rest[..run]);
             rest = &rest[run..];
         } else {
             rest = &rest[1..];
         }
     }
-    selected
+    selected.sort_by(|a, b| a[0].urgency().cmp(&b[0].urgency()));
+    let merge = |run: &[Entry<'_>]| Selected {
+        blocks: run.iter().map(|entry| Arc::clone(entry.meta)).collect(),
+        owner: run[0].owner.clone(),
+    };
+    selected.into_iter().map(merge).collect()
 }
 
 /// `None` for blocks that are not merged now.
@@ -85,9 +96,14 @@ fn entry<'a>(
     adopt: bool,
 ) -> Option<Entry<'a>> {
     let (level, factor) = (meta.compaction_level, meta.replication_factor);
-    let columns_hash = meta.dedicated_columns_hash();
-    let alike = if adopt { String::new() } else { format!("-{}-{columns_hash:016X}", meta.format) };
-    let objects = format!("{:016X}{alike}", meta.total_objects);
+    let kind = match adopt {
+        true => String::new(),
+        false => {
+            let columns_hash = meta.dedicated_columns_hash();
+            format!("{}-{columns_hash:016X}-{}", meta.format, meta.data_encoding)
+        }
+    };
+    let objects = format!("{:016X}", meta.total_objects);
     let (group, order, owner) = match side {
         std::cmp::Ordering::Equal => return None,
         std::cmp::Ordering::Greater => (
@@ -102,22 +118,18 @@ fn entry<'a>(
             format!("{tenant}-{window}-{factor}"),
         ),
     };
-    Some(Entry { meta, group, order, owner, columns_hash })
+    Some(Entry { meta, group, kind, order, owner })
 }
 
 /// How many entries, from the first one on, may become one block.
 fn run_length(first: &Entry<'_>, entries: &[Entry<'_>], settings: &Compaction) -> usize {
     let (mut objects, mut bytes, mut footer) = (0u64, 0u64, 0u64);
     let fits = |entry: &&Entry<'_>| {
-        let alike = settings.adopt_block_settings
-            || (entry.meta.format == first.meta.format
-                && entry.meta.data_encoding == first.meta.data_encoding
-                && entry.columns_hash == first.columns_hash);
         objects = objects.saturating_add(entry.meta.total_objects);
         bytes = bytes.saturating_add(entry.meta.size);
         footer = footer.saturating_add(footer_bytes(entry.meta));
         entry.group == first.group
-            && alike
+            && entry.kind == first.kind
             && objects <= settings.max_compaction_objects
             && bytes <= settings.max_block_bytes
             && footer <= MAX_INPUT_FOOTER_BYTES

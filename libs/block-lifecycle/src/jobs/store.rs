@@ -23,7 +23,7 @@ fn parse_key(key: &str) -> Option<(String, Uuid)> {
 }
 
 pub(crate) async fn list(bucket: &Bucket) -> Result<Vec<(String, Uuid)>> {
-    let files = bucket.list_files("").await?;
+    let files = bucket.list_files("", PREFIX).await?;
     Ok(files.iter().filter_map(|file| parse_key(&file.key)).collect())
 }
 

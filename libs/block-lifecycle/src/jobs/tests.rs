@@ -60,6 +60,32 @@ async fn block_that_a_job_has_rewritten_is_looked_into_again_if_it_comes_back() 
 }
 
 #[tokio::test]
+async fn link_to_itself_beside_the_records_holds_up_no_job() {
+    let directory = tempfile::tempdir().unwrap();
+    let compactor = process(&directory);
+    add_sample(&directory, &compactor).await;
+    std::os::unix::fs::symlink("itself", directory.path().join("itself")).unwrap();
+    let id = compactor.create_job(SAMPLE_TENANT, request()).await.unwrap().id;
+    compactor.run_jobs(LONG, &CancellationToken::new()).await;
+    let record = compactor.job(SAMPLE_TENANT, id).await.unwrap();
+    assert_eq!((record.status, record.blocks.len()), (JobStatus::Watching, 1));
+}
+
+#[tokio::test]
+async fn pass_of_a_job_tells_how_far_it_is_or_why_there_was_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let compactor = process(&directory);
+    add_sample(&directory, &compactor).await;
+    let id = compactor.create_job(SAMPLE_TENANT, request()).await.unwrap().id;
+    let stop = CancellationToken::new();
+    let status = compactor.run_job(SAMPLE_TENANT, id, None, &stop).await.unwrap();
+    assert_eq!(status, JobStatus::Watching);
+    std::fs::write(directory.path().join(store::key(SAMPLE_TENANT, id)), "{").unwrap();
+    let error = compactor.run_job(SAMPLE_TENANT, id, None, &stop).await.unwrap_err();
+    assert!(matches!(error, Error::BadRecord { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn block_that_a_job_cannot_look_into_is_not_left_out_of_merges() {
     let directory = tempfile::tempdir().unwrap();
     let compactor = process(&directory);

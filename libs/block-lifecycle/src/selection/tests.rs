@@ -1,6 +1,5 @@
 use proptest::prelude::*;
 use tactus_model::fnv1a_32;
-use tactus_storage::Uuid;
 
 use super::*;
 
@@ -77,6 +76,22 @@ fn different_windows_versions_columns_and_factors_stay_apart() {
     let now = Timestamp::from_second(NOW).unwrap();
     let adopting = Compaction { adopt_block_settings: true, ..settings() };
     assert_eq!(select("t", &adopted, &adopting, WINDOW, now).len(), 1);
+}
+
+#[test]
+fn blocks_of_two_kinds_are_merged_whatever_their_sizes_the_smallest_first() {
+    let sized = |format: &str, objects: u64| {
+        let meta = block(1_700_000_060, 0, objects);
+        Arc::new(BlockMeta { format: format.to_owned(), ..(*meta).clone() })
+    };
+    let old = [2, 4, 6].map(|objects| sized("vParquet4", objects));
+    let new = [1, 3, 5].map(|objects| sized("vParquet5", objects));
+    let found = selected(&[old, new].concat());
+    let sizes: Vec<Vec<u64>> = found
+        .iter()
+        .map(|job| job.blocks.iter().map(|meta| meta.total_objects).collect())
+        .collect();
+    assert_eq!(sizes, [vec![1, 3, 5], vec![2, 4, 6]]);
 }
 
 #[test]

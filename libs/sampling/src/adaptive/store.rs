@@ -89,7 +89,7 @@ impl Store {
 
     /// Lists the counts of all processes.
     pub(super) async fn list_counts(&self) -> Result<Vec<CountsObject>, Error> {
-        let files = self.bucket.list_files("").await?;
+        let files = self.bucket.list_files("", PREFIX).await?;
         let object = |file: tactus_storage::bucket::ObjectInfo| {
             let stamp = parse_stamp(&file.key)?;
             Some(CountsObject { stamp, key: file.key, bytes: file.size })

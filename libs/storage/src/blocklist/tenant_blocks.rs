@@ -242,7 +242,7 @@ impl TenantBlocks {
     }
 
     /// The meta of a compacted block.
-    pub(crate) fn compacted_block(&self, block_id: Uuid) -> Option<&Arc<CompactedBlockMeta>> {
+    pub fn compacted_block(&self, block_id: Uuid) -> Option<&Arc<CompactedBlockMeta>> {
         find(&self.compacted, block_id)
     }
 

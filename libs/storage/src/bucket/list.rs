@@ -129,13 +129,15 @@ impl Bucket {
         Ok(names)
     }
 
-    /// The objects right under `prefix` (empty for the first level), without those in directories, sorted by key.
-    pub async fn list_files(&self, prefix: &str) -> Result<Vec<ObjectInfo>> {
+    /// The objects right under `prefix` (empty for the first level) whose names begin with `start`, without those in
+    /// directories, sorted by key.
+    pub async fn list_files(&self, prefix: &str, start: &str) -> Result<Vec<ObjectInfo>> {
         let directory = self.directory_path(prefix)?;
         let prefix = directory_name(prefix);
         if let Some(root) = &self.inner.root {
-            let (path, key) = place_of(root, directory.as_ref());
-            let mut files = self.local_read(&prefix, move || walk::files(&path, &key)).await?;
+            let ((path, key), start) = (place_of(root, directory.as_ref()), start.to_owned());
+            let list = move || walk::files(&path, &key, &start);
+            let mut files = self.local_read(&prefix, list).await?;
             files.sort_unstable_by(|a, b| a.key.cmp(&b.key));
             return Ok(files);
         }
@@ -144,7 +146,8 @@ impl Bucket {
         let mut objects = objects.collect::<Result<Vec<_>>>()?;
         let within = directory_start(&prefix);
         objects.retain(|object| {
-            object.key.strip_prefix(&within).is_some_and(|name| !name.contains('/'))
+            let name = object.key.strip_prefix(&within);
+            name.is_some_and(|name| name.starts_with(start) && !name.contains('/'))
         });
         objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(objects)

@@ -259,11 +259,30 @@ impl Drop for Staged {
 
 /// Renames within one directory and makes the new file's modification time now.
 pub(super) fn rename_as_new(from: &Path, to: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(from)?;
+    match set_modified_now(from) {
+        Ok(()) => {
+            fs::rename(from, to)?;
+            sync_parent(to)
+        }
+        // Only a file's owner may set its time, and not everybody who may delete a file may write to it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => write_anew(from, to),
+        Err(error) => Err(error),
+    }
+}
+
+fn set_modified_now(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
     file.set_modified(SystemTime::now())?;
-    file.sync_all()?;
-    fs::rename(from, to)?;
-    sync_parent(to)
+    file.sync_all()
+}
+
+/// Writes a file again under another name of its directory, and then removes it.
+fn write_anew(from: &Path, to: &Path) -> io::Result<()> {
+    let mut staged = Staged::create(to)?;
+    io::copy(&mut File::open(from)?, &mut staged)?;
+    staged.publish()?;
+    fs::remove_file(from)?;
+    sync_parent(from)
 }
 
 /// Removes a directory and all in it; fine when there is none.
@@ -307,4 +326,27 @@ fn create_parents(target: &Path) -> io::Result<()> {
 
 fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn file_that_may_not_be_written_to_is_renamed_as_new() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        // The superuser may write to it all the same.
+        for rename in [rename_as_new, write_anew] {
+            fs::write(&from, "content").unwrap();
+            File::open(&from).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            fs::set_permissions(&from, fs::Permissions::from_mode(0o444)).unwrap();
+            rename(&from, &to).unwrap();
+            assert_eq!(fs::read(&to).unwrap(), b"content");
+            assert!(fs::metadata(&to).unwrap().modified().unwrap() > SystemTime::UNIX_EPOCH);
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
 }

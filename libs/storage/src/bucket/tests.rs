@@ -290,7 +290,7 @@ async fn local_store_whose_volume_is_away_is_unavailable_until_it_is_back() {
             bucket.is_obstructed("t/x").await.map(drop),
             bucket.open_local_file("t/x").unwrap().map(drop),
             bucket.list("t").await.map(drop),
-            bucket.list_files("t").await.map(drop),
+            bucket.list_files("t", "").await.map(drop),
             bucket.list_directories("").await.map(drop),
             bucket.put("t/x", bytes()).await,
             bucket.put_if_version("t/x", bytes(), None).await.map(drop),

@@ -5,6 +5,7 @@
 
 use std::fs::{self, DirEntry, Metadata, ReadDir};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -148,10 +149,15 @@ pub(super) fn directories(path: &Path, key: &str) -> Result<Vec<String>> {
     Ok(entries.filter_map(name).collect())
 }
 
-/// The files right in a directory, with links followed. Errors: one that cannot be looked at.
-pub(super) fn files(path: &Path, key: &str) -> Result<Vec<ObjectInfo>> {
+/// The files right in a directory whose names begin with `start`, with links followed. Errors: one of them cannot be looked
+/// at.
+pub(super) fn files(path: &Path, key: &str, start: &str) -> Result<Vec<ObjectInfo>> {
     let mut files = Vec::new();
     for (entry, key) in entries(path, key)? {
+        // What has another name is not looked at, and so it cannot hide these.
+        if !entry.file_name().as_bytes().starts_with(start.as_bytes()) {
+            continue;
+        }
         match fs::metadata(entry.path()) {
             Ok(found) if found.is_file() && !local::is_staged(&key) => {
                 files.push(local::object_info(&found, key)?);
@@ -193,7 +199,6 @@ fn key_of(directory: &str, entry: &DirEntry) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -234,10 +239,14 @@ mod tests {
         let mut names = directories(&root.join("a"), "a").unwrap();
         names.sort_unstable();
         assert_eq!(names, ["b", "itself"]);
-        assert!(files(&root.join("a"), "a").is_err());
+        let files_of = |name: &str, start: &str| files(&root.join(name), name, start);
+        for start in ["", "it"] {
+            assert!(files_of("a", start).is_err());
+        }
+        assert_eq!(files_of("a", "2").unwrap().len(), 2, "what has another name hides nothing");
         fs::remove_file(root.join("a/itself")).unwrap();
-        assert_eq!(files(&root.join("a"), "a").unwrap().len(), 2);
-        assert!(files(&root.join("none"), "none").unwrap().is_empty());
+        assert_eq!(files_of("a", "").unwrap().len(), 2);
+        assert!(files_of("none", "").unwrap().is_empty());
     }
 
     #[test]
@@ -252,6 +261,6 @@ mod tests {
         }
         assert_eq!(found(root), (vec!["file".to_owned()], Vec::new()));
         assert!(directories(root, "").unwrap().is_empty());
-        assert_eq!(files(root, "").unwrap().len(), 1);
+        assert_eq!(files(root, "", "").unwrap().len(), 1);
     }
 }

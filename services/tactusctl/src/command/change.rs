@@ -5,17 +5,20 @@
 
 mod preview;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tactus_block_lifecycle::jobs::{JobRecord, JobRequest, RedactionKind, RedactionRequest};
+use tactus_block_lifecycle::jobs::{
+    JobRecord, JobRequest, JobStatus, RedactionKind, RedactionRequest,
+};
 use tactus_block_lifecycle::{Compactor, Limits, Settings};
 use tactus_compaction::RedactionScope;
 use tactus_config::Config;
 use tactus_config::sections::compactor::{Compaction, CompactorJobs};
 use tactus_storage::meta::BlockVersion;
 use tactus_storage::{Bucket, Uuid};
+use tactus_telemetry::error_text;
 use tactus_telemetry::metrics::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +31,13 @@ use crate::{building, progress};
 use preview::Preview;
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// Passes of a job, each over the blocks that there are then, for as long as other processes change them.
+const MAX_PASSES: usize = 3;
+
+/// Why a job is not through if no block is to blame.
+const OTHERS: &str =
+    "other processes changed blocks meanwhile, and a compactor has to go on with it";
 
 /// `delete`.
 pub(super) async fn delete(
@@ -154,26 +164,44 @@ async fn carry_out(
     blocks: &Blocks,
     config: Option<&Config>,
 ) -> Result<JobRecord> {
-    let blocklist = blocks.blocklist(tenant);
-    // It owns only its own job, because this process does not know the blocks of other tenants.
-    let own = Arc::new(OnceLock::<String>::new());
-    let owns = {
-        let own = Arc::clone(&own);
-        Arc::new(move |name: &str| own.get().is_some_and(|own| name.contains(own.as_str())))
+    let compactor_of = |blocks: &Blocks| {
+        // Nothing but its own job is run: this process does not know the blocks of other tenants.
+        let owns = Arc::new(|_: &str| true);
+        let blocklist = blocks.blocklist(tenant);
+        Compactor::new(settings(config), bucket.clone(), blocklist, owns, &Registry::new())
     };
-    let compactor =
-        Compactor::new(settings(config), bucket.clone(), blocklist, owns, &Registry::new());
-    let record = compactor.create_job(tenant, request).await?;
-    own.get_or_init(|| record.id.to_string());
-    let spinner = progress::spinner("writing blocks anew");
-    compactor.run_jobs(Duration::MAX, &CancellationToken::new()).await;
-    spinner.finish_and_clear();
-    let record = compactor.job(tenant, record.id).await?;
-    if record.error.is_empty() {
-        return Ok(record);
+    let mut compactor = compactor_of(blocks);
+    let id = compactor.create_job(tenant, request).await?.id;
+    // The job's record says what was done. A compactor on the bucket continues from there.
+    let not_through = |reason: &str| Error::Setup(format!("job {id} is not through: {reason}"));
+    let failed = |error: &dyn std::error::Error| not_through(&error_text(error));
+    let mut pass = 1;
+    loop {
+        let spinner = progress::spinner("writing blocks anew");
+        let done = compactor.run_job(tenant, id, None, &CancellationToken::new()).await;
+        spinner.finish_and_clear();
+        let status = done.map_err(|error| failed(&error))?;
+        let record = compactor.job(tenant, id).await.map_err(|error| failed(&error))?;
+        match unfinished(status, &record) {
+            None => return Ok(record),
+            Some(OTHERS) if pass < MAX_PASSES => pass += 1,
+            Some(reason) => return Err(not_through(reason)),
+        }
+        // What a compactor on the bucket wrote meanwhile is not among the blocks that were listed before.
+        let listed = bucket::blocks(bucket, tenant).await;
+        compactor = compactor_of(&listed.map_err(|error| failed(&error))?);
     }
-    // The job's record says what was done. The next run continues from there.
-    Err(Error::Setup(format!("job {} is not through: {}", record.id, record.error)))
+}
+
+/// Why a pass of a job has not done everything; `None` if it has. `status` is that of the pass: another process may have
+/// written the record since.
+fn unfinished(status: JobStatus, record: &JobRecord) -> Option<&str> {
+    match status {
+        JobStatus::Watching | JobStatus::Done => None,
+        JobStatus::Cancelled => Some("it was cancelled"),
+        JobStatus::Pending | JobStatus::Running if record.error.is_empty() => Some(OTHERS),
+        JobStatus::Pending | JobStatus::Running => Some(record.error.as_str()),
+    }
 }
 
 /// The settings of a compactor that only runs a job.
@@ -224,7 +252,20 @@ fn record_text(record: &JobRecord) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tactus_storage::Timestamp;
+
     use super::*;
+
+    #[test]
+    fn job_is_through_only_once_a_pass_has_checked_all_blocks() {
+        let mut record = JobRecord::new("t", JobRequest::default(), Timestamp::UNIX_EPOCH);
+        assert_eq!(unfinished(JobStatus::Watching, &record), None);
+        assert_eq!(unfinished(JobStatus::Done, &record), None);
+        assert_eq!(unfinished(JobStatus::Running, &record), Some(OTHERS));
+        assert!(unfinished(JobStatus::Cancelled, &record).is_some());
+        record.error = "block 1: gone".to_owned();
+        assert_eq!(unfinished(JobStatus::Running, &record), Some("block 1: gone"));
+    }
 
     #[test]
     fn dry_run_tells_which_blocks_were_not_looked_at() {
