@@ -1,5 +1,6 @@
 """The same spans live, in a block and in a merged block: every API says the same of them."""
 import json
+import os
 import time
 
 import pytest
@@ -68,6 +69,28 @@ def test_spans_that_differ_in_their_name_only_are_two_everywhere(servers):
             server.flush()
             assert total(server, query) == 2, "two blocks"
             assert server.search(query) == {trace_id: 2}, "two blocks"
+
+
+def test_relations_of_two_spans_with_one_id_and_kind_are_the_same_everywhere(servers):
+    server = servers.start(config=REST)
+    start, trace_id = time.time_ns() - 10**10, os.urandom(16)
+
+    def span(number, parent, name, kind, at):
+        return otlp.span(
+            trace_id, span_id=bytes(7) + bytes([number]), parent_span_id=bytes(7) + bytes([parent]) if parent else b"", name=name, kind=kind,
+            start=start + at * 10**6, attributes={"who": name})
+
+    # The second one starts first but arrives later: live it is in another order than in a block.
+    server.must_push(otlp.export(span(1, 0, "root", 2, 1), span(2, 1, "child", 3, 2), span(3, 2, "below", 1, 3), span(1, 1, "again", 2, 0)))
+    shop = 'resource.service.name = "shop"'
+    queries = [
+        f"{{ {shop} }} >> {{ }}", f"{{ {shop} }} << {{ }}", f"{{ {shop} && nestedSetParent = 0 }}", f"{{ {shop} && span:childCount > 0 }}",
+        f'{{ {shop} && parent.who = "root" }}', f'{{ {shop} && parent.who = "again" }}']
+    hexed, answers = trace_id.hex(), {}
+    for place in in_all_places(server, trace_id):
+        answers[place] = {query: server.search(query).get(hexed, 0) for query in queries}
+    assert answers["live"] == answers["block"] == answers["merged"]
+    assert list(answers["live"].values()) == [0, 0, 3, 1, 0, 0]
 
 
 def test_spans_that_are_sent_again_count_once_wherever_their_copies_are(servers):

@@ -67,7 +67,8 @@ impl NestedSet {
     }
 
     /// The row of a span's parent. Two spans may have the parent's id, if client and server report one call under the
-    /// same id. Then a server span's parent is the client span; every other span's parent is the server span.
+    /// same id. Then a server span's parent is the client span; every other span's parent is the server span. If both are of
+    /// that kind none is: the order of rows is another one in each block.
     fn find_parent(&self, parent: SpanId, kind: u8, kinds: &[u8]) -> u32 {
         if parent.is_zero() {
             return NONE;
@@ -77,7 +78,11 @@ impl NestedSet {
         let Some(&(_, one)) = candidates.next() else { return NONE };
         let Some(&(_, two)) = candidates.next() else { return one };
         let wanted = if kind == KIND_SERVER { KIND_CLIENT } else { KIND_SERVER };
-        [one, two].into_iter().find(|&row| kinds[row as usize] == wanted).unwrap_or(NONE)
+        match [one, two].map(|row| kinds[row as usize] == wanted) {
+            [true, false] => one,
+            [false, true] => two,
+            _ => NONE,
+        }
     }
 
     fn link_children(&mut self) {
@@ -176,6 +181,13 @@ mod tests {
             &[(0xb1, 0, 2), (0xb2, 0xb1, 3), (0xb2, 0xb1, 2), (0xb3, 0xb2, 1)],
             &[(1, 8, -1), (2, 3, 1), (4, 7, 1), (5, 6, 4)],
         );
+    }
+
+    #[test]
+    fn none_of_two_spans_of_one_id_and_kind_is_a_parent() {
+        let alone = (1, 2, -1);
+        check(&[(1, 0, 2), (1, 7, 2), (3, 1, 1)], &[alone, (0, 0, 0), (0, 0, 0)]);
+        check(&[(1, 7, 2), (1, 0, 2), (3, 1, 1)], &[(0, 0, 0), alone, (0, 0, 0)]);
     }
 
     #[test]

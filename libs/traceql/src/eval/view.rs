@@ -333,40 +333,42 @@ fn span_id_texts(ids: &[SpanId]) -> Vec<[u8; 16]> {
     ids.iter().map(text).collect()
 }
 
-/// The spans of a trace that have one id. Only the first of each kind that matters is kept, because a sender may give
-/// all spans of a trace the same id.
+/// Stands for several rows.
+const SEVERAL: u32 = NO_ROW - 1;
+
+/// The spans of a trace that have one id. Only what matters of each kind is kept, because a sender may give all spans of
+/// a trace the same id. Of several of one kind none is a parent: the order of rows is another one in each block.
 struct Candidates {
-    first: u32,
-    first_client: u32,
-    first_server: u32,
-    is_only: bool,
+    any: u32,
+    client: u32,
+    server: u32,
 }
 
 impl Default for Candidates {
     fn default() -> Self {
-        Self { first: NO_ROW, first_client: NO_ROW, first_server: NO_ROW, is_only: true }
+        Self { any: NO_ROW, client: NO_ROW, server: NO_ROW }
     }
 }
 
 impl Candidates {
-    /// Adds a row; rows come in ascending order.
     fn add(&mut self, row: u32, kind: u8) {
-        self.is_only = self.first == NO_ROW;
-        self.first = self.first.min(row);
+        let note = |place: &mut u32| *place = if *place == NO_ROW { row } else { SEVERAL };
+        note(&mut self.any);
         match kind {
-            OTLP_CLIENT => self.first_client = self.first_client.min(row),
-            OTLP_SERVER => self.first_server = self.first_server.min(row),
+            OTLP_CLIENT => note(&mut self.client),
+            OTLP_SERVER => note(&mut self.server),
             _ => {}
         }
     }
 
     /// The parent of a span of this kind that has the id as its parent's.
     fn parent_of(&self, kind: u8) -> u32 {
-        match (self.is_only, kind) {
-            (true, _) => self.first,
-            (false, OTLP_SERVER) => self.first_client,
-            (false, _) => self.first_server,
-        }
+        let found = match (self.any, kind) {
+            (SEVERAL, OTLP_SERVER) => self.client,
+            (SEVERAL, _) => self.server,
+            (only, _) => only,
+        };
+        if found == SEVERAL { NO_ROW } else { found }
     }
 }
 

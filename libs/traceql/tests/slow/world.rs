@@ -78,7 +78,8 @@ impl<'g> World<'g> {
         self.spans.iter().filter(|known| known.parent == Some(row)).count()
     }
 
-    /// Of two spans with the parent's id, a server span is the child of the client one, any other of the server one.
+    /// Of two spans with the parent's id, a server span is the child of the client one, any other of the server one, if
+    /// the other one is of another kind.
     fn find_parent(&self, row: usize) -> Option<usize> {
         let span = self.spans[row].span;
         if span.parent == 0 {
@@ -89,7 +90,11 @@ impl<'g> World<'g> {
         let wanted = if span.kind == KIND_SERVER { KIND_CLIENT } else { KIND_SERVER };
         let found = match candidates[..] {
             [one] => Some(one),
-            [one, two] => [one, two].into_iter().find(|&it| self.spans[it].span.kind == wanted),
+            [one, two] => match [one, two].map(|it| self.spans[it].span.kind == wanted) {
+                [true, false] => Some(one),
+                [false, true] => Some(two),
+                _ => None,
+            },
             _ => None,
         };
         found.filter(|&parent| parent != row)
