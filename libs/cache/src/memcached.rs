@@ -21,7 +21,7 @@ use xxhash_rust::xxh64::xxh64;
 use crate::breaker::BreakerSettings;
 use crate::metrics::Metrics;
 use crate::store::{Error, Fetched, Result, Store};
-use address::ServerAddress;
+use address::{ServerAddress, refuse_url};
 use server::{Connector, Server};
 
 /// The servers that are known now.
@@ -90,6 +90,7 @@ fn addresses(settings: &Section) -> Result<Vec<ServerAddress>> {
     let listed = listed.filter(|address| !address.trim().is_empty());
     let listed: Vec<_> = listed.map(ServerAddress::parse).collect::<Result<_>>()?;
     if listed.is_empty() && !settings.host.is_empty() {
+        refuse_url(&settings.host)?;
         return Ok(vec![ServerAddress::of_service(&settings.host, &settings.service)]);
     }
     Ok(listed)

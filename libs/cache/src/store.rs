@@ -18,7 +18,8 @@ pub(crate) trait Store: Debug + Send + Sync {
     /// unhealthy.
     async fn set(&self, key: &str, value: Bytes) -> Result<()>;
 
-    /// Checks that all servers answer. Errors: that of the first server that does not.
+    /// Checks that all servers answer, at the start. May wait some seconds until they are connected. Errors: that of the
+    /// first server that does not.
     async fn check(&self) -> Result<()>;
 }
 

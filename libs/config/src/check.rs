@@ -1,9 +1,11 @@
 //! Warns of combinations that are legal but look like a mistake. Each makes `-config.verify` fail.
 
 mod generator;
+mod receivers;
 
 use crate::address;
 use crate::duration::GoDuration;
+use crate::field::without_passwords;
 use crate::sections::cache::Memcached;
 use crate::sections::object_store::{Azure, Gcs, LocalStore, S3};
 use crate::sections::root::Config;
@@ -133,6 +135,7 @@ pub(crate) fn suspects(config: &Config) -> Vec<Suspect> {
         "storage.trace.cache is deprecated: use the cache section",
     );
     for (section, host) in hosts_without_service(config) {
+        let host = without_passwords(host);
         let text = format!(
             "{section}.host is looked up as the SRV record _._tcp.{host}, which cannot exist without {section}.service: \
              set {section}.addresses to dns+{host} instead"
@@ -215,6 +218,7 @@ pub(crate) fn advice(config: &Config, asks_for_gossip: bool) -> Vec<String> {
         advice.extend(rings_in_memory(config));
     }
     advice.extend(generator::advice(config));
+    advice.extend(receivers::advice(config));
     advice
 }
 

@@ -104,6 +104,16 @@ pub(crate) fn without_effect(limits: &Limits, path: &str) -> impl Iterator<Item 
     of_limits(limits, path).into_iter().filter(|note| note.verdict == Verdict::Honoured)
 }
 
+/// What does nothing in the limits of one tenant, which stand at `path`, because that of all tenants counts.
+pub(crate) fn of_defaults_only(limits: &Limits, path: &str) -> Option<Note> {
+    let is_set = !limits.ingestion.rate_strategy.is_empty();
+    is_set.then(|| {
+        let key = format!("{path}.ingestion.rate_strategy");
+        let text = "has no effect for a tenant: that of overrides.defaults counts for all";
+        Note::new(key, Verdict::Ignored, text, Remedy::LeaveOut)
+    })
+}
+
 /// What is different about limits that stand at `path`.
 pub(crate) fn of_limits(limits: &Limits, path: &str) -> Vec<Note> {
     let mut found = Vec::new();

@@ -21,7 +21,7 @@ const MOST_HINTS: usize = 100;
 const FEW_KEYS: usize = 6;
 
 /// What stands in the place of a secret wherever a configuration is shown.
-const MASK: &str = "********";
+pub(crate) const MASK: &str = "********";
 
 /// Something that a YAML node can set.
 pub(crate) trait Field: Sized {
@@ -131,13 +131,18 @@ impl Reader {
     }
 
     /// As `mismatch`, with a cause that starts with `: `.
-    pub(crate) fn mismatch_because(&mut self, node: &Node, kind: &str, cause: &str) {
+    pub(crate) fn mismatch_because(&mut self, node: &Node, kind: &str, mut cause: &str) {
         let found = match &node.content {
             Content::Scalar(scalar) if is_sensitive(&self.path) => {
                 format!("{} `{}`", resolve(scalar).tag(), MASK)
             }
             Content::Scalar(scalar) => {
-                format!("{} `{}`", resolve(scalar).tag(), shortened(&scalar.text))
+                let shown = without_passwords(&scalar.text);
+                if shown != scalar.text {
+                    // It may quote the text.
+                    cause = "";
+                }
+                format!("{} `{}`", resolve(scalar).tag(), shortened(&shown))
             }
             Content::List(_) => "!!seq".to_owned(),
             Content::Map(_) => "!!map".to_owned(),

@@ -169,6 +169,9 @@ fn read_file(
 pub(crate) fn parse(text: &str) -> Result<Document, String> {
     let mut root = yaml::parse(text).map_err(|error| error.to_string())?;
     let mut document = Document::default();
+    if yaml::has_second_document(text) {
+        document.warnings.push(yaml::SECOND_DOCUMENT.to_owned());
+    }
     let mut reader = Reader::default();
     let mut rewritten = Vec::new();
     rewrite::rewrite(&mut root, &mut rewritten);

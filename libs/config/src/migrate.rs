@@ -128,6 +128,11 @@ pub fn migrate_overrides(
     let mut notes = of_reader(&reading.reader);
     for (tenant, limits) in &mut reading.tenants {
         let place = format!("overrides.{tenant}");
+        notes.extend(differences::of_defaults_only(limits, &place));
+        for (key, text) in validate::ignored_by_generator(&limits.metrics_generator) {
+            let key = key.replace("overrides.defaults", &place);
+            notes.push(Note::new(key, Verdict::Changed, text, Remedy::Decide));
+        }
         if let Err(text) = per_tenant::check_name(tenant) {
             notes.push(Note::new(&place, Verdict::Ignored, text, Remedy::Decide));
         } else if let Err(text) = per_tenant::check(tenant, limits, config) {
@@ -163,20 +168,23 @@ struct Source {
     held: Option<Held>,
     /// Each variable is one value, or a part of one.
     is_writable: bool,
+    has_second_document: bool,
 }
 
 impl Source {
     fn read(text: &str, env: Option<Environment<'_>>) -> Result<Self, MigrateError> {
         let parse =
             |text: &str| yaml::parse(text).map_err(|error| MigrateError::Syntax(error.to_string()));
+        let has_second_document = yaml::has_second_document(text);
         let Some(env) = env else {
-            return Ok(Self { root: parse(text)?, held: None, is_writable: true });
+            let root = parse(text)?;
+            return Ok(Self { root, held: None, is_writable: true, has_second_document });
         };
         let mut root = parse(&expand::expand(text, env)?)?;
         let held = expand::hold(text, env)?;
         let is_writable = yaml::parse(&held.text)
             .is_ok_and(|with_tokens| tree::annotate(&mut root, &with_tokens, &held));
-        Ok(Self { root, held: Some(held), is_writable })
+        Ok(Self { root, held: Some(held), is_writable, has_second_document })
     }
 }
 

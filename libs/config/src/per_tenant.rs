@@ -8,7 +8,7 @@ use crate::rewrite::{Rewritten, flat_to_scoped};
 use crate::sections::overrides::Limits;
 use crate::sections::root::Config;
 use crate::validate;
-use crate::yaml::{Node, Value, parse};
+use crate::yaml::{Node, SECOND_DOCUMENT, Value, has_second_document, parse};
 use std::collections::{BTreeMap, HashMap};
 use tactus_model::TenantId;
 
@@ -51,6 +51,9 @@ impl PerTenantOverrides {
     pub fn parse(text: &str, config: &Config) -> Result<PerTenantFile, PerTenantError> {
         let root = parse(text).map_err(|error| PerTenantError(error.to_string()))?;
         let mut file = PerTenantFile::default();
+        if has_second_document(text) {
+            file.warnings.push(SECOND_DOCUMENT.to_owned());
+        }
         let mut reading = read_scoped(&root);
         if let Some(scoped_error) = reading.reader.report() {
             reading = read_flat(&root);
@@ -66,13 +69,15 @@ impl PerTenantOverrides {
         let entries: HashMap<&str, &Node> =
             tenants.into_iter().flatten().map(|(key, node)| (key.text.as_str(), node)).collect();
         let mut left_out: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        let (mut idle, mut beyond) = (Vec::new(), Vec::new());
+        let (mut idle, mut beyond, mut of_defaults) = (Vec::new(), Vec::new(), Vec::new());
         for (tenant, mut limits) in reading.tenants {
             if let Err(reason) = check_name(&tenant) {
                 file.warnings.push(format!("overrides of tenant {tenant} are ignored: {reason}"));
                 continue;
             }
             check(&tenant, &limits, config).map_err(PerTenantError)?;
+            let place = format!("overrides.{tenant}");
+            of_defaults.extend(differences::of_defaults_only(&limits, &place));
             let entry = entries.get(tenant.as_str()).copied();
             for limit in fall_back(&mut limits, entry, config) {
                 left_out.entry(limit.key).or_default().push(limit.warning(&tenant));
@@ -83,15 +88,15 @@ impl PerTenantOverrides {
                 format!("overrides of tenant {tenant}: {key}: {text}")
             };
             file.warnings.extend(ignored.map(warning));
-            idle.extend(differences::without_effect(&limits, &format!("overrides.{tenant}")));
-            let key = format!("overrides.{tenant}.metrics_generator.max_active_series");
+            idle.extend(differences::without_effect(&limits, &place));
+            let key = format!("{place}.metrics_generator.max_active_series");
             beyond.extend(series_beyond_memory(&limits.metrics_generator, &key, config));
             file.overrides.tenants.insert(tenant, limits);
         }
         for (warning, more) in left_out.into_values().filter_map(first_of) {
             file.advice.push(warning + &more);
         }
-        if let Some((idle, more)) = first_of(idle) {
+        for (idle, more) in [first_of(of_defaults), first_of(idle)].into_iter().flatten() {
             file.advice.push(format!("{}{more}: {}", idle.key, idle.text));
         }
         if let Some((warning, more)) = first_of(beyond) {

@@ -10,11 +10,15 @@ mod emit;
 mod lenient;
 mod scalar;
 
-pub(crate) use compose::parse;
 pub use compose::parse_alone;
+pub(crate) use compose::{has_second_document, parse};
 pub use emit::emit;
 pub(crate) use emit::inline;
 pub(crate) use scalar::{Resolved, parse_int, resolve};
+
+/// What to say of a file with [`has_second_document`].
+pub(crate) const SECOND_DOCUMENT: &str =
+    "the file has a second document, after a line ---: only the first is read";
 
 /// A text that is not YAML; lines and columns count from one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

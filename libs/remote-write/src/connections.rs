@@ -65,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     pub(crate) follow_redirects: bool,
     pub(crate) http2: bool,
+    /// Key of `proxy_url` in the configuration.
+    pub(crate) proxy_key: &'static str,
     pub(crate) proxy_url: String,
     pub(crate) no_proxy: String,
     pub(crate) proxy_from_environment: bool,
@@ -75,7 +77,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Whether requests go through a proxy. Errors: settings of proxies that exclude each other.
+    /// Whether requests go through a proxy. Errors: settings of proxies that exclude each other; a proxy that cannot be used.
     fn has_proxy(&self) -> Result<bool, ClientError> {
         if !self.proxy_url.is_empty() && self.proxy_from_environment {
             let text = "if proxy_from_environment is configured, proxy_url must not be configured";
@@ -84,6 +86,20 @@ impl Options {
         if self.proxy_from_environment && !self.no_proxy.is_empty() {
             let text = "if proxy_from_environment is configured, no_proxy must not be configured";
             return Err(ClientError::Setting(text.to_owned()));
+        }
+        check_proxy(self.proxy_key, &self.proxy_url)?;
+        if self.proxy_from_environment {
+            // Those that the library takes.
+            let set = |names: [&'static str; 2]| {
+                let found = |name: &'static str| Some((name, std::env::var(name).ok()?));
+                names.into_iter().find_map(found).filter(|(_, proxy)| !proxy.is_empty())
+            };
+            for names in [["HTTP_PROXY", "http_proxy"], ["HTTPS_PROXY", "https_proxy"]] {
+                let proxy = set(names).or_else(|| set(["ALL_PROXY", "all_proxy"]));
+                if let Some((name, proxy)) = proxy {
+                    check_proxy(name, &proxy)?;
+                }
+            }
         }
         Ok(!self.proxy_url.is_empty() || self.proxy_from_environment)
     }
@@ -201,7 +217,7 @@ impl Connections {
         }
         if !options.proxy_url.is_empty() {
             let unusable = |error: reqwest::Error| ClientError::Url {
-                key: "proxy_url",
+                key: options.proxy_key,
                 url: without_passwords(&options.proxy_url),
                 reason: tactus_telemetry::error_text(&error.without_url()),
             };
@@ -217,6 +233,21 @@ impl Connections {
             .build()
             .map_err(|error| ClientError::Http(tactus_telemetry::error_text(&error.without_url())))
     }
+}
+
+/// Without this, the library would silently go past a proxy whose scheme it does not know, and speak HTTP to one of SOCKS. A
+/// proxy without a scheme, `host:port`, is one of HTTP. `key`: of the proxy, for the error.
+fn check_proxy(key: &'static str, proxy: &str) -> Result<(), ClientError> {
+    let written = proxy.split_once("://").map_or("http", |(scheme, _)| scheme);
+    let scheme = match Url::parse(proxy) {
+        Ok(url) if url.has_host() => url.scheme().to_owned(),
+        _ => written.to_owned(),
+    };
+    if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Ok(());
+    }
+    let reason = "must begin with http:// or https://: there are no other proxies here".to_owned();
+    Err(ClientError::Url { key, url: without_passwords(proxy), reason })
 }
 
 /// What to ask for a URL: the address, and the `host` of the request where the address has another one.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -11,6 +12,9 @@ use crate::error::Error;
 
 /// A larger file is not a certificate. The limit protects memory against a wrong path.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// Names the curve P-521 in a key: the object identifier 1.3.132.0.35.
+const P521: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
 
 /// PEM text, and the configuration key that it comes from.
 #[derive(Clone)]
@@ -83,11 +87,23 @@ impl Pem {
         }
     }
 
-    /// The first private key.
+    /// The first private key. Errors: also one of a kind that cannot be used.
     pub(crate) fn private_key(&self) -> Result<PrivateKeyDer<'static>, Error> {
+        let text = self.bytes()?;
         // The parser's error may contain parts of the text, which is secret.
-        PrivateKeyDer::from_pem_slice(&self.bytes()?)
-            .map_err(|_| self.invalid("no private key in it"))
+        let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
+            self.invalid(match has(&text, b"ENCRYPTED") {
+                true => "the key is encrypted: write it without a passphrase",
+                false => "no private key in it",
+            })
+        })?;
+        if any_supported_type(&key).is_err() {
+            return Err(self.invalid(match has(key.secret_der(), &P521) {
+                true => "P-521 keys are not supported: use P-256 or P-384",
+                false => "damaged, or none of RSA from 2048 bits, P-256, P-384 and Ed25519",
+            }));
+        }
+        Ok(key)
     }
 
     /// Certificates of authorities, to check others by and as they are.
@@ -103,6 +119,10 @@ impl Pem {
     }
 }
 
+fn has(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
@@ -112,4 +132,26 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         return Err(std::io::Error::other("too large for a certificate or key"));
     }
     std::fs::read(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_key_that_cannot_be_used_is_named_with_what_it_is() {
+        let damaged = "damaged, or none of RSA";
+        for (label, body, expected) in [
+            // A key without its number: the curve stands behind it.
+            ("EC PRIVATE KEY", "MBICAQEEBAAAAACgBwYFK4EEACM=", "P-521 keys are not supported"),
+            ("EC PRIVATE KEY", "MAAA", damaged),
+            ("ENCRYPTED PRIVATE KEY", "MAAA", "the key is encrypted"),
+            ("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\n\nMAAA", "the key is encrypted"),
+            ("CERTIFICATE", "MAAA", "no private key in it"),
+        ] {
+            let pem = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+            let error = Pem::text("s.key_file", pem).private_key().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("s.key_file: {expected}")), "{label}: {error}");
+        }
+    }
 }

@@ -215,7 +215,8 @@ pub(crate) async fn open_receivers(
                 serve_jaeger_http(http, sink, metrics, stop).await
             }
             ReceiverPort::JaegerUdp(settings) => {
-                if settings.tenant.is_none() {
+                // Of one that the file names, the warnings of the configuration tell.
+                if settings.tenant.is_none() && config.distributor.receivers.by_default {
                     tracing::warn!(
                         receiver = name,
                         "UDP packets carry no tenant and no credentials: all are dropped unless the setting tenant is set"

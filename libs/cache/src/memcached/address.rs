@@ -23,9 +23,10 @@ pub(crate) enum ServerAddress {
 }
 
 impl ServerAddress {
-    /// Parses one address. Errors: it is empty, or its port is not a number.
+    /// Parses one address. Errors: it is empty or a URL, or its port is not a number.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
+        refuse_url(text)?;
         let (form, rest) = text.split_once('+').unwrap_or(("", text));
         let invalid = || Error::Invalid(format!("memcached: {text:?} is no address of a server"));
         if rest.is_empty() || rest.contains(char::is_whitespace) {
@@ -67,6 +68,15 @@ impl ServerAddress {
             }
         }
     }
+}
+
+/// Errors: the text is a URL, or has a user. It is not repeated, because it may have a password.
+pub(super) fn refuse_url(text: &str) -> Result<()> {
+    if text.contains("//") || text.contains('@') {
+        let reason = "memcached: a server is host:port, not a URL: there are no users, and TLS is by tls_enabled";
+        return Err(Error::Invalid(reason.to_owned()));
+    }
+    Ok(())
 }
 
 /// `text` with a port; `None` if its port is invalid.
@@ -119,11 +129,23 @@ mod tests {
             (":1", None),
             ("a b:1", None),
             ("http+m:1", None),
+            ("memcached://m:1", None),
+            ("memcached://u:p@m:1", None),
+            ("dns+//m:1", None),
+            ("u:p@m:1", None),
         ] {
             assert_eq!(ServerAddress::parse(text).ok(), expected, "{text}");
         }
         let service = ServerAddress::of_service("t-memcached", "memcached-client");
         assert_eq!(service, Srv("_memcached-client._tcp.t-memcached".to_owned()));
+    }
+
+    #[test]
+    fn password_in_an_address_is_not_repeated() {
+        for text in ["memcached://u:hunter2@m:1", "u:hunter2@m", "memcached://u:hunter2"] {
+            let error = ServerAddress::parse(text).unwrap_err().to_string();
+            assert!(!error.contains("hunter2") && error.contains("tls_enabled"), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -104,25 +104,45 @@ impl Field for f64 {
     }
 }
 
-/// The text with the passwords of URLs masked: `https://user:password@host` is a usual spelling.
+/// The text with the passwords of URLs masked: `https://user:password@host` is a usual spelling, and the scheme may be missing.
 pub fn without_passwords(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
+    if let Some(user) = user_without_scheme(text) {
+        mask(user, &mut shown);
+        rest = &text[user.len()..];
+    }
     while let Some((before, after)) = rest.split_once("://") {
         shown.push_str(before);
         shown.push_str("://");
         rest = after;
         if let Some(user) = user_and_password(after) {
-            let name = user.split(':').next().unwrap_or(user);
-            shown.push_str(name);
-            if name.len() < user.len() {
-                shown.push(':');
-                shown.push_str(MASK);
-            }
+            mask(user, &mut shown);
             rest = &after[user.len()..];
         }
     }
     shown + rest
+}
+
+/// Appends `user:password` without the password.
+fn mask(user: &str, shown: &mut String) {
+    let name = user.split(':').next().unwrap_or(user);
+    shown.push_str(name);
+    if name.len() < user.len() {
+        shown.push(':');
+        shown.push_str(MASK);
+    }
+}
+
+/// What a text that is a URL without a scheme has before the `@`, as `user:password` of `user:password@host`. Queries and
+/// patterns have such characters as well: they begin with more than a name, or have blanks or quotes in it.
+fn user_without_scheme(text: &str) -> Option<&str> {
+    let url = text.strip_prefix("//").unwrap_or(text);
+    let user = user_and_password(url)?;
+    let (name, password) = user.split_once(':')?;
+    let is_name = name.chars().all(|c| c.is_alphanumeric() || "-._~%+".contains(c));
+    let is_password = !password.contains(|c: char| c.is_whitespace() || c == '"');
+    (is_name && is_password).then(|| &text[..text.len() - url.len() + user.len()])
 }
 
 /// What a URL, without its scheme, has before the `@`. A password may have characters that must be encoded and were not,

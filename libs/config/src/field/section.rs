@@ -1,6 +1,6 @@
 //! Sections: structs whose fields are keys, declared by one macro.
 
-use super::{Field, Reader, Row};
+use super::{Field, ProblemKind, Reader, Row};
 use crate::yaml::{Key, Node, Value, join};
 
 /// A struct with one key a field.
@@ -58,7 +58,10 @@ pub(crate) fn read_section<T: Section>(section: &mut T, node: &Node, reader: &mu
             continue;
         }
         let proper = key.text.replace('-', "_");
-        if reader.dashes_allowed() && section.read_entry(&proper, value, reader) {
+        if reader.dashes_allowed() && is_spelled_twice(node, key, &proper) {
+            let text = already_set(&Key::new(&proper, key.line), reader.type_name());
+            reader.problem(key, text, ProblemKind::Duplicate);
+        } else if reader.dashes_allowed() && section.read_entry(&proper, value, reader) {
             let paths = (join(&reader.path, &key.text), join(&reader.path, &proper));
             reader.dashed.push(paths);
         } else {
@@ -66,6 +69,12 @@ pub(crate) fn read_section<T: Section>(section: &mut T, node: &Node, reader: &mu
             reader.unknown(key, &keys.iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
+}
+
+/// Whether a mapping has a key with dashes and, as `proper`, without.
+fn is_spelled_twice(node: &Node, key: &Key, proper: &str) -> bool {
+    let is_own = |(other, _): &(Key, Node)| other.text == proper && !other.merged;
+    key.text != proper && !key.merged && node.entries().is_some_and(|all| all.iter().any(is_own))
 }
 
 /// The keys that a section may have, in the order of the manual.

@@ -227,7 +227,17 @@ fn password_in_a_url_is_masked_where_it_is_shown() {
         ("https://host:3000/p:a@b", "https://host:3000/p:a@b"),
         ("http://[::1]:80/a@b", "http://[::1]:80/a@b"),
         ("http://[::1]/a@b", "http://[::1]/a@b"),
-        ("user:pass@host", "user:pass@host"),
+        ("user:pass@host", "user:********@host"),
+        (":p@ss@host:1/x", ":********@host:1/x"),
+        ("//u:pa/ss@host", "//u:********@host"),
+        ("u:p,ss@host,redis://:p@h", "u:********@host,redis://:********@h"),
+        ("host:3000/p:a@b", "host:3000/p:a@b"),
+        ("/var/a:b@c", "/var/a:b@c"),
+        ("{span.a=\"x:y@z\"}", "{span.a=\"x:y@z\"}"),
+        ("name:x = \"a@b\"", "name:x = \"a@b\""),
+        ("[a-z]+:b@c", "[a-z]+:b@c"),
+        ("[::1]:80", "[::1]:80"),
+        ("user@host", "user@host"),
         ("plain", "plain"),
     ] {
         assert_eq!(text.to_owned().show(), Value::Text(shown.to_owned()));
@@ -246,5 +256,20 @@ fn value_of_the_wrong_kind_is_not_quoted_where_secrets_stand() {
     ] {
         let error = crate::from_yaml(text).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn url_where_another_kind_is_wanted_is_quoted_without_its_password() {
+    let long = "x".repeat(70);
+    for text in [
+        "metrics_generator: {storage: {remote_write: 'http://u:hunter2@h/'}}",
+        "metrics_generator: {storage: {remote_write: ['http://u:hunter2@h/']}}",
+        "cache: {caches: [{roles: [bloom], redis: 'redis://:hunter2@h'}]}",
+        "ingester: {trace_idle_period: 'u:hunter2@h'}",
+        &format!("ingester: {{max_block_bytes: 'http://u:hunter2{long}@h'}}"),
+    ] {
+        let error = crate::from_yaml(text).unwrap_err();
+        assert!(!error.contains("hunter2") && error.contains("********@h"), "{error}");
     }
 }

@@ -133,6 +133,16 @@ fn named_receivers_replace_the_usual_ones() {
 }
 
 #[test]
+fn protocols_that_are_off_are_off_in_the_configuration_that_is_shown() {
+    let file = "distributor: {receivers: {jaeger: {protocols: {grpc: }}, otlp/a: {protocols: {http: }}, zipkin: }}";
+    let config = from_yaml(file).unwrap();
+    for shown in [crate::to_yaml(&config), crate::to_yaml_diff(&config)] {
+        let again = from_yaml(&shown).unwrap();
+        assert_eq!(again.distributor.receivers, config.distributor.receivers, "{shown}");
+    }
+}
+
+#[test]
 fn zipkin_receiver_has_its_listener_in_the_old_form_and_the_new() {
     let endpoint = |zipkin: &str| {
         let file = format!("distributor: {{receivers: {{zipkin: {zipkin}}}}}");
@@ -219,6 +229,26 @@ fn unreadable_file_and_broken_yaml_are_refused() {
     assert!(text.contains("failed to read configFile /does/not/exist"), "{text}");
     let text = refused("a: [", "").to_string();
     assert!(text.contains("yaml: line "), "{text}");
+}
+
+#[test]
+fn second_document_of_the_file_is_told() {
+    let loaded = loaded("multitenancy_enabled: false\n---\nmultitenancy_enabled: true\n", "");
+    assert!(!loaded.config.multitenancy_enabled);
+    assert!(loaded.warnings.iter().any(|text| text == crate::yaml::SECOND_DOCUMENT));
+}
+
+#[test]
+fn key_with_dashes_beside_the_one_without_stands_twice() {
+    let redis = |keys: &str| {
+        from_yaml(&format!("cache: {{caches: [{{roles: [bloom], redis: {{{keys}}}}}]}}"))
+    };
+    for keys in ["pool-size: 3, pool_size: 5", "pool_size: 5, pool-size: 3"] {
+        let error = redis(keys).unwrap_err();
+        let expected = "field pool_size already set in type cache.caches.0.redis";
+        assert!(error.contains(expected), "{error}");
+    }
+    assert_eq!(redis("pool-size: 3").unwrap().cache.caches[0].redis.as_ref().unwrap().pool_size, 3);
 }
 
 #[test]

@@ -46,12 +46,15 @@ impl Judge<'_> {
             None => Ok(document.to_owned()),
             Some(env) => expand::expand(document, env).map_err(|error| error.to_string()),
         };
-        let left = match &document {
+        let mut left = match &document {
             Some(document) => {
                 expanded(document).and_then(|text| said(&text)).unwrap_or_else(|error| vec![error])
             }
             None => vec![MORE_THAN_ONE_VALUE.to_owned()],
         };
+        if self.source.has_second_document {
+            left.push(yaml::SECOND_DOCUMENT.to_owned());
+        }
         Migration { findings, document, left }
     }
 
@@ -112,7 +115,7 @@ impl Judge<'_> {
         if let Some((_, why)) = unsupported::no_effect(&manual, meaning) {
             return finding(Verdict::Ignored, now, &why);
         }
-        for verdict in [Verdict::Refused, Verdict::Changed] {
+        for verdict in [Verdict::Refused, Verdict::Changed, Verdict::Ignored] {
             if let Some(why) = with(verdict) {
                 return finding(verdict, now, why);
             }

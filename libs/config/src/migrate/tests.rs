@@ -246,6 +246,25 @@ fn limits_by_tenant_become_scoped_and_complete() {
 }
 
 #[test]
+fn what_a_tenant_sets_without_effect_is_told() {
+    let text = "overrides:\n  a:\n    ingestion: {rate_strategy: global, rate_limit_bytes: 1, burst_size_bytes: 1}\n    \
+                metrics_generator: {processors: [spam-metrics]}\n";
+    let found = migrate_overrides(text, &Config::default(), None).unwrap();
+    assert_eq!(verdict(&found, "overrides.a.ingestion.rate_strategy"), Verdict::Ignored);
+    assert_eq!(verdict(&found, "overrides.a.ingestion.rate_limit_bytes"), Verdict::Honoured);
+    let processors = finding(&found, "overrides.a.metrics_generator.processors");
+    assert_eq!(processors.verdict, Verdict::Changed);
+    assert!(processors.why.contains("is not a processor"), "{processors:?}");
+    assert!(!document(&found).contains("rate_strategy"), "{}", document(&found));
+}
+
+#[test]
+fn second_document_is_left_out_and_that_is_told() {
+    let found = of("server: {log_level: info}\n---\nmultitenancy_enabled: true\n");
+    assert_eq!(found.left, [yaml::SECOND_DOCUMENT]);
+}
+
+#[test]
 fn section_of_tempo_3_beside_one_for_the_compactor_is_left_out() {
     // The key of the compactor has no effect and goes: what it overruled must not take its place.
     let found = of("compactor:\n  compaction:\n    v2_in_buffer_bytes: 5242880\n\

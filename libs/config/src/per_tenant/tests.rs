@@ -140,6 +140,23 @@ fn processors_that_do_not_exist_warn() {
 }
 
 #[test]
+fn strategy_of_a_tenant_has_no_effect_and_that_is_told_once() {
+    let limits = "{ingestion: {rate_strategy: globl, rate_limit_bytes: 1, burst_size_bytes: 1}}";
+    let file = parse_file(&format!("overrides: {{a: {limits}, b: {limits}}}")).unwrap();
+    assert_eq!(file.overrides.get("a").unwrap().ingestion.rate_strategy, "local");
+    let expected = "overrides.a.ingestion.rate_strategy (and 1 more): has no effect for a tenant: \
+                    that of overrides.defaults counts for all";
+    assert_eq!((file.advice, file.warnings), (vec![expected.to_owned()], vec![]));
+}
+
+#[test]
+fn second_document_is_told() {
+    let file = parse_file("overrides: {}\n---\noverrides: {a: {}}\n").unwrap();
+    assert_eq!(file.overrides, PerTenantOverrides::default());
+    assert_eq!(file.warnings, [SECOND_DOCUMENT]);
+}
+
+#[test]
 fn processor_without_effect_warns_once_for_all_tenants() {
     let limits = "{ingestion: {rate_limit_bytes: 1, burst_size_bytes: 1}, metrics_generator: {processors: [local-blocks]}}";
     let text = format!("overrides: {{a: {limits}, b: {limits}}}");

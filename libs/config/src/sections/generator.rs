@@ -135,7 +135,7 @@ section! {
     /// Active series.
     Registry {
         collection_interval: GoDuration = seconds(15), "interval of collections";
-        stale_duration: GoDuration = minutes(15), "a series that does not change for this long ends";
+        stale_duration: GoDuration = minutes(15), "a series that does not change for this long, and for two collection intervals, ends";
         staleness_markers: bool, "tell the receiver when a series ends";
         external_labels: BTreeMap<String, String>, "labels of every series; an empty value removes the label of that name";
         inject_tenant_id_as: String, "label that holds the tenant";

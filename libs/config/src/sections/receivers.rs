@@ -47,6 +47,21 @@ impl ZipkinReceiver {
     }
 }
 
+/// A receiver without the protocols that are off: with nothing after the colon they would be on.
+fn shown<T: Field>(receiver: &T) -> Value {
+    let mut shown = receiver.show();
+    if let Value::Map(keys) = &mut shown {
+        for (key, value) in keys {
+            if key.as_str() == "protocols"
+                && let Value::Map(protocols) = value
+            {
+                protocols.retain(|(_, protocol)| *protocol != Value::Null);
+            }
+        }
+    }
+    shown
+}
+
 impl Section for Receivers {
     fn read_entry(&mut self, key: &str, node: &Node, reader: &mut Reader) -> bool {
         fn insert<T: Field + Default>(
@@ -72,7 +87,7 @@ impl Section for Receivers {
 
     fn show_entries(&self, out: &mut Vec<(String, Value)>) {
         fn add<T: Field>(map: &BTreeMap<String, T>, out: &mut Vec<(String, Value)>) {
-            out.extend(map.iter().map(|(name, receiver)| (name.clone(), receiver.show())));
+            out.extend(map.iter().map(|(name, receiver)| (name.clone(), shown(receiver))));
         }
         add(&self.otlp, out);
         add(&self.jaeger, out);

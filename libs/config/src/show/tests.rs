@@ -76,3 +76,16 @@ fn every_key_has_a_meaning_and_stands_once() {
         assert!(seen.insert(row.path.clone()), "{} stands twice", row.path);
     }
 }
+
+#[test]
+fn query_of_an_address_for_metrics_is_masked() {
+    let text = "metrics_generator: {storage: {remote_write: [{url: 'http://u:a?b@h/w?key=hunter2', oauth2: {token_url: \
+                'http://h/t?key=hunter2'}}, {url: 'http://h/w'}]}}";
+    let config = crate::from_yaml(text).unwrap();
+    for shown in [to_yaml(&config), to_yaml_diff(&config)] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+        for url in ["http://u:********@h/w?********", "http://h/t?********", "http://h/w"] {
+            assert!(shown.contains(url), "{url} in {shown}");
+        }
+    }
+}

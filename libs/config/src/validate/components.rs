@@ -246,6 +246,11 @@ pub(super) fn querier(config: &Config) -> Result<(), Invalid> {
         !needs_address || !config.querier.frontend_worker.frontend_address.is_empty(),
         "frontend worker address not specified",
     )?;
+    ensure(
+        "querier.max_job_memory_bytes",
+        config.querier.max_job_memory_bytes > 0,
+        "must be greater than 0: no block could be read",
+    )?;
     let (search, by_id) = (&config.querier.search, &config.querier.trace_by_id);
     ensure_time("querier.search.query_timeout", search.query_timeout, "every search would fail")?;
     ensure_time(
@@ -283,6 +288,11 @@ pub(super) fn ingester(config: &Config) -> Result<(), Invalid> {
     ensure(
         "ingester.max_live_bytes",
         config.ingester.max_live_bytes > 0,
+        "must be greater than 0: every push would be refused",
+    )?;
+    ensure(
+        "ingester.lifecycler.num_tokens",
+        config.ingester.lifecycler.num_tokens > 0,
         "must be greater than 0: every push would be refused",
     )?;
     let flush = config.ingester.flush_op_timeout;

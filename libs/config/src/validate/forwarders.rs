@@ -51,12 +51,43 @@ fn filter(key: &str, forwarder: &Forwarder) -> Result<(), Invalid> {
 
 /// A simple condition of OTTL as a filter of TraceQL. `None` for one that needs to be written by hand.
 fn in_traceql(condition: &str) -> Option<String> {
-    let mut text = condition.to_owned();
+    let mut filter = String::new();
+    let mut rest = condition;
+    // What is quoted stays as it is: the name of an attribute, or a value.
+    while let Some((before, after)) = rest.split_once('"') {
+        let (quoted, after) = after.split_once('"')?;
+        if quoted.contains('\\') {
+            return None;
+        }
+        let Some(path) = before.strip_suffix("attributes[") else {
+            filter += &format!("{}\"{quoted}\"", words_in_traceql(before)?);
+            rest = after;
+            continue;
+        };
+        let (before, scope) = match path.strip_suffix("resource.") {
+            Some(before) => (before, "resource"),
+            None => (path.strip_suffix("span.").unwrap_or(path), "span"),
+        };
+        // Attributes of something else.
+        if before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_')) {
+            return None;
+        }
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        filter += &words_in_traceql(before)?;
+        filter += &match !quoted.is_empty() && quoted.chars().all(is_plain) {
+            true => format!("{scope}.{quoted}"),
+            false => format!("{scope}.\"{quoted}\""),
+        };
+        rest = after.strip_prefix(']')?;
+    }
+    filter += &words_in_traceql(rest)?;
+    Some(format!("{{ {filter} }}"))
+}
+
+/// A part of a condition that has no quotes.
+fn words_in_traceql(part: &str) -> Option<String> {
+    let mut text = part.to_owned();
     for (from, to) in [
-        ("resource.attributes[\"", "resource."),
-        ("span.attributes[\"", "span."),
-        ("attributes[\"", "span."),
-        ("\"]", ""),
         ("span.name", "name"),
         ("status.code", "status"),
         ("==", "="),
@@ -73,8 +104,9 @@ fn in_traceql(condition: &str) -> Option<String> {
             text = format!("{before}{}{after}", name.to_ascii_lowercase());
         }
     }
-    let is_by_hand = text.contains(['(', '[']) || text.contains(" nil") || text.contains("not ");
-    (!is_by_hand).then(|| format!("{{ {text} }}"))
+    let is_by_hand =
+        text.contains(['(', '[', ']']) || text.contains(" nil") || text.contains("not ");
+    (!is_by_hand).then_some(text)
 }
 
 #[cfg(test)]
@@ -93,11 +125,25 @@ mod tests {
                 "kind == SPAN_KIND_SERVER or status.code == STATUS_CODE_ERROR",
                 "{ kind = server || status = error }",
             ),
+            (
+                r#"attributes["a b"] == "x and [y] == z" or attributes["c"] == 1"#,
+                r#"{ span."a b" = "x and [y] == z" || span.c = 1 }"#,
+            ),
         ] {
             assert_eq!(in_traceql(condition).as_deref(), Some(filter), "{condition}");
         }
-        for condition in ["IsMatch(name, \"a.*\")", "attributes[\"a\"] != nil", "not name == \"x\""]
-        {
+        for condition in [
+            r#"IsMatch(name, "a.*")"#,
+            r#"attributes["a"] != nil"#,
+            r#"not name == "x""#,
+            r#"attributes["a" ] == "b""#,
+            r#"attributes["a"" == "b""#,
+            r#"attributes["a"] == "b"#,
+            r#"attributes["a\"] == "b"#,
+            r#"name == "a\"b""#,
+            r#"instrumentation_scope.attributes["a"] == "b""#,
+            r#"attributes[a] == "b""#,
+        ] {
             assert_eq!(in_traceql(condition), None, "{condition}");
         }
     }

@@ -81,6 +81,11 @@ fn s3(section: &str, s3: &S3) -> Result<(), Invalid> {
         matches!(s3.sse.type_.as_str(), "" | "SSE-S3" | "SSE-KMS" | "SSE-C"),
         "unsupported S3 SSE type",
     )?;
+    ensure(
+        &key("bucket_lookup_type"),
+        s3.bucket_lookup_type <= 2,
+        "must be 0 (automatic), 1 (host name) or 2 (path)",
+    )?;
     let tls = &s3.tls;
     let version = tls.tls_min_version.as_str();
     if !version.is_empty() && !TLS_VERSIONS.contains(&version) {

@@ -36,6 +36,14 @@ fn rules_of_components_have_their_texts() {
             "must be greater than 0: every push would be refused (ingester_client.remote_timeout)",
         ),
         (
+            "ingester: {lifecycler: {num_tokens: 0}}",
+            "must be greater than 0: every push would be refused (ingester.lifecycler.num_tokens)",
+        ),
+        (
+            "querier: {max_job_memory_bytes: 0}",
+            "must be greater than 0: no block could be read (querier.max_job_memory_bytes)",
+        ),
+        (
             "querier: {search: {query_timeout: 0s}}",
             "must be greater than 0: every search would fail (querier.search.query_timeout)",
         ),
@@ -219,6 +227,10 @@ fn rules_of_components_have_their_texts() {
             "invalid bloom filter fp rate 1",
         ),
         ("storage: {trace: {s3: {sse: {type: X}}}}", "unsupported S3 SSE type"),
+        (
+            "storage: {trace: {s3: {bucket_lookup_type: 3}}}",
+            "must be 0 (automatic), 1 (host name) or 2 (path) (storage.trace.s3.bucket_lookup_type)",
+        ),
         ("compactor: {compaction: {compaction_window: 0}}", "compaction window can't be 0"),
         (
             "cache: {caches: [{roles: [bloom], memcached: {addresses: 'dns+m:11211'}}, {roles: [bloom], redis: {endpoint: 'r:6379'}}]}",

@@ -27,6 +27,30 @@ pub fn parse_alone(text: &str) -> Result<Node, SyntaxError> {
     read(text, true)
 }
 
+/// Whether a text has a second document, which [`parse`] leaves aside. One without content is none.
+pub(crate) fn has_second_document(text: &str) -> bool {
+    // Nearly no text has one, and large ones need not be looked at twice.
+    if !text.lines().any(|line| line.starts_with("---") || line.starts_with("...")) {
+        return false;
+    }
+    let mut documents = 0;
+    for (event, _) in Parser::new_from_str(text).map_while(Result::ok) {
+        let has_content = match event {
+            Event::DocumentStart(_) => {
+                documents += 1;
+                false
+            }
+            Event::Scalar(text, ..) => !matches!(&*text, "" | "~"),
+            Event::SequenceStart(..) | Event::MappingStart(..) => true,
+            _ => false,
+        };
+        if has_content && documents > 1 {
+            return true;
+        }
+    }
+    false
+}
+
 fn read(text: &str, alone: bool) -> Result<Node, SyntaxError> {
     compose(text, alone).or_else(|error| {
         let relaxed = lenient::relaxed(text, &error.cause);

@@ -241,3 +241,13 @@ proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn second_document_is_noticed_unless_it_is_empty() {
+    for text in ["a: 1\n---\nb: 2\n", "---\na: 1\n--- b\n", "---\n---\n- a\n"] {
+        assert!(has_second_document(text), "{text}");
+    }
+    for text in ["", "a: 1\n", "---\na: 1\n", "a: 1\n---\n", "---\na: 1\n...\n"] {
+        assert!(!has_second_document(text), "{text}");
+    }
+}

@@ -5,6 +5,7 @@ use std::{error::Error, iter::successors, time::Duration};
 use bytes::Bytes;
 use h2::Reason;
 use http::uri::PathAndQuery;
+use tactus_config::without_passwords;
 use tactus_proto::codec::RawCalls;
 use tactus_proto::otlp::ExportTraceServiceResponse;
 use tactus_receivers::otlp_grpc::EXPORT_PATH;
@@ -29,19 +30,19 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Errors: an endpoint that is not `host:port`.
+    /// Errors: an endpoint that is not `host:port`. The error shows no password.
     pub(super) fn new(
         channels: &Channels,
         address: &str,
         timeout: Duration,
         with_tenants: bool,
     ) -> Result<Self, AddressError> {
-        let address = address.to_owned();
-        if address.contains("//") || !address.contains(':') {
-            return Err(AddressError::Address(address));
+        // Credentials would not be sent, but be in the log.
+        if address.contains("//") || address.contains('@') || !address.contains(':') {
+            return Err(AddressError::Address(without_passwords(address)));
         }
-        let connection = channels.at(&address)?;
-        Ok(Self { address, connection, timeout, with_tenants })
+        let connection = channels.at(address)?;
+        Ok(Self { address: address.to_owned(), connection, timeout, with_tenants })
     }
 
     pub(super) fn address(&self) -> &str {

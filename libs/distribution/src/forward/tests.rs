@@ -415,6 +415,12 @@ async fn sections_that_cannot_be_are_named() {
     );
     let error = refused(&|section| section.otlpgrpc.endpoints = vec!["http://x:1".to_owned()]);
     assert_eq!(error, "distributor.forwarders[0].otlpgrpc.endpoints: not an address: http://x:1");
+    for (endpoint, shown) in
+        [("u:hunter2@x:1", "u:********@x:1"), ("htp://u:hunter2@x", "htp://u:********@x")]
+    {
+        let error = refused(&|section| section.otlpgrpc.endpoints = vec![endpoint.to_owned()]);
+        assert!(error.ends_with(&format!("endpoints: not an address: {shown}")), "{error}");
+    }
     let error = refused(&|section| section.otlpgrpc.endpoints.clear());
     assert_eq!(error, "distributor.forwarders[0].otlpgrpc.endpoints: none is named");
     let error = refused(&|section| {

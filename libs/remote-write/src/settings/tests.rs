@@ -92,6 +92,39 @@ fn one_way_to_authenticate_at_most() {
 }
 
 #[test]
+fn proxy_that_would_be_gone_past_is_refused_with_its_key() {
+    let tail = "must begin with http:// or https://: there are no other proxies here";
+    for proxy in ["ftp://p:9", "htp://p:9", "socks5://p:9", "ftp:p:9", "file:///p"] {
+        let reason = refusal(|config| config.proxy_url = proxy.to_owned());
+        assert_eq!(reason, format!("proxy_url {proxy:?}: {tail}"));
+        let oauth2 = OAuth2 {
+            client_id: "c".to_owned(),
+            token_url: "http://localhost/token".to_owned(),
+            proxy_url: proxy.to_owned(),
+            ..OAuth2::default()
+        };
+        let reason = refusal(|config| config.oauth2 = Some(oauth2));
+        assert_eq!(reason, format!("oauth2.proxy_url {proxy:?}: {tail}"));
+    }
+    for proxy in ["http://p:9", "HTTPS://p", "http://u:x@p:9", "p:9", "10.0.0.1:9", "u:x@p:9"] {
+        let reason = refusal(|config| config.proxy_url = proxy.to_owned());
+        assert_eq!(reason, "accepted", "{proxy}");
+    }
+}
+
+#[test]
+fn refusals_show_no_password() {
+    let refusals = [
+        refusal(|config| config.url = "u:hunter2@h/x".to_owned()),
+        refusal(|config| config.url = "//u:hunter2@h".to_owned()),
+        refusal(|config| config.proxy_url = "ftp://u:hunter2@h".to_owned()),
+    ];
+    for reason in refusals {
+        assert!(reason.contains("u:********@h"), "{reason}");
+    }
+}
+
+#[test]
 fn certificates_are_judged_also_where_only_a_redirect_needs_them() {
     let broken = || RemoteTls { ca: "x".to_owned(), ..RemoteTls::default() };
     let section = "metrics_generator.storage.remote_write";
