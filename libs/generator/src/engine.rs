@@ -34,6 +34,7 @@ use tactus_remote_write::series::Sink;
 pub use self::own_metrics::EngineMetrics;
 pub use self::settings::Processor;
 pub use self::settings::Settings;
+pub(crate) use self::settings::collection_interval;
 
 /// Texts kept besides four for each label set; then those that nobody waits for are forgotten.
 const SPARE_TEXTS: usize = 16 * 1024;
@@ -127,6 +128,10 @@ impl Tenant {
             if !is_same {
                 self.registry.remove_metrics(owner);
             }
+        }
+        let max_values = |of: &Settings| of.registry.max_cardinality_per_label;
+        if max_values(before) != max_values(&settings) {
+            self.metrics.end_label_values(&self.registry);
         }
         self.settings = settings;
         self.registry.update(self.settings.registry.clone(), now_ms);

@@ -17,9 +17,6 @@ use crate::engine;
 use crate::memory::SeriesMemory;
 use crate::metrics::Metrics;
 
-/// The least time between two collections, whatever is configured.
-const MIN_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Configuration, limits, threads, metrics and remote write, which all tenants of a generator use.
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
@@ -80,9 +77,7 @@ impl Shared {
 
     /// The time between two collections.
     pub(crate) fn interval(&self, limits: &GeneratorLimits) -> Duration {
-        let own = limits.collection_interval.non_zero();
-        let all = self.config.metrics_generator.registry.collection_interval.as_std();
-        own.unwrap_or(all).max(MIN_INTERVAL)
+        engine::collection_interval(&self.config.metrics_generator, limits)
     }
 
     /// As the ingester cuts attributes.

@@ -17,9 +17,12 @@ const FRAME_BYTES: usize = 256 << 10;
 /// Bytes of a part whose samples are all sent from which it is closed, so that its space comes back.
 const SENT_PART_BYTES: u64 = 1 << 20;
 
-/// Collections without a sample of a series after which it is forgotten. Its last time matters no longer than zero
-/// samples reach back, which is 61 s; collections are at least seconds apart.
-const REMEMBERED_COLLECTIONS: u64 = 64;
+/// Milliseconds after its last sample in which a series that ended is not forgotten. Its last time matters no longer than
+/// zero samples reach back, which is 61 s.
+const REMEMBERED_MS: i64 = 120_000;
+
+/// Milliseconds between searches for series that ended, which look at all series.
+const SEARCH_MS: u64 = 60_000;
 
 /// Most characters of an exemplar's label, name and value: receivers refuse longer ones.
 const MAX_EXEMPLAR_CHARACTERS: usize = 128;
@@ -40,6 +43,8 @@ pub(super) struct Writer {
     part_definition_bytes: u64,
     part_started_ms: i64,
     collection: u64,
+    /// When series that ended were looked for last.
+    searched_ms: i64,
 }
 
 #[derive(Debug)]
@@ -67,6 +72,7 @@ impl Writer {
             part_definition_bytes: 0,
             part_started_ms: i64::MAX,
             collection: 0,
+            searched_ms: started_ms,
         }
     }
 
@@ -116,12 +122,22 @@ impl Writer {
         !goes_on
     }
 
-    fn forget_old(&mut self) {
-        let horizon = self.collection.saturating_sub(REMEMBERED_COLLECTIONS);
-        let references = &mut self.references;
+    /// Forgets series that are not in this collection and whose last time no longer matters. By time, because minutes may be
+    /// between collections.
+    fn forget_ended(&mut self, now_ms: i64) {
+        if now_ms.abs_diff(self.searched_ms) < SEARCH_MS {
+            return;
+        }
+        self.searched_ms = now_ms;
+        let (collection, references) = (self.collection, &mut self.references);
         self.known.retain(|reference, known| {
-            let keep = known.collection >= horizon;
-            if !keep && references.get(&known.label_hash) == Some(reference) {
+            if known.collection == collection {
+                return true;
+            }
+            // The last reference of the same labels has taken over the last time.
+            let is_last = references.get(&known.label_hash) == Some(reference);
+            let keep = is_last && now_ms.saturating_sub(known.last_ms) < REMEMBERED_MS;
+            if is_last && !keep {
                 references.remove(&known.label_hash);
             }
             keep
@@ -135,6 +151,7 @@ pub struct Collection<'a> {
     writer: parking_lot::MutexGuard<'a, Writer>,
     queue: Option<&'a Queue>,
     metrics: &'a TenantMetrics,
+    now_ms: i64,
     counts: Counts,
     highest_ms: i64,
     out_of_order: u64,
@@ -164,6 +181,7 @@ impl<'a> Collection<'a> {
             writer,
             queue,
             metrics,
+            now_ms,
             counts: Counts::default(),
             highest_ms: i64::MIN,
             out_of_order: 0,
@@ -199,9 +217,7 @@ impl<'a> Collection<'a> {
             self.metrics.dropped(&loss);
         }
         self.metrics.appended(self.counts, self.out_of_order, queue.bytes());
-        if self.writer.collection.is_multiple_of(REMEMBERED_COLLECTIONS) {
-            self.writer.forget_old();
-        }
+        self.writer.forget_ended(self.now_ms);
         self.metrics.set_series(self.writer.series());
         Ok(())
     }

@@ -106,6 +106,8 @@ pub(super) struct TenantMetrics {
     edges: Option<[Counter; 7]>,
     hosts: Option<Counter>,
     reported: Statistics,
+    /// The limit that is shown.
+    limit: u64,
     values_limited: HashMap<String, (Counter, u64)>,
 }
 
@@ -131,6 +133,7 @@ impl TenantMetrics {
             edges: None,
             hosts: None,
             reported: Statistics::default(),
+            limit: settings.registry.limit,
             values_limited: HashMap::new(),
         };
         metrics.set(settings);
@@ -202,12 +205,13 @@ impl TenantMetrics {
         add(self.hosts.iter(), [invalid_utf8]);
     }
 
-    /// Tells what the registry counted since the last call.
+    /// Tells what the registry counted since the last call, and its limit.
     pub(super) fn count_series(&mut self, registry: &Registry) {
-        let now = registry.statistics();
-        if *now == self.reported {
+        let (now, limit) = (registry.statistics(), registry.settings().limit);
+        if *now == self.reported && limit == self.limit {
             return;
         }
+        self.limit = limit;
         let before = std::mem::replace(&mut self.reported, now.clone());
         let tenant = [self.tenant.as_str()];
         let entity = self.limiter == Limiter::Entity;
@@ -231,7 +235,9 @@ impl TenantMetrics {
             counts.removed.inc_by(removed - before_all[1]);
             counts.limited.inc_by(limited - before_all[2]);
             counts.active.set(active as f64);
-            counts.max.set(registry.settings().limit as f64);
+        }
+        if let Some(counts) = &self.counts {
+            counts.max.set(limit as f64);
         }
         if limited > before_all[2] {
             log_limit(&self.tenant, active, registry);
@@ -263,10 +269,16 @@ impl TenantMetrics {
                 .values_limited
                 .entry(label.to_owned())
                 .or_insert_with(|| (all.with([tenant, label]), 0));
-            // The limit may have been another one meanwhile, from which counting begins anew.
-            counter.inc_by(limited.saturating_sub(*reported));
+            counter.inc_by(limited - *reported);
             *reported = limited;
         }
+    }
+
+    /// To be called before the limit on the values of labels changes, from which the registry counts them anew: tells the rest.
+    pub(super) fn end_label_values(&mut self, registry: &Registry) {
+        self.show_demand(registry);
+        self.values_limited.clear();
+        self.all.label_demand.retain(|[known, _]| known != self.tenant);
     }
 }
 

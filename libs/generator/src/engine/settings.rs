@@ -1,6 +1,7 @@
 //! The settings of a tenant's generator: the configuration, overridden by the tenant's limits.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tactus_config::increasing_buckets;
 use tactus_config::sections::generator::{
@@ -21,6 +22,9 @@ const INSTANCE_LABEL: &str = "__metrics_gen_instance";
 /// Entries of a list of settings. A name is looked for in all attributes, and takes room for each resource of a push and for
 /// each series. A bucket is a series.
 const MAX_ENTRIES: usize = 256;
+
+/// The least time between two collections, whatever is configured.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a tenant's generator does. Equal settings change nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,7 +125,7 @@ fn registry_settings(
     };
     Ok(registry::Settings {
         external_labels: external,
-        stale_after_ms: milliseconds(own.stale_duration),
+        stale_after_ms: stale_after_ms(config, limits),
         max_label_name_bytes: usize::try_from(own.max_label_name_length).unwrap_or(0),
         max_label_value_bytes: usize::try_from(own.max_label_value_length).unwrap_or(0),
         limiter,
@@ -137,6 +141,19 @@ fn registry_settings(
 
 fn milliseconds(duration: tactus_config::GoDuration) -> i64 {
     duration.0.max(0) / 1_000_000
+}
+
+/// The time between two collections.
+pub(crate) fn collection_interval(config: &MetricsGenerator, limits: &GeneratorLimits) -> Duration {
+    let own = limits.collection_interval.non_zero();
+    own.unwrap_or(config.registry.collection_interval.as_std()).max(MIN_INTERVAL)
+}
+
+/// Two intervals at least: a series that ended sooner could miss the collection of its last value, or of all of them.
+fn stale_after_ms(config: &MetricsGenerator, limits: &GeneratorLimits) -> i64 {
+    let interval_ms = collection_interval(config, limits).as_millis();
+    let least_ms = i64::try_from(2 * interval_ms).unwrap_or(i64::MAX);
+    milliseconds(config.registry.stale_duration).max(least_ms)
 }
 
 fn native(limits: &GeneratorLimits) -> Result<NativeSettings, String> {

@@ -12,11 +12,11 @@ const FEW: usize = 32;
 /// A label: its name and its value.
 pub(crate) type Label = (Arc<str>, Arc<str>);
 
-/// The name with `__` before it if it is `__name__` or `le`, which series have anyway. Receivers refuse a whole request for one
-/// series that has a label twice.
+/// The name with `__` before it if it is `__name__` or `le`, which series have anyway, or `metric_overflow`, which tells the
+/// series of what is beyond a limit from all others. Receivers refuse a whole request for one series that has a label twice.
 pub(crate) fn free_name(name: &str) -> Arc<str> {
     match name {
-        "__name__" | "le" => format!("__{name}").into(),
+        "__name__" | "le" | "metric_overflow" => format!("__{name}").into(),
         free => free.into(),
     }
 }
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn names_that_series_have_themselves_are_made_others() {
         assert_eq!(
-            ["le", "__name__", "level"].map(|n| free_name(n).to_string()),
-            ["__le", "____name__", "level"]
+            ["le", "__name__", "metric_overflow", "level"].map(|n| free_name(n).to_string()),
+            ["__le", "____name__", "__metric_overflow", "level"]
         );
     }
 

@@ -134,6 +134,39 @@ fn stale_series_end_without_a_marker_and_begin_again_at_zero() {
 }
 
 #[test]
+fn series_live_until_their_last_value_is_collected() {
+    for (interval, left) in [("15s", 0), ("5m", 1)] {
+        let limits = json!({"processors": ["span-metrics-count"], "collection_interval": interval});
+        let yaml = json!({
+            "overrides": {"defaults": {"metrics_generator": limits}},
+            "metrics_generator": {"registry": {"stale_duration": "1m"}},
+        });
+        let mut bench = Bench::new(&yaml.to_string());
+        bench.push(&services(&["a"]), &json!([span("a", "x", 2, "a1", "")]), PUSH_MS);
+        bench.tenant.expire(PUSH_MS + 6 * 60_000);
+        assert_eq!(bench.tenant.series(), left, "{interval}");
+        bench.tenant.expire(PUSH_MS + 12 * 60_000);
+        assert_eq!(bench.tenant.series(), 0, "{interval}");
+    }
+}
+
+#[test]
+fn dimension_with_the_name_of_the_overflow_is_another_label() {
+    let intrinsics =
+        json!({"service": false, "span_name": false, "span_kind": false, "status_code": false});
+    let span_metrics =
+        json!({"intrinsic_dimensions": intrinsics, "dimensions": ["metric_overflow"]});
+    let limits = json!({"processors": ["span-metrics-count"]});
+    let mut bench = Bench::with(limits, json!({ "span_metrics": span_metrics }));
+    let attributes = json!({"attributes": {"metric_overflow": "true"}});
+    let spans = json!([with(span("a", "x", 2, "a1", ""), attributes)]);
+    bench.push(&services(&["a"]), &spans, PUSH_MS);
+    assert_eq!(bench.collect(COLLECT_MS).value_with("__metric_overflow=true"), 1.0);
+    bench.tenant.expire(PUSH_MS + LONG_MS);
+    assert_eq!(bench.tenant.series(), 0);
+}
+
+#[test]
 fn changed_processor_begins_anew_and_a_removed_one_ends() {
     let both = json!(["span-metrics", "service-graphs"]);
     let mut bench = Bench::with(json!({ "processors": both }), json!({}));
@@ -269,6 +302,43 @@ fn values_of_a_label_beyond_the_limit_become_one() {
     let limited =
         "registry_label_values_limited_total{tenant=\"single-tenant\",label_name=\"span_name\"}";
     assert_eq!(bench.own(limited), 20.0);
+}
+
+#[test]
+fn metrics_of_limits_follow_their_changes() {
+    let limits = |series: u64, values: u64| {
+        json!({"processors": ["span-metrics-count"], "max_active_series": series,
+               "max_cardinality_per_label": values})
+    };
+    let set = |bench: &mut Bench, limits: &Value, now_ms: i64| {
+        let settings = settings(&yaml(limits, &json!({}))).unwrap();
+        bench.tenant.set(settings, now_ms).unwrap();
+    };
+    let max = "registry_max_active_series{tenant=\"single-tenant\"}";
+    let limited =
+        "registry_label_values_limited_total{tenant=\"single-tenant\",label_name=\"span_name\"}";
+    let demand = "registry_label_cardinality_demand_estimate{tenant=\"single-tenant\",label_name=\"span_name\"}";
+    let spans: Vec<Value> = (0..20).map(|n| span("a", &format!("name {n}"), 2, "a1", "")).collect();
+    let spans = json!(spans);
+    let mut bench = Bench::with(limits(1_000, 5), json!({}));
+    bench.push(&services(&["a"]), &spans, PUSH_MS);
+    bench.push(&services(&["a"]), &spans, PUSH_MS + 20_000);
+    bench.collect(PUSH_MS + 20_500);
+    assert_eq!((bench.own(max), bench.own(limited)), (1_000.0, 20.0));
+    assert!(bench.own(demand) > 0.0);
+    bench.push(&services(&["a"]), &spans, PUSH_MS + 21_000);
+    set(&mut bench, &limits(2_000, 6), PUSH_MS + 22_000);
+    assert_eq!((bench.own(max), bench.own(limited)), (2_000.0, 40.0), "the rest is told");
+    bench.push(&services(&["a"]), &spans, PUSH_MS + 22_100);
+    bench.push(&services(&["a"]), &spans, PUSH_MS + 40_000);
+    bench.collect(PUSH_MS + 40_500);
+    assert_eq!(bench.own(limited), 60.0);
+    assert!(bench.own(demand) > 0.0);
+    set(&mut bench, &limits(0, 0), PUSH_MS + 41_000);
+    bench.push(&services(&["a"]), &spans, PUSH_MS + 41_100);
+    bench.collect(PUSH_MS + 41_500);
+    assert_eq!((bench.own(max), bench.own(limited)), (0.0, 60.0));
+    assert_eq!(bench.own(demand), 0.0, "it is not shown without a limit");
 }
 
 proptest! {

@@ -1,3 +1,4 @@
+mod ended;
 mod remotes;
 
 use std::sync::Arc;
