@@ -836,7 +836,7 @@ def test_token_is_asked_for_and_sent(browser, servers):
     digest = hashlib.sha256(b"reader-token").hexdigest()
     users = servers.directory / "users.yaml"
     users.write_text(yaml.safe_dump({"users": [
-        {"name": "reader", "token_sha256": digest, "tenants": ["a"], "roles": ["read", "write"]}]}))
+        {"name": "reader", "token_sha256": digest, "tenants": ["a", "b"], "roles": ["read", "write"]}]}))
     running = servers.start(config={"multitenancy_enabled": True, "auth": {"enabled": True, "users_file": str(users)}})
     need_pages(running)
     made = Visit(browser, running.url)
@@ -856,6 +856,14 @@ def test_token_is_asked_for_and_sent(browser, servers):
         assert "reader-token" not in page.url
         page.reload()
         page.get_by_text("No request was stored in this range.").wait_for()
+        # Whoever changes the tenant alone keeps the token.
+        page.get_by_role("button", name="tenant a").click()
+        assert page.get_by_label("Token").get_attribute("placeholder") == "unchanged"
+        page.get_by_label("Tenant").fill("b")
+        page.get_by_role("button", name="Continue").click()
+        page.get_by_role("button", name="tenant b").wait_for()
+        page.get_by_text("No request was stored in this range.").wait_for()
+        assert page.get_by_role("dialog").count() == 0
         made.check()
     finally:
         made.close()

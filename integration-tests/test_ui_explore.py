@@ -299,6 +299,11 @@ def test_map_shows_the_difference_of_two_windows(visit, server, orders):
     page.get_by_label("within").select_option("2 calls")
     page.wait_for_url("**hops=2*")
     page.locator("tbody tr", has_text="new-mail").wait_for()
+    # There are none of a call that is gone in the range of the page.
+    page = visit.open("ui/map?" + ask(against="before", **graph))
+    page.locator("tbody tr", has_text="old-mail").locator("a").click()
+    page.locator(".results a", has_text="call").wait_for()
+    assert (parameters(page)["from"], parameters(page)["to"]) == (f"{second - 60}", f"{second - 30}")
     visit.check()
 
 

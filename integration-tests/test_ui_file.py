@@ -135,6 +135,8 @@ def test_what_is_no_file_is_refused_with_the_place(server, files):
     damaged = ask(server, gzip.compress(otlp_json)[:-20])
     assert damaged.status_code == 400 and "cannot decompress the file" in damaged.text
     assert ask(server, b"").text.strip() == "the file is empty"
+    assert "UTF-8" in ask(server, otlp_json.decode().encode("utf-16")).text
+    assert "no JSON of traces" in ask(server, b"<!doctype html>\n<html>").text
     assert ask(server, otlp_json, trace="7").status_code == 404
     assert ask(server, otlp_json, trace="7", **{"as": "everything"}).status_code == 400
 

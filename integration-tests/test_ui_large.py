@@ -108,6 +108,41 @@ def test_table_of_operations_of_a_service_says_how_many_it_leaves_out(visit, ser
     visit.check()
 
 
+def test_map_of_a_trace_says_how_many_calls_it_leaves_out(visit, server):
+    """Each service is called by seven others, in circles: all calls would be drawn late, if at all."""
+    trace, start, services = os.urandom(16), time.time_ns() - 10**10, 100
+    request = otlp.ExportTraceServiceRequest()
+    for one in range(services):
+        root = otlp.span(trace, (one + 1).to_bytes(8, "big"), "root", start)
+        called = [otlp.span(trace, name="op", start=start, parent_span_id=((one + n * 13) % services + 1).to_bytes(8, "big"))
+                  for n in range(1, 8)]
+        request.resource_spans.extend(otlp.export(root, *called, service=f"service-{one}").resource_spans)
+    server.must_push(request)
+    eventually(lambda: b'"spans":800,' in server.get(f"/ui/api/traces/{trace.hex()}/skeleton").content, "the whole trace")
+    page = visit.open(f"ui/trace/{trace.hex()}?view=map")
+    page.get_by_text(re.compile("^! Only the 400 most frequent calls are shown, 300 are not")).wait_for(timeout=60_000)
+    assert page.locator(".map .edge").count() == 400
+    visit.check()
+
+
+@pytest.mark.parametrize("what,shown,selector", [("links", 100, ".details a.mono"), ("attributes", 500, ".details .pair")])
+def test_span_with_very_much_shows_the_first_of_it(visit, server, what, shown, selector):
+    count = 3_000
+    span = otlp.span(name="much", attributes={f"k{n}": n for n in range(count)} if what == "attributes" else {})
+    for _ in range(count if what == "links" else 0):
+        span.links.add(trace_id=os.urandom(16), span_id=os.urandom(8))
+    trace = push(server, [span])
+    page = visit.open(f"ui/trace/{trace}?span={span.span_id.hex()}")
+    more = page.get_by_role("button", name=re.compile(f"^Show all 3.000 {what}$"))
+    more.wait_for()
+    # The resource has its own.
+    assert shown <= page.locator(selector).count() <= shown + 1
+    more.click()
+    more.wait_for(state="detached")
+    assert count <= page.locator(selector).count() <= count + 1
+    visit.check()
+
+
 def test_calls_that_are_deeper_than_any_stack_are_compared_and_drawn(visit, server):
     a, b = (push(server, made(DEEP, lambda n: n - 1)) for _ in range(2))
     page = visit.open(f"ui/compare/typical...{b}")

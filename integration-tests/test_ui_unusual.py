@@ -139,6 +139,35 @@ def test_service_that_sent_no_name_is_there_and_leads_nowhere(visit, unusual):
     visit.check()
 
 
+@pytest.mark.parametrize("name", [None, "", "\0", "a\1b", "__proto__", "constructor"])
+def test_calls_are_drawn_whatever_services_are_called(visit, server, name):
+    call = otlp.span(name="call", kind=CLIENT, start=time.time_ns() - 10**9, duration=20 * MS)
+    serve = otlp.span(call.trace_id, name="serve", kind=SERVER, start=time.time_ns() - 10**9, duration=10 * MS, parent_span_id=call.span_id)
+    named = otlp.export(serve, service=name or "")
+    if name is None:
+        del named.resource_spans[0].resource.attributes[:]
+    server.must_push(otlp.export(call, service="caller"))
+    server.must_push(named)
+    trace = call.trace_id.hex()
+    eventually(lambda: len(server.get(f"/api/traces/{trace}").json()["batches"]) == 2, "both spans are there")
+    page = visit.open(f"ui/trace/{trace}?view=map")
+    page.locator(".map .edge").wait_for()
+    assert page.locator(".map a").count() == 2
+    page = settled(visit.open("ui/map?" + urllib.parse.urlencode({"q": '{ trace:id = "%s" }' % trace})))
+    assert page.locator("main .error").count() == 0
+    # Of services without a name the server makes no call.
+    assert page.locator(".map .edge").count() == page.locator("main tbody tr").count() == (1 if name else 0)
+    visit.check()
+
+
+def test_requests_of_no_duration_are_in_no_heatmap_and_that_is_said(visit, server):
+    server.must_push(otlp.export(otlp.span(name="tick", kind=SERVER, duration=0), service="clock"))
+    page = visit.open("ui/services?service=clock")
+    page.locator("main tbody tr", has_text="tick").wait_for()
+    page.get_by_text("No span that matches in this range has a duration above 0.").wait_for()
+    visit.check()
+
+
 def test_error_without_a_blank_is_as_wide_as_the_window(visit, unusual):
     visit.expect("400")
     page = visit.open("ui/search?" + urllib.parse.urlencode({"q": '{ name = "' + "x" * 3000}))

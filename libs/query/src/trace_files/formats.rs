@@ -23,6 +23,11 @@ use tactus_zipkin::DecodeOptions;
 const LIBRARY_SPANS: u32 = 1000;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Those of UTF-16, in which some programs of Windows save texts.
+const BYTE_ORDER_MARKS_OF_UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+/// Bytes at the begin of a file that tell a text from protobuf, which has controls there: the numbers of its fields.
+const TEXT_BYTES: usize = 64;
 
 /// Messages that a span, a resource or a scope of protobuf may hold, as in JSON: they are decoded to be checked.
 const MAX_MESSAGES: usize = 1 << 16;
@@ -78,6 +83,9 @@ pub(crate) fn decode(file: &Bytes, max_spans: usize) -> Result<TraceFile> {
     let is_text = matches!(first, Some(b'{' | b'['));
     let (format, otlp) = match first {
         None => return Err(Error::Invalid("the file is empty".to_owned())),
+        Some(_) if BYTE_ORDER_MARKS_OF_UTF_16.iter().any(|mark| file.starts_with(mark)) => {
+            return Err(Error::Invalid("a text in UTF-16: save it as UTF-8".to_owned()));
+        }
         // A line feed before a text looks like the first field of protobuf.
         Some(_) if is_text && !(file.starts_with(b"\n") && is_protobuf(file)) => {
             of_text(&file.slice_ref(text))?
@@ -87,7 +95,9 @@ pub(crate) fn decode(file: &Bytes, max_spans: usize) -> Result<TraceFile> {
             ("Zipkin protobuf", spans.map_err(Error::Invalid)?)
         }
         Some(_) => {
-            check_protobuf(file).map_err(Error::Invalid)?;
+            check_protobuf(file).map_err(|error| {
+                Error::Invalid(if is_readable(file) { NO_JSON.to_owned() } else { error })
+            })?;
             ("OTLP protobuf", file.clone())
         }
     };
@@ -100,6 +110,16 @@ pub(crate) fn decode(file: &Bytes, max_spans: usize) -> Result<TraceFile> {
         )));
     }
     Ok(TraceFile { format, content })
+}
+
+/// Said of a page of a proxy, or of any other text.
+const NO_JSON: &str = "a text, but no JSON of traces, which begins with { or [";
+
+/// Whether a file begins as a text does, in ASCII or UTF-8.
+fn is_readable(file: &[u8]) -> bool {
+    let is_letter =
+        |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || !byte.is_ascii();
+    file.iter().take(TEXT_BYTES).all(is_letter)
 }
 
 fn is_protobuf(file: &Bytes) -> bool {

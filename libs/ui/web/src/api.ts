@@ -42,7 +42,7 @@ const token = signal(keptInTab.get(TOKEN) ?? "");
 /** True if a token is known. */
 export const hasToken = () => token.value !== "";
 
-/** Why the server wants to know who asks; null while it does not. */
+/** Why the server wants to know who asks, or "" where somebody wants to say that unasked; null while neither is so. */
 export const refusal = signal<string | null>(null);
 /** Nobody wanted to say who asks: until somebody does, what needs it fails. */
 let isDeclined = false;
@@ -111,6 +111,7 @@ export async function request(
 ): Promise<Response> {
   for (;;) {
     const url = new URL(`api/${path}`, document.baseURI);
+    const [asTenant, withToken] = [tenant.value, token.value];
     const init = { method, headers: headers(accept), signal, body, priority };
     const response = await fetch(url, init).catch((error) => {
       // What fetch throws says nothing that anybody could use.
@@ -121,6 +122,8 @@ export async function request(
     const text = isForeign ? saidByOthers(response) : (await arrived(response.text(), signal)).trim();
     if (response.status !== 401) throw new ApiError(response.status, text || response.statusText);
     wasAsked.value = true;
+    // Since it was sent somebody has said who asks: nobody has to say that again.
+    if (asTenant !== tenant.value || withToken !== token.value) continue;
     const asked = text || "authentication required";
     if (isDeclined) throw new ApiError(401, asked);
     refusal.value = asked;

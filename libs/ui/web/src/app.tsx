@@ -125,7 +125,13 @@ export function App() {
   return (
     <>
       <Header />
-      {(isConfigured.value || page.value.name === "trace") && <Main key={caller.value} />}
+      {isConfigured.value || page.value.name === "trace" ? (
+        <Main key={caller.value} />
+      ) : (
+        <main>
+          <p role="status">reading…</p>
+        </main>
+      )}
       {refusal.value !== null && <Credentials />}
       {help.value && <Help />}
     </>

@@ -11,13 +11,14 @@ export function Credentials() {
   const [secret, setSecret] = useState<string | null>(null);
   const [wrong, setWrong] = useState<"tenant" | "token" | null>(null);
   useEffect(() => dialog.current?.showModal(), []);
+  const isAsked = refusal.value !== "";
   const submit = (event: Event) => {
     event.preventDefault();
     const unsent = !SENT.test(name.trim()) ? "tenant" : !SENT.test(secret?.trim() ?? "") ? "token" : null;
     setWrong(unsent);
     if (unsent !== null) return;
-    // The server refused the one that is known.
-    const kept = refusal.value === null ? null : "";
+    // The server refused the one that is known, unless nothing but another tenant was wanted.
+    const kept = isAsked ? "" : null;
     setCredentials(name.trim(), secret?.trim() ?? kept);
     loadConfig().catch(() => {});
   };
@@ -40,7 +41,7 @@ export function Credentials() {
           <input
             type="password"
             value={secret ?? ""}
-            placeholder={hasToken() && refusal.value === null ? "unchanged" : ""}
+            placeholder={hasToken() && !isAsked ? "unchanged" : ""}
             aria-invalid={wrong === "token"}
             onInput={(event) => setSecret(event.currentTarget.value)}
             autocomplete="off"

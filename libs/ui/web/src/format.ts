@@ -120,6 +120,12 @@ export function zoneOf(moments: number[]): string | null {
   return zones.size === 1 ? [...zones][0] : null;
 }
 
+/** Tells moments in unix milliseconds that stand among these: as {@link time}, with its zone if a clock was changed between them. */
+export function timesAmong(moments: number[]): (millis: number) => string {
+  const isOne = zoneOf(moments) !== null;
+  return (millis) => (isOne ? time(millis) : `${time(millis)} ${zone(millis / 1000)}`);
+}
+
 /** Unix milliseconds of nanoseconds as answers have them. */
 export function millisOf(nanos: string | bigint | undefined): number {
   return Number(BigInt(nanos ?? "0") / 1_000_000n);

@@ -10,10 +10,10 @@ export interface Range {
   to: number;
 }
 
-/** Seconds of `90m` or `2d`; null for another text. */
+/** Seconds of `90m` or `2d`; null for another text, and for no time at all. */
 export function seconds(text: string): number | null {
   const match = /^(\d{1,9})([smhdw])$/.exec(text);
-  return match ? Number(match[1]) * UNITS[match[2]] : null;
+  return (match && Number(match[1]) * UNITS[match[2]]) || null;
 }
 
 /** The range of an address that names none: shorter than usual where a limit in seconds wants that; 0 is none. */

@@ -64,6 +64,21 @@ test("what waits for somebody to say who asks fails when nobody does, until some
   expect(await again).toBe(7);
 });
 
+test("answer 401 to what was sent before somebody said who asks is not asked about again", async () => {
+  let late = (_: Response) => {};
+  const sent: (string | null)[] = [];
+  vi.stubGlobal("fetch", (_: URL, { headers }: { headers: Headers }) => {
+    sent.push(headers.get("Authorization"));
+    if (sent.length === 1) return new Promise<Response>((resolve) => (late = resolve));
+    return Promise.resolve(new Response("7", { headers: { "Content-Type": "application/json" } }));
+  });
+  const asked = json("search");
+  setCredentials("a", "b");
+  late(new Response("no token", { status: 401 }));
+  expect(await asked).toBe(7);
+  expect([refusal.value, ...sent]).toEqual([null, null, "Bearer b"]);
+});
+
 test("what is known of a tenant is forgotten with its token, and asked for anew", async () => {
   const answered = (tenant: string) =>
     answers(200, "application/json", JSON.stringify({ tenants: [tenant] }));

@@ -107,7 +107,7 @@ test("an attribute is a condition, where TraceQL can compare its value", () => {
     { stringValue: "x".repeat(2000) },
   ];
   for (const value of none) expect(conditionOf("span", "a", value)).toBeNull();
-  expect(conditionOf("span", "", { stringValue: "a" })).toBeNull();
+  for (const key of ["", "a\u0000b"]) expect(conditionOf("span", key, { stringValue: "a" })).toBeNull();
 });
 
 test("columns are attributes that the query brings along", () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type Edge, spansOf } from "../src/map/edges";
+import { type Edge, edgesOf, keyOf, spansOf } from "../src/map/edges";
 import { layout } from "../src/map/layout";
 
 function call(client: string, server: string): Edge {
@@ -24,6 +24,37 @@ test("the caller of few services stands in their middle, that of many at the top
   expect(many.height).toBeGreaterThan(2000);
   for (const name of ["user", "gateway"]) expect(of(many, name)).toBeLessThan(400);
   expect(Math.min(...many.nodes.map(({ y }) => y))).toBeGreaterThanOrEqual(0);
+});
+
+test("services are drawn whatever they are called", async () => {
+  const names = [
+    "",
+    "\u0000",
+    "\u0001",
+    "a\u0000b",
+    "a\u0001b",
+    "__proto__",
+    "constructor",
+    "length",
+    "toString",
+  ];
+  const calls = names.flatMap((name) => [call("front", name), call(name, name)]);
+  const { nodes, edges } = await layout([...calls, { ...calls[0], kind: "constructor" }]);
+  expect(nodes.map(({ name }) => name)).toEqual([...names, "front"].sort());
+  expect(new Set(edges.map(({ edge }) => keyOf(edge))).size).toBe(calls.length + 1);
+  expect(edges.every(({ path, x, y }) => !/NaN|undefined/.test(`${path} ${x} ${y}`))).toBe(true);
+});
+
+test("calls between services whose names have controls are told apart", () => {
+  const value = (client: string, server: string) => ({
+    labels: { client, server, __measure: "calls" },
+    value: 1,
+  });
+  const found = edgesOf([value("a\u0000b", "c"), value("a", "b\u0000c")], []);
+  expect(found.map(({ client, server }) => [client, server])).toEqual([
+    ["a\u0000b", "c"],
+    ["a", "b\u0000c"],
+  ]);
 });
 
 test("edge leads to the spans of its own calls", () => {

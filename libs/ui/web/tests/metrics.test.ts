@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
 import { questionOf } from "../src/explore/question";
-import { csvOf, stacked, stepAt, tableOf } from "../src/explore/table";
+import { axisOf, csvOf, stacked, stepAt, tableOf } from "../src/explore/table";
 import {
   type Box,
   boundOf,
@@ -48,6 +48,14 @@ test("zoom has the whole of each step that it touches", () => {
   // All of it is no part.
   expect(zoomOf({ from: 990, to: 1079 }, columns)).toBeNull();
   expect(zoomOf({ from: 1100, to: 1200 }, columns)).toBeNull();
+});
+
+test("axis of values has 0 and room for the outermost lines, below 0 as well", () => {
+  expect(axisOf(5, 100)).toEqual([0, 104]);
+  expect(axisOf(0, 0)).toEqual([0, 1.04]);
+  expect(axisOf(-50, 50)).toEqual([-54, 54]);
+  expect(axisOf(-100, -90)).toEqual([-104, 4]);
+  expect(axisOf(-100, -100)).toEqual([-104, 4]);
 });
 
 test("a moment belongs to the step that ends after it", () => {

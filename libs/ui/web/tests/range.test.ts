@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { zone, zoneOf } from "../src/format";
+import { timesAmong, zone, zoneOf } from "../src/format";
 import { fieldOf, rangeOfFields } from "../src/range";
 
 const AT = Date.UTC(2026, 2, 1, 10, 0, 5) / 1000;
@@ -51,4 +51,12 @@ test("moments on both sides of a change of the clock have no zone in common", ()
     "UTC+1",
     null,
   ]);
+});
+
+test("moments on both sides of a change of the clock are told with their zones", () => {
+  vi.stubEnv("TZ", "Europe/Berlin");
+  const [first, second, later] = [BACK - 1800, BACK + 1800, BACK + 5400].map((seconds) => seconds * 1000);
+  const both = timesAmong([first, second]);
+  expect([first, second].map(both)).toEqual(["2026-10-25 02:30:00 UTC+2", "2026-10-25 02:30:00 UTC+1"]);
+  expect(timesAmong([second, later])(second)).toBe("2026-10-25 02:30:00");
 });

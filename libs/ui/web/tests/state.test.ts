@@ -17,7 +17,8 @@ async function opened(query = "", trace = spans()) {
   const location = { href: `${PAGE}${query}`, pathname: "/ui/trace/1" };
   const change = (_: unknown, __: string, url: URL) => (location.href = `${url}`);
   vi.stubGlobal("location", location);
-  vi.stubGlobal("history", { pushState: change, replaceState: change, state: null });
+  const pushState = vi.fn(change);
+  vi.stubGlobal("history", { pushState, replaceState: change, state: null });
   vi.stubGlobal("addEventListener", () => {});
   const { TraceState } = await import("../src/trace/state");
   const { modelOf } = await import("../src/trace/model");
@@ -35,6 +36,7 @@ async function opened(query = "", trace = spans()) {
     rest,
     leave,
     setParams,
+    steps: () => pushState.mock.calls.length,
     count: () => shownRows(shape.size, runs, state.folds.value).length,
   };
 }
@@ -94,6 +96,17 @@ test("all that is folded at once is one word of the address, however much it is"
   expect(other.count()).toBe(301);
   other.state.foldAll(false);
   expect([other.rest(), other.count()]).toEqual(["", 601]);
+});
+
+test.each([
+  ["waterfall", ""],
+  ["spans", ""],
+  ["table", "?view=table"],
+])("address that asks for the view %s is no step that one cannot go back from", async (view, link) => {
+  const { state, rest, steps } = await opened(`?view=${view}`);
+  expect([rest(), steps()]).toEqual([link, 0]);
+  state.view.value = "flame";
+  expect([rest(), steps()]).toEqual(["?view=flame", 1]);
 });
 
 test("what changed in the address while nothing followed it is taken from there", async () => {

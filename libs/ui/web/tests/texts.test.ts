@@ -124,7 +124,9 @@ test("range is fixed, or ends now", () => {
   expect(range("from=9999990")).toEqual({ from: 9_999_990, to: 10_000_000 });
   expect(range("from=10000001&range=5m")).toEqual({ from: 10_000_000 - 300, to: 10_000_000 });
   expect(range("from=5&to=9000000000&range=5m")).toEqual({ from: 10_000_000 - 300, to: 10_000_000 });
-  expect(range("range=nonsense")).toEqual({ from: 10_000_000 - 3600, to: 10_000_000 });
+  for (const none of ["nonsense", "0s", "000d"]) {
+    expect(range(`range=${none}`)).toEqual({ from: 10_000_000 - 3600, to: 10_000_000 });
+  }
   expect([seconds("2d"), seconds("x")]).toEqual([172_800, null]);
   expect(tooLong({ from: 0, to: 7200 }, 3600, "A search")).toBe(
     "A search can cover 1 hour at most on this server",

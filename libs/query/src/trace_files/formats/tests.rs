@@ -114,8 +114,16 @@ fn damage_is_told_with_its_place() {
         let other = error(other);
         assert!(other.starts_with("no traces in it: expected `resourceSpans`"), "{other}");
     }
-    let text = error("hello");
-    assert!(text.starts_with("neither JSON nor protobuf of traces: "), "{text}");
+    for other in ["hello", "<!doctype html>\n<html>", "\n null", "größer"] {
+        assert_eq!(error(other), "a text, but no JSON of traces, which begins with { or [");
+    }
+    let binary = error(vec![0x77, 0x07, 0x00]);
+    assert!(binary.starts_with("neither JSON nor protobuf of traces: "), "{binary}");
+    for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        let text = format!("\u{feff}{}", otlp("a"));
+        let utf_16: Vec<u8> = text.encode_utf16().flat_map(to_bytes).collect();
+        assert_eq!(error(utf_16), "a text in UTF-16: save it as UTF-8");
+    }
     let id = error(otlp("a").to_string().replace(TRACE, "1"));
     assert!(id.starts_with("resourceSpans[0].scopeSpans[0].spans[0].traceId: "), "{id}");
     let zipkin = error(r#"[{"traceId":"x"}]"#);

@@ -29,7 +29,8 @@ export class Stored {
       const { scopes = [] } = await json<{ scopes?: { name: string; tags?: string[] }[] }>(path, signal);
       return scopes
         .filter(({ name }) => name !== "intrinsic")
-        .flatMap(({ name, tags = [] }) => tags.map((tag) => attribute(`${name}.${tag}`)));
+        .flatMap(({ name, tags = [] }) => tags.map((tag) => attribute(`${name}.${tag}`)))
+        .filter((name) => !name.includes("\u0000"));
     });
   }
 

@@ -1,13 +1,13 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { time } from "../format";
+import { time, timesAmong } from "../format";
 import { colourOf, lookOf, type Pattern, patternOf } from "../looks";
 import type { Exemplar } from "../metrics";
 import type { Range } from "../range";
 import { Label } from "../text";
 import { isDark } from "../theme";
-import { stacked, stepAt, type Table } from "./table";
+import { axisOf, stacked, stepAt, type Table } from "./table";
 
 const HEIGHT = 320;
 /** How near to an exemplar a click has to be, in pixels. */
@@ -93,8 +93,7 @@ export function Plot({ table, range, step, kind, isStacked, hidden, format, zoom
         cursor: { drag: { x: true, y: false, setScale: false }, y: false },
         scales: {
           x: { range: [range.from, range.to] },
-          // Some room above, or half of a line at the highest value would be cut off.
-          y: { range: (_, low, high) => [Math.min(0, low), (high > low ? high : low + 1) * 1.04] },
+          y: { range: (_, low, high) => axisOf(low, high) },
         },
         axes: [
           {
@@ -197,7 +196,7 @@ function Values({ table, at, hidden, format }: ValuesProps) {
     .sort((a, b) => (b.value ?? 0) - (a.value ?? 0));
   return (
     <>
-      <span>{time(table.times[at] * 1_000)}</span>
+      <span>{timesAmong(table.times.map((seconds) => seconds * 1_000))(table.times[at] * 1_000)}</span>
       {all.slice(0, MOST_TOLD).map(({ name, number, value }) => (
         <span key={number}>
           <span class={`swatch ${lookOf(number)}`} /> <Label value={name} /> {format(value ?? 0)}

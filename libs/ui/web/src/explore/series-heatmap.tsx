@@ -1,5 +1,5 @@
 import { useMemo, useState } from "preact/hooks";
-import { time } from "../format";
+import { timesAmong } from "../format";
 import { HeatCanvas } from "../heatmap/canvas";
 import { type Box, boundsOf, columnsOf, linesOf, rangeIn } from "../heatmap/grid";
 import type { Series } from "../metrics";
@@ -32,6 +32,7 @@ export function SeriesHeatmap({ series, range, step, format, zoom, ready }: Prop
   const cells = useMemo(() => lines.map(({ values }) => values), [lines]);
   const { least, most } = useMemo(() => boundsOf(cells), [cells]);
   const bounds = least < 0 ? `from ${format(least)} up to ${format(most)}` : `up to ${format(most)}`;
+  const time = timesAmong([range.from * 1_000, range.to * 1_000]);
   const shown = (value: number) => (Number.isNaN(value) ? "nothing" : format(value));
   return (
     <figure class="heatmap of-series">

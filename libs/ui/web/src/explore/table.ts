@@ -88,6 +88,13 @@ export function stepAt({ times }: Table, seconds: number, step: number): number 
   return at >= 0 && times[at] - step < seconds ? at : -1;
 }
 
+/** What an axis of values shows: 0 too, and some room beyond values, or half of a line at the last of them would be cut off. */
+export function axisOf(low: number, high: number): [number, number] {
+  const [bottom, top] = [Math.min(0, low), Math.max(0, high > low ? high : low + 1)];
+  const room = top * 0.04 - bottom * 0.04;
+  return [bottom < 0 ? bottom - room : 0, top + room];
+}
+
 /** Each series as the top of its part of a stack: with those before it added. Where it has no value there is none. */
 export function stacked(all: (number | null)[][]): (number | null)[][] {
   const sums = new Array<number>(all[0]?.length ?? 0).fill(0);

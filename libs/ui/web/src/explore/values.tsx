@@ -1,4 +1,4 @@
-import { integer, time } from "../format";
+import { integer, timesAmong } from "../format";
 import { Scroll } from "../scroll";
 import { Label } from "../text";
 import type { Table } from "./table";
@@ -17,6 +17,7 @@ interface Props {
 export function Values({ table, count, format }: Props) {
   const series = table.series.slice(0, MOST_SERIES);
   const hidden = count - series.length;
+  const time = timesAmong(table.times.map((seconds) => seconds * 1_000));
   const lines = table.times.map((seconds, at) => ({ seconds, at })).reverse();
   return (
     <>

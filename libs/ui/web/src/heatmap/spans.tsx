@@ -1,9 +1,10 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { integer, time } from "../format";
+import { integer, timesAmong } from "../format";
 import type { Series } from "../metrics";
 import type { Range } from "../range";
 import { forget, params, setParams, writeSoon } from "../router";
+import { Text } from "../text";
 import { HeatCanvas } from "./canvas";
 import {
   type Box,
@@ -69,7 +70,14 @@ export function SpanHeatmap(props: Props) {
     () => gridOf(series, range, step, perDoubling, measured.perOne),
     [series, range, step, perDoubling, measured.perOne],
   );
-  if (grid === null) return <p class="hint">No span in this range matches.</p>;
+  // What is 0 is in no bucket, but counts elsewhere on the page.
+  if (grid === null)
+    return (
+      <p class="hint">
+        No span that matches in this range has a <Text value={measured.attribute} /> above 0.
+      </p>
+    );
+  const time = timesAmong([range.from * 1_000, range.to * 1_000]);
   const { counts } = grid;
   const { most } = boundsOf(counts);
   // Of a range that moves on, a box may have left a part behind: its text stays.

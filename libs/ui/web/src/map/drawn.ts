@@ -2,6 +2,9 @@ import { inBackground } from "../trace/compute";
 import { type Edge, keyOf } from "./edges";
 import type { Drawn } from "./layout";
 
+/** Calls that are drawn: of more, nobody could follow a line. */
+export const MOST_EDGES = 400;
+
 /** Where services and these calls are drawn. Hundreds of calls take seconds, in which the page does not stand still. */
 export async function drawn(edges: Edge[], signal: AbortSignal, letters?: number): Promise<Drawn> {
   const asked = new Map(edges.map((edge) => [keyOf(edge), edge]));

@@ -17,9 +17,14 @@ export interface Edge {
   p95: number;
 }
 
-/** What tells an edge from all others. */
-export function keyOf({ client, server, kind, virtual }: Edge): string {
-  return [client, server, kind, virtual].join("\u0000");
+/** What tells an edge from all others, whatever letters its names have. */
+export function keyOf({
+  client,
+  server,
+  kind,
+  virtual,
+}: Pick<Edge, "client" | "server" | "kind" | "virtual">): string {
+  return JSON.stringify([client, server, kind, virtual]);
 }
 
 /** The server names a database after one of these attributes: they are those of `metrics/graph.rs`. */
@@ -65,18 +70,20 @@ export function spansOf({ client, server, kind, virtual }: Edge): string {
 
 export function edgesOf(counts: Value[], latency: Value[]): Edge[] {
   const all = new Map<string, Edge>();
-  const key = ({ labels }: Value) =>
-    [labels.client, labels.server, labels.connection_type ?? "", labels.virtual_node ?? ""].join("\u0000");
+  const sides = ({ labels }: Value) => {
+    const { client = "", server = "", connection_type: kind = "", virtual_node: virtual = "" } = labels;
+    return { client, server, kind, virtual };
+  };
   for (const found of counts) {
-    const { client = "", server = "", connection_type: kind = "", __measure: measure } = found.labels;
-    const { virtual_node: virtual = "" } = found.labels;
+    const { __measure: measure } = found.labels;
     if (measure !== "calls" && measure !== "errors") continue;
-    const edge = all.get(key(found)) ?? { client, server, kind, virtual, calls: 0, errors: 0, p95: 0 };
+    const key = keyOf(sides(found));
+    const edge = all.get(key) ?? { ...sides(found), calls: 0, errors: 0, p95: 0 };
     edge[measure] += found.value;
-    all.set(key(found), edge);
+    all.set(key, edge);
   }
   for (const found of latency) {
-    const edge = all.get(key(found));
+    const edge = all.get(keyOf(sides(found)));
     if (edge) edge.p95 = found.value;
   }
   return [...all.values()].filter(({ calls }) => calls > 0);

@@ -1,5 +1,7 @@
+import { integer } from "../format";
 import { cut, named, visible } from "../names";
 import { Scroll } from "../scroll";
+import { MOST_EDGES } from "./drawn";
 import { type Edge, keyOf } from "./edges";
 import { type Drawn, LETTER } from "./layout";
 
@@ -34,6 +36,16 @@ const LETTERS = 28;
 
 function shortOf(name: string): string {
   return cut(visible(named(name, "unknown")), LETTERS - 1);
+}
+
+/** Says how many calls a map leaves out. */
+export function NotDrawn({ count }: { count: number }) {
+  if (count <= 0) return null;
+  return (
+    <p class="strip">
+      ! Only the {integer(MOST_EDGES)} most frequent calls are shown, {integer(count)} are not.
+    </p>
+  );
 }
 
 /** Services and their calls, from left to right. */
@@ -83,7 +95,7 @@ export function Graph({ drawn, label, turn, focus = "", lead }: Props) {
         {drawn.nodes.map(({ name, x, y, width, height }) => (
           <a key={name} href={lead(name)} aria-label={`calls from and to ${shortOf(name)}`}>
             <rect
-              class={name === focus ? "node focus" : "node"}
+              class={name !== "" && name === focus ? "node focus" : "node"}
               x={x}
               y={y}
               width={width}

@@ -28,41 +28,38 @@ type Dagre = typeof import("@dagrejs/dagre");
 function arrange({ Graph, layout }: Dagre, edges: Edge[], letters: number, align?: "UL"): Drawn {
   const graph = new Graph({ multigraph: true });
   const spaces = { nodesep: 24, ranksep: 110, edgesep: 18, marginx: MARGIN, marginy: MARGIN };
-  graph.setGraph({ rankdir: "LR", ...spaces, ...(align && { align }) });
+  // Of calls in circles this turns the fewest around, which are slow to draw and make a map wide.
+  graph.setGraph({ rankdir: "LR", acyclicer: "greedy", ...spaces, ...(align && { align }) });
   graph.setDefaultEdgeLabel(() => ({}));
   const names = [...new Set(edges.flatMap(({ client, server }) => [client, server]))].sort();
+  // dagre keeps what it draws in plain objects, joined by controls, and takes an empty name for none: a service may be called
+  // `constructor`, or have such letters or no name.
+  const ids = new Map(names.map((name, at) => [name, `n${at}`]));
+  const idOf = (name: string) => ids.get(name) as string;
   for (const name of names) {
-    graph.setNode(name, { width: Math.min(230, 24 + 8 * Math.max(6, name.length)), height: HEIGHT });
+    graph.setNode(idOf(name), { width: Math.min(230, 24 + 8 * Math.max(6, name.length)), height: HEIGHT });
   }
   const inOrder = [...edges].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  for (const edge of inOrder) {
-    graph.setEdge(
-      edge.client,
-      edge.server,
-      { width: letters * LETTER, height: 16, labelpos: "c" },
-      nameOf(edge),
-    );
-  }
+  inOrder.forEach(({ client, server }, at) => {
+    const label = { width: letters * LETTER, height: 16, labelpos: "c" } as const;
+    graph.setEdge(idOf(client), idOf(server), label, `e${at}`);
+  });
   layout(graph);
   const { width = 0, height = 0 } = graph.graph();
   return {
     width,
     height,
     nodes: names.map((name) => {
-      const { x, y, width, height } = graph.node(name);
+      const { x, y, width, height } = graph.node(idOf(name));
       return { name, x: x - width / 2, y: y - height / 2, width, height };
     }),
-    edges: inOrder.map((edge) => {
-      const { points, x = points[0].x, y = points[0].y } = graph.edge(edge.client, edge.server, nameOf(edge));
-      const path = edge.client === edge.server ? loop(graph.node(edge.client), y) : curve(points);
+    edges: inOrder.map((edge, at) => {
+      const [client, server] = [idOf(edge.client), idOf(edge.server)];
+      const { points, x = points[0].x, y = points[0].y } = graph.edge(client, server, `e${at}`);
+      const path = client === server ? loop(graph.node(client), y) : curve(points);
       return { edge, path, x, y };
     }),
   };
-}
-
-/** Between two nodes each edge has a name; dagre loses those whose name is empty. */
-function nameOf(edge: Edge): string {
-  return `${edge.kind}${edge.virtual}` || "call";
 }
 
 /** A line from the bottom of a node back to it, down to `y`: the points that dagre has for it are beside the node. */

@@ -1,14 +1,14 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { config } from "../api";
+import { config, reason } from "../api";
 import { ErrorMessage } from "../error-message";
-import { duration, integer, rate, time } from "../format";
+import { duration, integer, rate, timesAmong } from "../format";
 import { Heads } from "../heads";
 import { useLoaded } from "../loaded";
 import { values } from "../metrics";
 import { named, visible } from "../names";
 import { NotWhole } from "../partial";
 import { type Range, seconds, tooLong } from "../range";
-import { useRange } from "../range-select";
+import { fixed, useRange } from "../range-select";
 import { address, params, setParams } from "../router";
 import { Scroll } from "../scroll";
 import { FILTER_WANTED, useCheck } from "../search/check";
@@ -16,7 +16,7 @@ import { QueryBar } from "../search/query-bar";
 import { Chip } from "../search/results";
 import { isMetrics, withStage } from "../search/stage";
 import { Label } from "../text";
-import { drawn } from "./drawn";
+import { drawn, MOST_EDGES } from "./drawn";
 import {
   type Change,
   changeOf,
@@ -29,10 +29,8 @@ import {
   spansOf,
   turnOf,
 } from "./edges";
-import { Graph } from "./graph";
+import { Graph, NotDrawn } from "./graph";
 import type { Drawn } from "./layout";
-
-const MOST_EDGES = 400;
 
 /** Windows to compare with: how far before, as the address has it. */
 const EARLIER = [
@@ -58,7 +56,8 @@ interface Loaded {
   names: string[];
   changes: Change[];
   hidden: number;
-  drawn: Drawn;
+  /** Or why it cannot be drawn: the table has the same. */
+  drawn: Drawn | string;
   /** What the server says of answers that are not whole. */
   messages: string[];
 }
@@ -90,11 +89,16 @@ async function load({ filter, range, focus, hops, earlier }: Asked, signal: Abor
   if (earlier === null) all.sort((a, b) => b.now.calls - a.now.calls);
   const changes = all.slice(0, MOST_EDGES);
   const names = new Set(known.map(drawnAs).flatMap(({ client, server }) => [client, server]));
+  const letters = earlier === null ? undefined : lettersOf(changes);
+  const picture = await drawn(changes.map(drawnAs), signal, letters).catch((error) => {
+    if (signal.aborted) throw error;
+    return reason(error) ?? "";
+  });
   return {
     names: [...names].filter(Boolean).sort(),
     changes,
     hidden: all.length - changes.length,
-    drawn: await drawn(changes.map(drawnAs), signal, earlier === null ? undefined : lettersOf(changes)),
+    drawn: picture,
     messages,
   };
 }
@@ -112,6 +116,8 @@ export function MapPage() {
   const against = EARLIER.find(([name]) => name === params.value.get("against"))?.[0] ?? "";
   const length = range.to - range.from;
   const earlier = against === "" ? null : against === "before" ? length : seconds(against);
+  const back = earlier ?? 0;
+  const before = { from: range.from - back, to: range.to - back };
   const asked = { filter, range, focus, hops, earlier };
   const key = wrong ? null : `${run} ${JSON.stringify(asked)}`;
   const { value, problem } = useLoaded(key, (signal) => load(asked, signal));
@@ -127,6 +133,7 @@ export function MapPage() {
     document.title = "Map – Tactus";
   }, []);
   useEffect(() => setText(filter), [filter]);
+  const time = timesAmong([before.from, before.to].map((seconds) => seconds * 1000));
   // The field says it already, and where.
   const isToldAbove = wrongQuery !== null && text.trim() === filter.trim();
   const said = isToldAbove ? null : (wrong ?? problem);
@@ -200,42 +207,41 @@ export function MapPage() {
       {wrong === null && problem === null && value === null && <p role="status">reading…</p>}
       {value && <NotWhole messages={value.messages} />}
       {value?.changes.length === 0 && <p class="hint">No call between services was stored in this range.</p>}
-      {value && value.hidden > 0 && (
-        <p class="strip">
-          ! Only the {integer(MOST_EDGES)} most frequent calls are shown, {integer(value.hidden)} are not.
-        </p>
-      )}
+      {value && <NotDrawn count={value.hidden} />}
       {value && value.changes.length > 0 && (
         <>
           {earlier !== null && (
             <p class="muted">
-              Difference from {time((range.from - earlier) * 1000)} – {time((range.to - earlier) * 1000)}:
-              calls, and their p95 at the server. <span class="worse">▲ worse</span>,{" "}
-              <span class="better">▽ better</span>: by a quarter of the duration, or one in a hundred calls
-              that fails.
+              Difference from {time(before.from * 1000)} – {time(before.to * 1000)}: calls, and their p95 at
+              the server. <span class="worse">▲ worse</span>, <span class="better">▽ better</span>: by a
+              quarter of the duration, or one in a hundred calls that fails.
             </p>
           )}
-          <Graph
-            drawn={value.drawn}
-            label={(edge) => {
-              const change = changeOfEdge.get(edge);
-              return earlier === null || !change ? rate(edge.calls / length) : shortly(change);
-            }}
-            turn={
-              earlier === null
-                ? undefined
-                : (edge) => {
-                    const change = changeOfEdge.get(edge);
-                    return change ? turnOf(change) : "same";
-                  }
-            }
-            focus={focus}
-            lead={(name) => address("map", { ...current(), focus: name })}
-          />
+          {typeof value.drawn === "string" ? (
+            <p class="error">✕ no map: {value.drawn}</p>
+          ) : (
+            <Graph
+              drawn={value.drawn}
+              label={(edge) => {
+                const change = changeOfEdge.get(edge);
+                return earlier === null || !change ? rate(edge.calls / length) : shortly(change);
+              }}
+              turn={
+                earlier === null
+                  ? undefined
+                  : (edge) => {
+                      const change = changeOfEdge.get(edge);
+                      return change ? turnOf(change) : "same";
+                    }
+              }
+              focus={focus}
+              lead={(name) => address("map", { ...current(), focus: name })}
+            />
+          )}
           {earlier === null ? (
             <EdgeTable edges={value.changes.map(({ now }) => now)} seconds={length} />
           ) : (
-            <ChangeTable changes={value.changes} seconds={length} />
+            <ChangeTable changes={value.changes} seconds={length} earlier={before} />
           )}
         </>
       )}
@@ -300,7 +306,8 @@ function EdgeTable({ edges, seconds }: { edges: Edge[]; seconds: number }) {
 
 const VIRTUAL = "sent no spans";
 
-function Names({ edge }: { edge: Edge }) {
+/** `within`: when the calls were, if that is not the range of the page. */
+function Names({ edge, within }: { edge: Edge; within?: Range }) {
   const ofServer =
     edge.virtual === "server" ? VIRTUAL : edge.virtual === "" ? edge.kind.replaceAll("_", " ") : "";
   return (
@@ -310,7 +317,7 @@ function Names({ edge }: { edge: Edge }) {
         {edge.virtual === "client" && <span class="muted"> {VIRTUAL}</span>}
       </td>
       <td>
-        <a href={traces(edge)}>
+        <a href={traces(edge, within)}>
           <Chip name={edge.server} /> <Label value={edge.server} none="unknown" />
         </a>
         {ofServer !== "" && <span class="muted"> {ofServer}</span>}
@@ -323,7 +330,14 @@ function latency(edge: Edge): string {
   return edge.p95 > 0 ? duration(edge.p95 * 1e9) : "–";
 }
 
-function ChangeTable({ changes, seconds }: { changes: Change[]; seconds: number }) {
+interface ChangeTableProps {
+  changes: Change[];
+  seconds: number;
+  /** What the range is compared with. */
+  earlier: Range;
+}
+
+function ChangeTable({ changes, seconds, earlier }: ChangeTableProps) {
   const share = (edge: Edge) => (edge.calls > 0 ? `${(failed(edge) * 100).toFixed(1)} %` : "–");
   const rated = (edge: Edge) => (edge.calls > 0 ? rate(edge.calls / seconds) : "–");
   return (
@@ -347,7 +361,7 @@ function ChangeTable({ changes, seconds }: { changes: Change[]; seconds: number 
             const turn = turnOf(change);
             return (
               <tr key={keyOf(now)}>
-                <Names edge={now} />
+                <Names edge={now} within={turn === "gone" ? earlier : undefined} />
                 <td class={turn}>{turn}</td>
                 <td class="number">
                   {rated(before)} → {rated(now)}{" "}
@@ -369,7 +383,7 @@ function ChangeTable({ changes, seconds }: { changes: Change[]; seconds: number 
 }
 
 /** Traces with spans of the call. */
-function traces(edge: Edge): string {
+function traces(edge: Edge, within?: Range): string {
   const { range, from, to } = current();
-  return address("search", { q: spansOf(edge), range, from, to });
+  return address("search", { q: spansOf(edge), ...(within ? fixed(within) : { range, from, to }) });
 }

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { config, reason } from "../api";
-import { duration, integer, plain, time } from "../format";
+import { duration, integer, plain, timesAmong } from "../format";
 import { type Columns, columnsOf, spanOf, sumsOf, zoomOf } from "../heatmap/grid";
 import { type Progress, type Series, series, stepFor } from "../metrics";
 import { NotWhole } from "../partial";
@@ -129,6 +129,8 @@ function Chart({ title, names, kind, summary, columns, bars, format, zoom }: Cha
   const plot = useRef<SVGSVGElement>(null);
   const highest = Math.max(...bars[0], ...bars[1]);
   const width = WIDTH / bars[0].length;
+  const { from, to } = spanOf(columns);
+  const time = timesAmong([from * 1000, to * 1000]);
   const place = (event: PointerEvent) => {
     const box = plot.current?.getBoundingClientRect();
     return box ? Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) : 0;
@@ -137,7 +139,6 @@ function Chart({ title, names, kind, summary, columns, bars, format, zoom }: Cha
     setDrag(null);
     if (!drag) return;
     const [first, last] = drag[0] < drag[1] ? drag : [drag[1], drag[0]];
-    const { from, to } = spanOf(columns);
     const at = (share: number) => from + share * (to - from);
     const part = last - first > 0.005 ? zoomOf({ from: at(first), to: at(last) }, columns) : null;
     if (part) zoom(part);
@@ -198,7 +199,7 @@ function Chart({ title, names, kind, summary, columns, bars, format, zoom }: Cha
         )}
       </svg>
       <div class="axis">
-        <span>{time(spanOf(columns).from * 1000)}</span>
+        <span>{time(from * 1000)}</span>
         <span class="pointed" aria-hidden="true">
           {pointed !== null && pointed < bars[0].length && (
             <>
@@ -207,7 +208,7 @@ function Chart({ title, names, kind, summary, columns, bars, format, zoom }: Cha
             </>
           )}
         </span>
-        <span>{time(spanOf(columns).to * 1000)}</span>
+        <span>{time(to * 1000)}</span>
       </div>
     </figure>
   );

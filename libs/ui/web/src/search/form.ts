@@ -62,7 +62,8 @@ const LONGEST = 1_000;
 
 /** The condition that an attribute of a scope has a value; null where TraceQL cannot compare it. */
 export function conditionOf(scope: string, key: string, value: AnyValue | undefined): string | null {
-  if (key === "") return null;
+  // No name in TraceQL has that letter, in quotes or with an escape.
+  if (key === "" || key.includes("\u0000")) return null;
   const named = attribute(`${scope}.${key}`);
   if (value?.stringValue !== undefined) {
     return value.stringValue.length <= LONGEST ? `${named} = ${quote(value.stringValue)}` : null;

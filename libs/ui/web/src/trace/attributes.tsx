@@ -1,6 +1,6 @@
-import { useMemo } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { config } from "../api";
-import { counted } from "../format";
+import { counted, integer } from "../format";
 import { visible } from "../names";
 import { around, type Range } from "../range";
 import { fixed } from "../range-select";
@@ -13,6 +13,10 @@ import { type LinkValues, linksAt, type Place } from "./links";
 import { extent, type Skeleton } from "./skeleton";
 import type { Source } from "./source";
 
+/** Attributes that are there at once; of an event or a link, of which a span has many, fewer. */
+const SHOWN = 500;
+const SHOWN_EACH = 50;
+
 interface AttributesProps {
   pairs: KeyValue[] | undefined;
   /** Attributes that the sender left out. */
@@ -24,44 +28,60 @@ interface AttributesProps {
 
 export function Attributes({ pairs = [], dropped, scope, trace, source }: AttributesProps) {
   const range = useMemo(() => rangeAround(trace), [trace]);
+  const [all, setAll] = useState(false);
+  const most = scope === "event" || scope === "link" ? SHOWN_EACH : SHOWN;
+  const sorted = [...pairs].sort((a, b) => (a.key < b.key ? -1 : 1));
+  const shown = all ? sorted : sorted.slice(0, most);
   return (
     <>
       {pairs.length === 0 && scope === "span" && <p class="muted">none</p>}
-      {pairs.length > 0 && (
+      {shown.length > 0 && (
         <dl>
-          {[...pairs]
-            .sort((a, b) => (a.key < b.key ? -1 : 1))
-            .map(({ key, value }, at) => {
-              const shown = valueText(value);
-              const text =
-                shown === "" ? (
-                  <span class="muted">(empty)</span>
-                ) : (
-                  <LinkedText value={shown} trace={trace} source={source} />
-                );
-              const condition = source.isStored ? conditionOf(scope, key, value) : null;
-              return (
-                <div key={at} class="pair">
-                  <dt>
-                    <Text value={key || "(empty)"} />
-                  </dt>
-                  <dd>
-                    {key.endsWith("stacktrace") ? (
-                      <pre role="region" aria-label={visible(key)} tabIndex={0}>
-                        {text}
-                      </pre>
-                    ) : (
-                      text
-                    )}
-                    {condition !== null && <Alike condition={condition} range={range} />}
-                  </dd>
-                </div>
+          {shown.map(({ key, value }, at) => {
+            const said = valueText(value);
+            const text =
+              said === "" ? (
+                <span class="muted">(empty)</span>
+              ) : (
+                <LinkedText value={said} trace={trace} source={source} />
               );
-            })}
+            const condition = source.isStored ? conditionOf(scope, key, value) : null;
+            return (
+              <div key={at} class="pair">
+                <dt>
+                  <Text value={key || "(empty)"} />
+                </dt>
+                <dd>
+                  {key.endsWith("stacktrace") ? (
+                    <pre role="region" aria-label={visible(key)} tabIndex={0}>
+                      {text}
+                    </pre>
+                  ) : (
+                    text
+                  )}
+                  {condition !== null && <Alike condition={condition} range={range} />}
+                </dd>
+              </div>
+            );
+          })}
         </dl>
+      )}
+      {shown.length < pairs.length && (
+        <ShowAll count={pairs.length} what="attributes" show={() => setAll(true)} />
       )}
       <Dropped count={dropped} what="attribute" />
     </>
+  );
+}
+
+/** Below the first of many. */
+export function ShowAll({ count, what, show }: { count: number; what: string; show(): void }) {
+  return (
+    <p>
+      <button type="button" onClick={show}>
+        Show all {integer(count)} {what}
+      </button>
+    </p>
   );
 }
 

@@ -10,8 +10,8 @@ import { address } from "../router";
 import { quote } from "../search/form";
 import { Chip } from "../search/results";
 import { Label, Text } from "../text";
-import { Attributes, Dropped, Links } from "./attributes";
-import type { Detail, Details } from "./details";
+import { Attributes, Dropped, Links, ShowAll } from "./attributes";
+import type { Detail, Details, Span } from "./details";
 import { Events } from "./events-view";
 import { LinkedText } from "./linked";
 import type { LinkValues } from "./links";
@@ -192,18 +192,7 @@ function Stored({ detail, trace, row, source }: StoredProps) {
       <Links place="span" values={values} />
       <Events span={span} values={values} {...common} />
       {((span.links ?? []).length > 0 || !!span.droppedLinksCount) && <h3>Links</h3>}
-      {span.links?.map((link, at) => (
-        <div key={at}>
-          <Link traceId={link.traceId ?? ""} spanId={link.spanId ?? ""} source={source} />
-          <Attributes
-            pairs={link.attributes}
-            dropped={link.droppedAttributesCount}
-            scope="link"
-            {...common}
-          />
-        </div>
-      ))}
-      <Dropped count={span.droppedLinksCount} what="link" />
+      <SpanLinks span={span} {...common} />
       <p>
         <a
           href={address("search", {
@@ -240,6 +229,32 @@ function Stored({ detail, trace, row, source }: StoredProps) {
           <Text value={span.traceState} />
         </>
       )}
+    </>
+  );
+}
+
+/** Links that are there at once. */
+const SHOWN = 100;
+
+function SpanLinks({ span, trace, source }: { span: Span; trace: Skeleton; source: Source }) {
+  const [all, setAll] = useState(false);
+  const links = span.links ?? [];
+  const shown = all ? links : links.slice(0, SHOWN);
+  return (
+    <>
+      {shown.map((link, at) => (
+        <div key={at}>
+          <Link traceId={link.traceId ?? ""} spanId={link.spanId ?? ""} source={source} />
+          <Attributes
+            pairs={link.attributes}
+            dropped={link.droppedAttributesCount}
+            scope="link"
+            {...{ trace, source }}
+          />
+        </div>
+      ))}
+      {shown.length < links.length && <ShowAll count={links.length} what="links" show={() => setAll(true)} />}
+      <Dropped count={span.droppedLinksCount} what="link" />
     </>
   );
 }

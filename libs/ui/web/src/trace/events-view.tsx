@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import { duration, integer, millisOf, moment } from "../format";
 import { Label } from "../text";
-import { Attributes, Dropped, Links } from "./attributes";
+import { Attributes, Dropped, Links, ShowAll } from "./attributes";
 import type { Span, SpanEvent } from "./details";
 import { sinceStart } from "./events";
 import type { LinkValues } from "./links";
@@ -43,11 +43,7 @@ export function Events({ span, values, trace, source }: Props) {
         </details>
       ))}
       {shown.length < events.length && (
-        <p>
-          <button type="button" onClick={() => setAll(true)}>
-            Show all {integer(events.length)} events
-          </button>
-        </p>
+        <ShowAll count={events.length} what="events" show={() => setAll(true)} />
       )}
       <Dropped count={span.droppedEventsCount} what="event" />
     </>

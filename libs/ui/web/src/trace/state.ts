@@ -18,6 +18,11 @@ const NONE = "none";
 /** What an address has in place of a span that it knows the start of: unix milliseconds. */
 const STARTED = "started";
 
+/** What an address shows: it may name what there is not, or what is shown unasked. */
+function viewOf(params: URLSearchParams): View {
+  return VIEWS.find((view) => view === params.get("view")) ?? "waterfall";
+}
+
 /** Part of the trace that is shown, in nanoseconds from its start. */
 export interface Span {
   from: number;
@@ -54,7 +59,7 @@ export class TraceState {
         // What was written is known before anybody is told that the address changed: it is not read back.
         batch(() => {
           // Another view is a step that the browser goes back from.
-          setParams(values, values.view === params.peek().get("view"));
+          setParams(values, viewOf(params.peek()) === this.view.peek());
           this.written = params.peek().toString();
         });
       });
@@ -120,7 +125,7 @@ export class TraceState {
     batch(() => {
       this.find.value = params.get("find") ?? "";
       this.onlyMatches.value = params.get("only") === "1";
-      this.view.value = VIEWS.find((view) => view === params.get("view")) ?? "waterfall";
+      this.view.value = viewOf(params);
       const folded = params.get("folded") === ALL ? this.foldable() : rows("folded");
       this.folds.value = { folded, open: rows("open") };
       const from = Number(params.get("from") ?? 0);
