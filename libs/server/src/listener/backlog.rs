@@ -6,6 +6,7 @@
 //! connection is cut that has cost the most so far: bytes times the time since it last made progress. Connections that
 //! hold little are only cut if together they hold most: very many unfinished heads must not cost others their answers.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
@@ -42,7 +43,7 @@ const LEAST_TIME: Duration = Duration::from_millis(50);
 pub struct Backlog {
     pub(super) max_bytes: AtomicU64,
     used: AtomicU64,
-    /// Open requests of all connections.
+    /// Open requests of all connections but those that were cut for theirs.
     requests: AtomicU64,
     /// Bytes that clients of HTTP/2 may send in advance: see [`Window`](super::windows::Window).
     pub(super) windows: AtomicU64,
@@ -51,20 +52,25 @@ pub struct Backlog {
     open: Mutex<HashMap<u64, Arc<Holding>>>,
     /// A connection was cut and is not gone yet. Until then nobody looks through all of them again.
     is_cutting: AtomicBool,
-    /// The same for one that is cut because of its open requests.
-    is_cutting_requests: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Holding {
     bytes: AtomicU64,
-    /// Between their head and the end of their answer.
-    requests: AtomicU64,
-    /// When one of them last ended, or the first one began.
-    answered: Mutex<Instant>,
+    requests: Mutex<OpenRequests>,
     /// When it last held less, or began to hold something.
     got_on: Mutex<Instant>,
     cut: CancellationToken,
+}
+
+/// The requests of a connection between their head and the end of their answer.
+#[derive(Debug, Clone, Copy)]
+struct OpenRequests {
+    count: u64,
+    /// When one of them last ended, or the first one began.
+    answered: Instant,
+    /// The connection was cut for them: they do not count any more.
+    is_cut: bool,
 }
 
 /// The memory of one connection.
@@ -86,7 +92,6 @@ impl Backlog {
             next: AtomicU64::new(0),
             open: Mutex::default(),
             is_cutting: AtomicBool::new(false),
-            is_cutting_requests: AtomicBool::new(false),
         })
     }
 
@@ -113,8 +118,7 @@ impl Backlog {
         let now = Instant::now();
         let holding = Holding {
             bytes: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            answered: Mutex::new(now),
+            requests: Mutex::new(OpenRequests { count: 0, answered: now, is_cut: false }),
             got_on: Mutex::new(now),
             cut: CancellationToken::new(),
         };
@@ -143,25 +147,44 @@ impl Backlog {
         }
     }
 
-    /// If too many requests are open, cuts the connection whose have cost most, of those that have many or of those that have
-    /// few, whichever have more together. Not if one is on its way out already.
+    /// If too many requests are open, cuts connections whose have cost most, of those that have many or of those that have few,
+    /// whichever have more together. A flood opens them faster than a connection ends, so those that were cut do not count.
     fn bound_requests(&self) {
         let most = self.max_bytes.load(Relaxed) / OPEN_REQUEST_BYTES;
-        if self.requests.load(Relaxed) <= most || self.is_cutting_requests.swap(true, Relaxed) {
+        if self.requests.load(Relaxed) <= most {
             return;
         }
         let open = self.open.lock();
-        let requests = open.values().map(|holding| holding.requests());
-        let of_many: u64 = requests.filter(|&requests| requests >= MANY_REQUESTS).sum();
-        let is_of_many = of_many >= self.requests.load(Relaxed) / 2;
-        let chosen = open.values().filter(|holding| {
-            (holding.requests() >= MANY_REQUESTS) == is_of_many && !holding.cut.is_cancelled()
-        });
-        let now = Instant::now();
-        match chosen.max_by_key(|holding| holding.cost_of_requests(now)) {
-            Some(chosen) if chosen.requests() > 0 => chosen.cut.cancel(),
-            _ => self.is_cutting_requests.store(false, Relaxed),
+        let all = self.requests.load(Relaxed);
+        if all <= most {
+            return;
         }
+        let held = open.values().map(|holding| (holding, *holding.requests.lock()));
+        let mut held: Vec<_> =
+            held.filter(|(_, requests)| requests.count > 0 && !requests.is_cut).collect();
+        let has_many = |requests: &OpenRequests| requests.count >= MANY_REQUESTS;
+        let of_many = held.iter().map(|(_, requests)| requests).filter(|it| has_many(it));
+        let is_of_many = of_many.map(|requests| requests.count).sum::<u64>() >= all / 2;
+        held.retain(|(_, requests)| has_many(requests) == is_of_many);
+        let now = Instant::now();
+        held.sort_by_cached_key(|(_, requests)| Reverse(requests.cost(now)));
+        for (holding, _) in held {
+            // Some more, so that not each further request looks through all connections.
+            if self.requests.load(Relaxed) <= most - most / 64 {
+                break;
+            }
+            let mut requests = holding.requests.lock();
+            requests.is_cut = true;
+            self.requests.fetch_sub(requests.count, Relaxed);
+            holding.cut.cancel();
+        }
+    }
+}
+
+impl OpenRequests {
+    fn cost(&self, now: Instant) -> u128 {
+        let time = now.saturating_duration_since(self.answered);
+        u128::from(self.count) * time.clamp(LEAST_TIME, MOST_TIME).as_millis()
     }
 }
 
@@ -170,18 +193,9 @@ impl Holding {
         self.bytes.load(Relaxed)
     }
 
-    fn requests(&self) -> u64 {
-        self.requests.load(Relaxed)
-    }
-
     fn cost(&self, now: Instant) -> u128 {
         let time = now.saturating_duration_since(*self.got_on.lock()).max(LEAST_TIME);
         u128::from(self.bytes()) * time.as_millis()
-    }
-
-    fn cost_of_requests(&self, now: Instant) -> u128 {
-        let time = now.saturating_duration_since(*self.answered.lock());
-        u128::from(self.requests()) * time.clamp(LEAST_TIME, MOST_TIME).as_millis()
     }
 }
 
@@ -214,21 +228,27 @@ impl Share {
 
     /// A request begins.
     pub(super) fn begin_request(&self) {
-        if self.holding.requests.fetch_add(1, Relaxed) == 0 {
-            *self.holding.answered.lock() = Instant::now();
+        {
+            let mut requests = self.holding.requests.lock();
+            if requests.count == 0 {
+                requests.answered = Instant::now();
+            }
+            requests.count += 1;
+            if requests.is_cut {
+                return;
+            }
+            self.backlog.requests.fetch_add(1, Relaxed);
         }
-        self.backlog.requests.fetch_add(1, Relaxed);
         self.backlog.bound_requests();
     }
 
     /// A request ends.
     pub(super) fn end_request(&self) {
-        *self.holding.answered.lock() = Instant::now();
-        self.backlog.requests.fetch_sub(1, Relaxed);
-        if self.holding.requests.fetch_sub(1, Relaxed) == 1 && self.holding.cut.is_cancelled() {
-            self.backlog.is_cutting_requests.store(false, Relaxed);
-            // More may have begun meanwhile than ended.
-            self.backlog.bound_requests();
+        let mut requests = self.holding.requests.lock();
+        requests.answered = Instant::now();
+        requests.count -= 1;
+        if !requests.is_cut {
+            self.backlog.requests.fetch_sub(1, Relaxed);
         }
     }
 
@@ -244,7 +264,6 @@ impl Drop for Share {
         let bytes = self.holding.bytes();
         let left = self.backlog.used.fetch_sub(bytes, Relaxed) - bytes;
         if self.holding.cut.is_cancelled() {
-            self.backlog.is_cutting_requests.store(false, Relaxed);
             self.backlog.is_cutting.store(false, Relaxed);
             // What came meanwhile may need more room than this connection left.
             if left > self.backlog.max_bytes.load(Relaxed) {
@@ -298,118 +317,4 @@ impl<D> Drop for Piece<D> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn connection_that_does_not_get_on_is_cut_for_others() {
-        let backlog = Backlog::new(100_000);
-        let [stuck, quick, small] = [(); 3].map(|()| backlog.share());
-        let _stuck_piece = Piece::new(&[0_u8; 40_000][..], &stuck);
-        for _ in 0..20 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            drop(Piece::new(&[0_u8; 50_000][..], &quick));
-        }
-        small.add(1_000);
-        assert_eq!(backlog.used.load(Relaxed), 41_000);
-        let _more = Piece::new(&[0_u8; 60_000][..], &quick);
-        stuck.cut().await;
-        assert!(!quick.holding.cut.is_cancelled() && !small.holding.cut.is_cancelled());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn many_that_hold_little_do_not_cost_a_reader_its_answer() {
-        let backlog = Backlog::new(100_000);
-        let idle = backlog.share();
-        tokio::time::sleep(Duration::from_secs(600)).await;
-        let begun: Vec<_> = (0..12).map(|_| backlog.share()).collect();
-        for share in &begun {
-            share.add(7_900);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        // It was idle for long, and begins a request now.
-        idle.add(1_000);
-        let reader = backlog.share();
-        let _piece = Piece::new(&[0_u8; 40_000][..], &reader);
-        begun[0].cut().await;
-        let is_cut = |share: &Arc<Share>| share.holding.cut.is_cancelled();
-        assert!(!begun[1..].iter().chain([&idle, &reader]).any(is_cut));
-    }
-
-    #[test]
-    fn connections_are_cut_until_the_rest_is_within_the_limit() {
-        let backlog = Backlog::new(100_000);
-        let mut open: Vec<_> = (0..20).map(|_| backlog.share()).collect();
-        open.iter().for_each(|share| share.add(20_000));
-        while let Some(cut) = open.iter().position(|share| share.holding.cut.is_cancelled()) {
-            drop(open.swap_remove(cut));
-        }
-        assert_eq!(open.len(), 5);
-    }
-
-    #[test]
-    fn nothing_is_left_of_connections_that_ended() {
-        let backlog = Backlog::new(1 << 20);
-        let share = backlog.share();
-        let piece = Piece::new(&[0_u8; 20_000][..], &share);
-        share.add(9_000);
-        share.remove(4_000);
-        assert_eq!((backlog.used.load(Relaxed), backlog.open.lock().len()), (25_000, 1));
-        drop(piece);
-        assert_eq!((backlog.used.load(Relaxed), backlog.open.lock().len()), (5_000, 1));
-        drop(share);
-        assert_eq!((backlog.used.load(Relaxed), backlog.open.lock().len()), (0, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn connection_of_most_requests_that_do_not_get_on_is_cut_for_others() {
-        let backlog = Backlog::new(100 * OPEN_REQUEST_BYTES);
-        let [lasting, flood, quick] = [(); 3].map(|()| backlog.share());
-        (0..20).for_each(|_| lasting.begin_request());
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        (0..30).for_each(|_| flood.begin_request());
-        tokio::time::sleep(MOST_TIME).await;
-        (0..50).for_each(|_| quick.begin_request());
-        quick.end_request();
-        let is_cut = |share: &Arc<Share>| share.holding.cut.is_cancelled();
-        quick.begin_request();
-        assert!(!is_cut(&lasting) && !is_cut(&flood) && !is_cut(&quick));
-        quick.begin_request();
-        assert!(!is_cut(&lasting) && is_cut(&flood) && !is_cut(&quick));
-        (0..30).for_each(|_| flood.end_request());
-        assert!(!backlog.is_cutting_requests.load(Relaxed));
-        assert_eq!(backlog.requests.load(Relaxed), 71);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_of_many_connections_do_not_cost_one_its_many_that_end() {
-        let backlog = Backlog::new(1000 * OPEN_REQUEST_BYTES);
-        let gateway = backlog.share();
-        let stalled: Vec<_> = (0..801).map(|_| backlog.share()).collect();
-        stalled[..800].iter().for_each(|share| share.begin_request());
-        tokio::time::sleep(MOST_TIME).await;
-        (0..200).for_each(|_| gateway.begin_request());
-        stalled[800].begin_request();
-        assert!(!gateway.holding.cut.is_cancelled());
-        assert_eq!(stalled.iter().filter(|share| share.holding.cut.is_cancelled()).count(), 1);
-    }
-
-    #[test]
-    fn bound_that_is_set_holds_from_then_on() {
-        let backlog = Backlog::new(1 << 20);
-        let share = backlog.share();
-        share.add(100_000);
-        backlog.set_max_bytes(110_000);
-        share.add(10_000);
-        assert!(!share.holding.cut.is_cancelled());
-        share.add(1);
-        assert!(share.holding.cut.is_cancelled());
-    }
-
-    #[test]
-    fn large_piece_is_a_part_of_a_file_of_the_program() {
-        let backlog = Backlog::new(1 << 20);
-        let _piece = Piece::new(&[0_u8; 900_000][..], &backlog.share());
-        assert_eq!(backlog.used.load(Relaxed), 64 << 10);
-    }
-}
+mod tests;
