@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tactus_config::sections::cache as section;
 use tactus_config::sections::cache::BackgroundCache;
-use tactus_config::without_passwords;
 use tactus_telemetry::error_text;
 use tactus_telemetry::metrics::Registry;
 use tokio::runtime::Handle;
@@ -58,7 +57,6 @@ impl Caches {
                     }
                     (None, None) => continue,
                 };
-            let servers = without_passwords(&servers);
             runtime.spawn(warn_if_away(Arc::clone(&store), name, servers));
             let opened = Cache::new(store, background, metrics, max_item_bytes, runtime);
             for role in roles {

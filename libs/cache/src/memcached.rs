@@ -20,7 +20,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::breaker::BreakerSettings;
 use crate::metrics::Metrics;
-use crate::store::{Error, Fetched, Result, Store};
+use crate::store::{Error, Fetched, Result, Store, places_by_part};
 use address::{ServerAddress, refuse_url};
 use server::{Connector, Server};
 
@@ -150,29 +150,13 @@ impl Store for Memcached {
         if servers.is_empty() {
             return Fetched::nothing(keys.len(), Error::Unavailable);
         }
-        let mut places: Vec<Vec<usize>> = vec![Vec::new(); servers.len()];
-        for (number, key) in keys.iter().enumerate() {
-            places[server_of(key, servers.len())].push(number);
-        }
+        let places = places_by_part(keys, servers.len(), |key| server_of(key, servers.len()));
         let calls = servers.iter().zip(&places).filter(|(_, places)| !places.is_empty());
         let calls = calls.map(|(server, places)| async move {
             let wanted: Vec<&str> = places.iter().map(|&place| keys[place]).collect();
             (places, server.get(&wanted).await)
         });
-        let mut fetched = Fetched { values: vec![None; keys.len()], error: None };
-        for (places, result) in join_all(calls).await {
-            match result {
-                Ok(values) => {
-                    for (&place, value) in places.iter().zip(values) {
-                        fetched.values[place] = value;
-                    }
-                }
-                // The error of a server that was asked says more than that one was left alone.
-                Err(Error::Unavailable) if fetched.error.is_some() => {}
-                Err(error) => fetched.error = Some(error),
-            }
-        }
-        fetched
+        Fetched::of_parts(keys.len(), join_all(calls).await)
     }
 
     async fn set(&self, key: &str, value: Bytes) -> Result<()> {

@@ -21,7 +21,7 @@ use tactus_config::sections::cache::Redis as Section;
 use tactus_telemetry::{error_text, log_limited};
 
 use crate::breaker::{Breaker, BreakerSettings};
-use crate::store::{Error, Fetched, Result, Store, call_timeout, positive};
+use crate::store::{Error, Fetched, Result, Store, call_timeout, places_by_part, positive};
 
 mod parts;
 mod slots;
@@ -359,29 +359,13 @@ fn install_provider() {
 #[async_trait]
 impl Store for Redis {
     async fn get(&self, keys: &[&str]) -> Fetched {
-        let mut places: Vec<Vec<usize>> = vec![Vec::new(); self.breakers.len()];
-        for (number, key) in keys.iter().enumerate() {
-            places[self.part(key)].push(number);
-        }
+        let places = places_by_part(keys, self.breakers.len(), |key| self.part(key));
         let calls = self.breakers.iter().zip(&places).filter(|(_, places)| !places.is_empty());
         let calls = calls.map(|(breaker, places)| async move {
             let wanted: Vec<&str> = places.iter().map(|&place| keys[place]).collect();
             (places, self.get_part(breaker, &wanted).await)
         });
-        let mut fetched = Fetched { values: vec![None; keys.len()], error: None };
-        for (places, result) in join_all(calls).await {
-            match result {
-                Ok(values) => {
-                    for (&place, value) in places.iter().zip(values) {
-                        fetched.values[place] = value;
-                    }
-                }
-                // The error of a part that was asked says more than that one was left alone.
-                Err(Error::Unavailable) if fetched.error.is_some() => {}
-                Err(error) => fetched.error = Some(error),
-            }
-        }
-        fetched
+        Fetched::of_parts(keys.len(), join_all(calls).await)
     }
 
     async fn set(&self, key: &str, value: Bytes) -> Result<()> {

@@ -51,6 +51,40 @@ impl Fetched {
     pub(crate) fn nothing(keys: usize, error: Error) -> Self {
         Self { values: vec![None; keys], error: Some(error) }
     }
+
+    /// What several servers, or parts of them, answered: each for the keys at its places, of this many in all.
+    pub(crate) fn of_parts<'p>(
+        keys: usize,
+        answers: impl IntoIterator<Item = (&'p Vec<usize>, Result<Vec<Option<Bytes>>>)>,
+    ) -> Self {
+        let mut fetched = Self { values: vec![None; keys], error: None };
+        for (places, result) in answers {
+            match result {
+                Ok(values) => {
+                    for (&place, value) in places.iter().zip(values) {
+                        fetched.values[place] = value;
+                    }
+                }
+                // The error of one that was asked says more than that one was left alone.
+                Err(Error::Unavailable) if fetched.error.is_some() => {}
+                Err(error) => fetched.error = Some(error),
+            }
+        }
+        fetched
+    }
+}
+
+/// The places of the keys of each part, of so many. `part_of` returns the index of the part of a key.
+pub(crate) fn places_by_part(
+    keys: &[&str],
+    parts: usize,
+    part_of: impl Fn(&str) -> usize,
+) -> Vec<Vec<usize>> {
+    let mut places = vec![Vec::new(); parts];
+    for (place, key) in keys.iter().enumerate() {
+        places[part_of(key)].push(place);
+    }
+    places
 }
 
 /// Result with this crate's [`Error`].

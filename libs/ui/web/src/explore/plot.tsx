@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { time, timesAmong } from "../format";
@@ -190,13 +190,14 @@ interface ValuesProps {
 
 /** The highest values of a time; what is 0 is not told. */
 function Values({ table, at, hidden, format }: ValuesProps) {
+  const timeOf = useMemo(() => timesAmong(table.times.map((seconds) => seconds * 1_000)), [table]);
   const all = table.series
     .map(({ name, values }, number) => ({ name, number, value: values[at] }))
     .filter(({ number, value }) => !!value && !hidden.has(number))
     .sort((a, b) => (b.value ?? 0) - (a.value ?? 0));
   return (
     <>
-      <span>{timesAmong(table.times.map((seconds) => seconds * 1_000))(table.times[at] * 1_000)}</span>
+      <span>{timeOf(table.times[at] * 1_000)}</span>
       {all.slice(0, MOST_TOLD).map(({ name, number, value }) => (
         <span key={number}>
           <span class={`swatch ${lookOf(number)}`} /> <Label value={name} /> {format(value ?? 0)}
